@@ -1,0 +1,16 @@
+//! The parts of the MNIST autoencoder benchmark: what goes in (images, first weights, batch order, learning rates)
+//! and what comes out (run folders, curves, tables). The `sonew` binary puts them together.
+
+pub mod arrays;
+pub mod data;
+pub mod init;
+pub mod interrupt;
+mod not_a_number;
+pub mod order;
+pub mod plot;
+pub mod progress;
+pub mod record;
+mod replace_file;
+pub mod schedule;
+pub mod summary;
+pub mod table;

@@ -1,0 +1,107 @@
+//! Training curves as SVG and PNG, drawn here so that a run needs no other program to be looked at.
+
+mod axis;
+mod draw;
+mod polyline;
+mod ticked_axis;
+
+use std::path::{Path, PathBuf};
+
+use plotters::backend::{BitMapBackend, SVGBackend};
+use plotters::drawing::IntoDrawingArea;
+
+pub use axis::Scale;
+
+use crate::replace_file::replace_file;
+
+/// One named curve.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curve {
+    /// Its name in the legend.
+    pub name: String,
+    /// (epoch, loss) in order. Losses that are not finite are left out of the line and counted below the plot.
+    pub points: Vec<(f64, f64)>,
+}
+
+impl Curve {
+    /// A curve of the losses after epochs 0, 1, 2, ….
+    pub fn of_losses(name: impl Into<String>, losses: &[f64]) -> Self {
+        let points = losses
+            .iter()
+            .enumerate()
+            .map(|(epoch, &loss)| (epoch as f64, loss))
+            .collect();
+        Self {
+            name: name.into(),
+            points,
+        }
+    }
+}
+
+/// Training loss against epochs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LossPlot {
+    /// Written above the plot.
+    pub caption: String,
+    /// The curves. Colours follow this order, the legend follows the final losses.
+    pub curves: Vec<Curve>,
+    /// How the loss axis is divided. In runs of twelve or more epochs the axis leaves out the much higher losses of
+    /// the first epochs and of diverging runs; a note below the plot then says so.
+    pub scale: Scale,
+}
+
+/// Why a plot could not be drawn.
+#[derive(Debug, thiserror::Error)]
+#[error("drawing {}: {reason}", path.display())]
+pub struct PlotError {
+    /// The picture.
+    pub path: PathBuf,
+    /// What the drawing library or the operating system said.
+    pub reason: String,
+}
+
+impl LossPlot {
+    /// Draws `loss.svg` and `loss.png` into a folder, replacing those that are there.
+    ///
+    /// # Errors
+    /// [`PlotError`] if a picture cannot be drawn or written.
+    pub fn write_to_folder(&self, folder: impl AsRef<Path>) -> Result<(), PlotError> {
+        self.write_svg(folder.as_ref().join("loss.svg"))?;
+        self.write_png(folder.as_ref().join("loss.png"))
+    }
+
+    /// Draws an SVG picture.
+    ///
+    /// # Errors
+    /// [`PlotError`] if it cannot be drawn or written.
+    pub fn write_svg(&self, path: impl AsRef<Path>) -> Result<(), PlotError> {
+        let failed = |reason: String| PlotError {
+            path: path.as_ref().into(),
+            reason,
+        };
+        let layout = draw::Layout::of(self).map_err(failed)?;
+        let mut text = String::new();
+        let area = SVGBackend::with_string(&mut text, layout.size()).into_drawing_area();
+        layout
+            .draw(&area)
+            .map_err(|error| failed(error.to_string()))?;
+        drop(area);
+        replace_file(path.as_ref(), text.as_bytes()).map_err(|error| failed(error.to_string()))
+    }
+
+    /// Draws a PNG picture; the file's name must end in `.png`.
+    ///
+    /// # Errors
+    /// [`PlotError`] if it cannot be drawn or written.
+    pub fn write_png(&self, path: impl AsRef<Path>) -> Result<(), PlotError> {
+        let failed = |reason: String| PlotError {
+            path: path.as_ref().into(),
+            reason,
+        };
+        let layout = draw::Layout::of(self).map_err(failed)?;
+        let area = BitMapBackend::new(path.as_ref(), layout.size()).into_drawing_area();
+        layout
+            .draw(&area)
+            .map_err(|error| failed(error.to_string()))
+    }
+}

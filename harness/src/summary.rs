@@ -1,0 +1,188 @@
+//! What came out of a run in a few numbers, and several runs side by side.
+
+use serde::{Deserialize, Serialize};
+
+use crate::not_a_number;
+use crate::table::{Column, Table};
+
+/// A run in a few numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// The name shown in tables and legends.
+    pub optimizer: String,
+    /// Training loss after each epoch, nats per image, from epoch 0. Not a number where it diverged.
+    #[serde(with = "not_a_number::many")]
+    pub losses: Vec<f64>,
+    /// Mean wall time of an epoch, evaluation not counted.
+    pub seconds_per_epoch: f64,
+    /// Mean device time of an optimizer step, in milliseconds.
+    pub optimizer_ms_per_step: f64,
+    /// Bytes of optimizer state per parameter, the parameter itself not counted.
+    pub state_bytes_per_parameter: f64,
+    /// Anything a reader should know, such as "interrupted"; may be empty.
+    #[serde(default)]
+    pub note: String,
+}
+
+impl RunSummary {
+    /// The loss after the last epoch, if there was one.
+    pub fn final_loss(&self) -> Option<f64> {
+        self.losses.last().copied()
+    }
+
+    /// The smallest finite loss and the epoch after which it was measured.
+    pub fn best_loss(&self) -> Option<(usize, f64)> {
+        let finite = self
+            .losses
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(_, loss)| loss.is_finite());
+        finite.min_by(|(_, a), (_, b)| a.total_cmp(b))
+    }
+}
+
+/// Runs side by side, in the order given: final and best loss, the losses after the `epochs` asked for, times, state.
+pub fn comparison(runs: &[RunSummary], epochs: &[usize]) -> Table {
+    let mut columns = vec![
+        Column::left("optimizer"),
+        Column::right("final loss"),
+        Column::right("best loss (epoch)"),
+    ];
+    columns.extend(
+        epochs
+            .iter()
+            .map(|epoch| Column::right(format!("epoch {epoch}"))),
+    );
+    columns.extend(
+        ["s/epoch", "optimizer ms/step", "state bytes/parameter"]
+            .into_iter()
+            .map(Column::right),
+    );
+    let noted = runs.iter().any(|run| !run.note.is_empty());
+    if noted {
+        columns.push(Column::left("note"));
+    }
+    let mut table = Table::new(columns);
+    for run in runs {
+        let best = run
+            .best_loss()
+            .map(|(epoch, loss)| format!("{loss:.3} ({epoch})"));
+        let mut row = vec![
+            run.optimizer.clone(),
+            loss_cell(run.final_loss()),
+            best.unwrap_or_else(none),
+        ];
+        row.extend(
+            epochs
+                .iter()
+                .map(|&epoch| loss_cell(run.losses.get(epoch).copied())),
+        );
+        row.push(format!("{:.3}", run.seconds_per_epoch));
+        row.push(format!("{:.3}", run.optimizer_ms_per_step));
+        row.push(format!("{:.2}", run.state_bytes_per_parameter));
+        if noted {
+            row.push(run.note.clone());
+        }
+        table.push(row);
+    }
+    table
+}
+
+/// Epochs worth a column of their own in a run of `epochs` epochs: a few spread evenly, the last left to its own
+/// column.
+pub fn epochs_to_show(epochs: usize) -> Vec<usize> {
+    let mut shown: Vec<usize> = [1, 2, 5]
+        .iter()
+        .map(|tenths| epochs * tenths / 10)
+        .collect();
+    shown.dedup();
+    shown.retain(|&epoch| epoch > 0 && epoch + 1 < epochs);
+    shown
+}
+
+fn loss_cell(loss: Option<f64>) -> String {
+    match loss {
+        Some(loss) if loss.is_finite() => format!("{loss:.3}"),
+        Some(_) => "diverged".into(),
+        None => none(),
+    }
+}
+
+fn none() -> String {
+    "–".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(optimizer: &str, losses: &[f64]) -> RunSummary {
+        RunSummary {
+            optimizer: optimizer.into(),
+            losses: losses.to_vec(),
+            seconds_per_epoch: 0.25,
+            optimizer_ms_per_step: 0.5,
+            state_bytes_per_parameter: 12.0,
+            note: String::new(),
+        }
+    }
+
+    #[test]
+    fn final_and_best_loss_are_told_apart() {
+        let summary = run("adam", &[544.0, 60.0, 55.5, 56.25]);
+        assert_eq!(
+            (summary.final_loss(), summary.best_loss()),
+            (Some(56.25), Some((2, 55.5)))
+        );
+    }
+
+    #[test]
+    fn a_diverged_run_keeps_its_row() {
+        let table = comparison(
+            &[
+                run("adam", &[544.0, 60.0]),
+                run("sgd", &[544.0, f64::NAN]),
+                run("new", &[]),
+            ],
+            &[0],
+        );
+        assert_eq!(
+            table.rows[0][..4],
+            ["adam", "60.000", "60.000 (1)", "544.000"]
+        );
+        assert_eq!(
+            table.rows[1][..4],
+            ["sgd", "diverged", "544.000 (0)", "544.000"]
+        );
+        assert_eq!(table.rows[2][..4], ["new", "–", "–", "–"]);
+        assert_eq!(table.columns.len(), 7);
+    }
+
+    #[test]
+    fn a_note_brings_its_column() {
+        let noted = RunSummary {
+            note: "interrupted".into(),
+            ..run("adam", &[1.0])
+        };
+        assert_eq!(
+            comparison(&[noted], &[]).columns.last().unwrap().heading,
+            "note"
+        );
+    }
+
+    #[test]
+    fn a_diverged_summary_survives_json() {
+        let json = serde_json::to_string(&run("sgd", &[544.0, f64::INFINITY])).unwrap();
+        assert!(json.contains("[544.0,null]"));
+        assert!(serde_json::from_str::<RunSummary>(&json).unwrap().losses[1].is_nan());
+    }
+
+    #[test]
+    fn shown_epochs_lie_inside_the_run() {
+        assert_eq!(epochs_to_show(100), [10, 20, 50]);
+        assert_eq!(epochs_to_show(10), [1, 2, 5]);
+        assert_eq!(epochs_to_show(3), [1]);
+        assert_eq!(epochs_to_show(1), [0; 0]);
+    }
+}

@@ -1,0 +1,59 @@
+//! Length checks that stand between a caller's buffer and an unchecked launch.
+
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+
+use crate::error::Error;
+use crate::precision::Storage;
+
+/// A kernel argument over `vectors` vectors of `buffer`.
+pub(crate) fn array<R: Runtime>(buffer: &Handle, vectors: usize) -> ArrayArg<R> {
+    // SAFETY: callers pass lengths that `require_*` found the buffer to hold.
+    unsafe { ArrayArg::from_raw_parts(buffer.clone(), vectors) }
+}
+
+/// A sequence of one array over `buffer`, or of none.
+pub(crate) fn optional<R: Runtime, E: CubePrimitive>(
+    buffer: Option<&Handle>,
+    vectors: usize,
+) -> SequenceArg<R, Array<E>> {
+    let mut sequence = SequenceArg::new();
+    if let Some(buffer) = buffer {
+        sequence.push(array::<R>(buffer, vectors));
+    }
+    sequence
+}
+
+/// Requires that `buffer` holds exactly `values` values of the storage format.
+pub(crate) fn require_arena<S: Storage>(
+    operation: &'static str,
+    argument: &'static str,
+    buffer: &Handle,
+    values: usize,
+) -> Result<(), Error> {
+    require_bytes(
+        operation,
+        argument,
+        buffer,
+        (values / S::PER_WORD * size_of::<S::Word>()) as u64,
+    )
+}
+
+/// Requires that `buffer` holds exactly `expected` bytes.
+pub(crate) fn require_bytes(
+    operation: &'static str,
+    argument: &'static str,
+    buffer: &Handle,
+    expected: u64,
+) -> Result<(), Error> {
+    let found = buffer.size_in_used();
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::Length {
+        operation,
+        argument,
+        found,
+        expected,
+    })
+}

@@ -1,0 +1,180 @@
+//! A device as the kernels see it: its client, what kind of processor it is, and launches that report their failure.
+
+use std::any::type_name_of_val;
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// What executes the kernels; it decides launch geometry and where matrix products run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Processor {
+    /// A graphics processor: many units at once, memory of its own.
+    Gpu,
+    /// A software driver on the host's processor: few units, host memory.
+    Cpu,
+}
+
+/// One device, used from one thread.
+///
+/// A stream of CubeCL belongs to the thread that launches, so a context is not meant to be shared between threads.
+pub struct Context<R: Runtime> {
+    client: ComputeClient<R>,
+    processor: Processor,
+    proven: RefCell<HashSet<u64>>,
+}
+
+impl<R: Runtime> Context<R> {
+    /// A context over an open client.
+    pub fn new(client: ComputeClient<R>, processor: Processor) -> Self {
+        Self {
+            client,
+            processor,
+            proven: RefCell::default(),
+        }
+    }
+
+    /// The client.
+    pub fn client(&self) -> &ComputeClient<R> {
+        &self.client
+    }
+
+    /// What executes the kernels.
+    pub fn processor(&self) -> Processor {
+        self.processor
+    }
+
+    /// Uploads values to a new buffer.
+    pub fn upload<T: bytemuck::Pod + Send + Sync>(&self, values: &[T]) -> Handle {
+        self.client.create_from_slice(bytemuck::cast_slice(values))
+    }
+
+    /// Downloads a buffer after checking that everything launched before it succeeded.
+    ///
+    /// # Errors
+    /// [`Error::Launch`] if any launch since the last check failed: the bytes would be stale.
+    pub fn download<T: bytemuck::Pod>(
+        &self,
+        operation: &'static str,
+        buffer: &Handle,
+    ) -> Result<Vec<T>, Error> {
+        self.check(operation)?;
+        let bytes = guarded(operation, || self.client.read_one(buffer.clone()))?
+            .map_err(|error| launch_error(operation, error))?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+
+    /// Reports the failure of any launch since the last check; does not wait for the work itself.
+    ///
+    /// # Errors
+    /// [`Error::Launch`] with what the driver said.
+    pub fn check(&self, operation: &'static str) -> Result<(), Error> {
+        guarded(operation, || self.client.flush())?.map_err(|error| launch_error(operation, error))
+    }
+
+    /// Waits until all launched work is done.
+    ///
+    /// # Errors
+    /// [`Error::Launch`] with what the driver said.
+    pub fn wait(&self, operation: &'static str) -> Result<(), Error> {
+        guarded(operation, || cubecl::future::block_on(self.client.sync()))?
+            .map_err(|error| launch_error(operation, error))
+    }
+
+    /// Launches a kernel through `launch`, after checking its geometry against the device's limits.
+    ///
+    /// CubeCL 0.10 compiles a kernel at its first launch and reports nothing if that fails. The first launch of each
+    /// `variant` therefore runs on the device's thread, where a panic of the compiler is caught, and the stream is
+    /// checked after it; later launches of the same variant only enqueue.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] before anything is launched, [`Error::Launch`] if the first launch of the variant failed.
+    pub fn launch<F>(
+        &self,
+        operation: &'static str,
+        variant: impl Hash,
+        grid: Grid,
+        launch: F,
+    ) -> Result<(), Error>
+    where
+        F: FnOnce(&ComputeClient<R>, CubeCount, CubeDim) + Send,
+    {
+        self.check_limits(operation, grid)?;
+        let count = CubeCount::Static(grid.cubes, 1, 1);
+        let dim = CubeDim::new_1d(grid.units);
+        let mut hasher = DefaultHasher::new();
+        (operation, type_name_of_val(&launch), grid, variant).hash(&mut hasher);
+        let key = hasher.finish();
+        if self.proven.borrow().contains(&key) {
+            launch(&self.client, count, dim);
+            return Ok(());
+        }
+        let client = self.client.clone();
+        guarded(operation, || {
+            self.client.exclusive(move || launch(&client, count, dim))
+        })?
+        .map_err(|error| launch_error(operation, error))?;
+        self.check(operation)?;
+        self.proven.borrow_mut().insert(key);
+        Ok(())
+    }
+
+    fn check_limits(&self, operation: &'static str, grid: Grid) -> Result<(), Error> {
+        let hardware = &self.client.properties().hardware;
+        let limits = [
+            ("cubes", grid.cubes, hardware.max_cube_count.0),
+            ("units per cube", grid.units, hardware.max_units_per_cube),
+            ("units along x", grid.units, hardware.max_cube_dim.0),
+            ("buffers", grid.buffers, hardware.max_bindings),
+        ];
+        for (resource, found, allowed) in limits {
+            if found > allowed {
+                return Err(Error::Limit {
+                    operation,
+                    resource,
+                    found: found.into(),
+                    allowed: allowed.into(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The geometry of a launch: `cubes` cubes of `units` units, binding `buffers` buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Grid {
+    /// Cubes along x.
+    pub cubes: u32,
+    /// Units of a cube along x.
+    pub units: u32,
+    /// Buffers the kernel binds, scalars included as one.
+    pub buffers: u32,
+}
+
+/// Runs a call into the client that may panic in the caller when the device is lost.
+fn guarded<T>(operation: &'static str, call: impl FnOnce() -> T) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| Error::Launch {
+        operation,
+        reason: panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("the device was lost")
+            .to_owned(),
+    })
+}
+
+fn launch_error(operation: &'static str, error: impl core::fmt::Debug) -> Error {
+    Error::Launch {
+        operation,
+        reason: format!("{error:?}"),
+    }
+}

@@ -1,0 +1,77 @@
+//! What can go wrong before, at and after a launch. Every variant says where, what was found, what was expected, and
+//! what to do.
+
+/// An error of a kernel launch or of reading its results.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// A buffer holds another number of values than the operation needs.
+    #[error(
+        "{operation}: buffer `{argument}` holds {found} bytes, expected {expected}; allocate it with the same arena layout as the others"
+    )]
+    Length {
+        /// The operation that refused.
+        operation: &'static str,
+        /// The argument at fault.
+        argument: &'static str,
+        /// Bytes found.
+        found: u64,
+        /// Bytes expected.
+        expected: u64,
+    },
+    /// A hyperparameter lies outside its range.
+    #[error("{operation}: {argument} = {found} is out of range, expected {expected}")]
+    Range {
+        /// The operation that refused.
+        operation: &'static str,
+        /// The argument at fault.
+        argument: &'static str,
+        /// The value found.
+        found: f64,
+        /// The range expected, in words.
+        expected: &'static str,
+    },
+    /// A shape does not fit the operation.
+    #[error("{operation}: {argument} is {found}, expected {expected}")]
+    Shape {
+        /// The operation that refused.
+        operation: &'static str,
+        /// The argument at fault.
+        argument: &'static str,
+        /// The shape found.
+        found: String,
+        /// The shape expected.
+        expected: String,
+    },
+    /// The device's limits do not allow the launch.
+    #[error(
+        "{operation}: needs {found} {resource}, the device allows {allowed}; force a blueprint that needs less"
+    )]
+    Limit {
+        /// The operation that refused.
+        operation: &'static str,
+        /// What is limited.
+        resource: &'static str,
+        /// What the launch asks for.
+        found: u64,
+        /// What the device has.
+        allowed: u64,
+    },
+    /// The driver refused or lost a launch.
+    #[error(
+        "{operation}: the device reported a failed launch: {reason}; results since the last successful read are void"
+    )]
+    Launch {
+        /// The operation that failed.
+        operation: &'static str,
+        /// What the driver said.
+        reason: String,
+    },
+    /// This device has no way to run the operation.
+    #[error("{operation} is not supported on this device: {reason}")]
+    Unsupported {
+        /// The operation.
+        operation: &'static str,
+        /// Why not.
+        reason: String,
+    },
+}

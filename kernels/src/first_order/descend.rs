@@ -1,0 +1,228 @@
+//! The fused kernel of all first-order rules: read w, g and the states once, write w and the states once.
+
+use core::any::type_name;
+
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+
+use super::rules::FirstOrder;
+use crate::buffers::{array, require_arena};
+use crate::context::Context;
+use crate::error::Error;
+use crate::evidence::{Found, note_non_finite, require_slots};
+use crate::precision::{Precision, Storage, difference, product};
+use crate::segments::Segments;
+use crate::sweep::{Strategy, Sweep, run_start};
+
+/// The hyperparameters of a step, as the kernel sees them.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub struct Values {
+    pub(crate) lr: f32,
+    pub(crate) beta1: f32,
+    pub(crate) beta2: f32,
+    pub(crate) epsilon: f32,
+    pub(crate) correction1: f32,
+    pub(crate) correction2: f32,
+    pub(crate) shrink: f32,
+}
+
+/// The hyperparameters of a step; a rule ignores those its formula does not name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hyper {
+    /// Learning rate η ≥ 0.
+    pub lr: f64,
+    /// Decay of the momentum, in [0, 1).
+    pub beta1: f64,
+    /// Decay of the second moment, in [0, 1).
+    pub beta2: f64,
+    /// ε ≥ 0.
+    pub epsilon: f64,
+    /// Decoupled weight decay λ ≥ 0.
+    pub weight_decay: f64,
+    /// Steps taken, this one included; from 1 on. Adam's bias corrections depend on it.
+    pub step: u64,
+}
+
+impl Hyper {
+    /// 1/(1 − βᵗ), the factor that makes an average that started at 0 unbiased.
+    pub fn correction(beta: f64, step: u64) -> f64 {
+        1.0 / (1.0 - beta.powf(step as f64))
+    }
+
+    fn check(&self, operation: &'static str) -> Result<(), Error> {
+        let range = |argument, found: f64, ok: bool, expected| {
+            if ok {
+                Ok(())
+            } else {
+                Err(Error::Range {
+                    operation,
+                    argument,
+                    found,
+                    expected,
+                })
+            }
+        };
+        let non_negative = |x: f64| x >= 0.0 && x.is_finite();
+        let decay = |x: f64| (0.0..1.0).contains(&x);
+        range("lr", self.lr, non_negative(self.lr), "finite and ≥ 0")?;
+        range("beta1", self.beta1, decay(self.beta1), "0 ≤ β < 1")?;
+        range("beta2", self.beta2, decay(self.beta2), "0 ≤ β < 1")?;
+        range(
+            "epsilon",
+            self.epsilon,
+            non_negative(self.epsilon),
+            "finite and ≥ 0",
+        )?;
+        range(
+            "weight_decay",
+            self.weight_decay,
+            non_negative(self.weight_decay),
+            "finite and ≥ 0",
+        )?;
+        range("step", self.step as f64, self.step > 0, "≥ 1")
+    }
+}
+
+/// The arenas of a step.
+#[derive(Clone, Copy)]
+pub struct Buffers<'a> {
+    /// Parameters, updated in place.
+    pub params: &'a Handle,
+    /// Gradients.
+    pub grads: &'a Handle,
+    /// The rule's states in the order of [`FirstOrder::STATES`], updated in place.
+    pub states: &'a [Handle],
+    /// What the sweep saw, one slot a unit: see [`crate::evidence`].
+    pub evidence: &'a Handle,
+}
+
+#[cube(launch_unchecked)]
+fn descend_kernel<L: FirstOrder, S: Precision, NP: Size, NS: Size>(
+    params: &mut Array<Vector<<S::Params as Storage>::Word, NP>>,
+    grads: &Array<Vector<<S::Params as Storage>::Word, NP>>,
+    states: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    evidence: &mut Array<u32>,
+    hyper: &Values,
+    runs: u32,
+    #[comptime] sweep: Sweep,
+    #[comptime] count: usize,
+) {
+    let mut run = ABSOLUTE_POS;
+    let mut found = Found::new();
+    while run < runs as usize {
+        let start = run_start(run, sweep);
+        for step in 0..sweep.run {
+            let at = start + step;
+            let gradient = S::Params::load::<NP>(grads, at, sweep.width);
+            let weight = S::Params::load::<NP>(params, at, sweep.width);
+            let mut old = Sequence::<Sequence<f32>>::new();
+            #[unroll]
+            for s in 0..count {
+                old.push(S::State::load::<NS>(states.index(s), at, sweep.width));
+            }
+            let mut new_weight = Sequence::<f32>::new();
+            let mut results = Sequence::<Sequence<f32>>::new();
+            #[unroll]
+            for lane in 0..sweep.width {
+                let mut state = Sequence::<f32>::new();
+                #[unroll]
+                for s in 0..count {
+                    state.push(*old.index(s).index(lane));
+                }
+                let g = *gradient.index(lane);
+                let w = *weight.index(lane);
+                let step = L::step::<S::Math>(g, &state, hyper);
+                let decayed = difference::<S::Math>(w, product::<S::Math>(hyper.shrink, w));
+                new_weight.push(difference::<S::Math>(decayed, *step.index(0usize)));
+                results.push(step);
+                note_non_finite(&mut found, g, at * sweep.width + lane);
+            }
+            S::Params::store::<NP>(params, at, &new_weight, sweep.width);
+            #[unroll]
+            for s in 0..count {
+                let mut lanes = Sequence::<f32>::new();
+                #[unroll]
+                for lane in 0..sweep.width {
+                    lanes.push(*results.index(lane).index(comptime!(s + 1)));
+                }
+                S::State::store::<NS>(states.index_mut(s), at, &lanes, sweep.width);
+            }
+        }
+        run += CUBE_COUNT * CUBE_DIM as usize;
+    }
+    crate::evidence::write(&found, evidence);
+}
+
+/// One step of the rule `L` over the whole arena, in one launch.
+///
+/// # Errors
+/// [`Error::Length`] if a buffer does not have the arena's length, [`Error::Range`] for a hyperparameter outside its
+/// range, [`Error::Shape`] for a wrong number of states; launch errors as [`Context::launch`].
+pub fn descend<L: FirstOrder, S: Precision, R: Runtime>(
+    context: &Context<R>,
+    segments: &Segments,
+    buffers: Buffers<'_>,
+    hyper: Hyper,
+    strategy: Strategy<Sweep>,
+) -> Result<(), Error> {
+    let operation = L::NAME;
+    hyper.check(operation)?;
+    let n = segments.arena_len();
+    require_arena::<S::Params>(operation, "params", buffers.params, n)?;
+    require_arena::<S::Params>(operation, "grads", buffers.grads, n)?;
+    if buffers.states.len() != L::STATES.len() {
+        return Err(Error::Shape {
+            operation,
+            argument: "states",
+            found: format!("{} arenas", buffers.states.len()),
+            expected: format!("{} ({:?})", L::STATES.len(), L::STATES),
+        });
+    }
+    for (name, state) in L::STATES.iter().zip(buffers.states) {
+        require_arena::<S::State>(operation, name, state, n)?;
+    }
+    let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
+    sweep.check(operation)?;
+    let vectors = n / sweep.width;
+    let grid = sweep.grid(segments, 3 + L::STATES.len());
+    require_slots(operation, buffers.evidence, grid)?;
+    let variant = (type_name::<L>(), type_name::<S>(), sweep);
+    let (lanes_p, lanes_s) = (
+        sweep.width / S::Params::PER_WORD,
+        sweep.width / S::State::PER_WORD,
+    );
+    context.launch(operation, variant, grid, move |client, cubes, units| {
+        let mut states = SequenceArg::new();
+        for state in buffers.states {
+            states.push(array::<R>(state, n / sweep.width));
+        }
+        let values = ValuesLaunch::new(
+            hyper.lr as f32,
+            hyper.beta1 as f32,
+            hyper.beta2 as f32,
+            hyper.epsilon as f32,
+            Hyper::correction(hyper.beta1, hyper.step) as f32,
+            Hyper::correction(hyper.beta2, hyper.step) as f32,
+            (hyper.lr * hyper.weight_decay) as f32,
+        );
+        // SAFETY: every buffer was checked to hold the whole arena, runs lie between its pads, and the evidence
+        // has a slot for each unit of the grid.
+        unsafe {
+            descend_kernel::launch_unchecked::<L, S, R>(
+                client,
+                cubes,
+                units,
+                lanes_p,
+                lanes_s,
+                array::<R>(buffers.params, vectors),
+                array::<R>(buffers.grads, vectors),
+                states,
+                array::<R>(buffers.evidence, 2 * (grid.cubes * grid.units) as usize),
+                values,
+                sweep.runs(segments) as u32,
+                sweep,
+                L::STATES.len(),
+            );
+        }
+    })
+}

@@ -1,0 +1,13 @@
+//! First-order optimizers: one fused kernel over the arena, `w ← w − (Δ(g, state) + η·λ·w)`, with the rule Δ a type
+//! parameter. Weight decay λ is decoupled from the gradient (Loshchilov & Hutter 2019).
+//!
+//! Shapes: `params`, `grads` and each of the rule's states are arenas of one [`crate::segments::Segments`] layout.
+
+mod descend;
+mod reference;
+mod rules;
+
+pub use descend::{Buffers, Hyper, descend};
+pub use reference::descend as reference;
+pub(crate) use rules::moving_average;
+pub use rules::{Adagrad, Adam, FirstOrder, Momentum, Nesterov, RmsProp, Rule, Sgd};

@@ -1,0 +1,156 @@
+//! The six rules. Each says what to subtract from a weight and how its states move, as the benchmark ran them; the
+//! conventions are those of optax, and differ from PyTorch's where noted.
+
+use cubecl::prelude::*;
+
+use super::descend::Values;
+use crate::precision::{Arithmetic, difference, product, quotient, sum};
+
+/// A first-order rule: from a gradient and the states, what to subtract and the new states.
+#[cube]
+pub trait Rule: Send + Sync + 'static {
+    /// Returns the subtrahend, then each new state, in the order of [`FirstOrder::STATES`].
+    fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32>;
+}
+
+/// What the host needs to know of a rule.
+pub trait FirstOrder: Rule {
+    /// The name on the command line.
+    const NAME: &'static str;
+    /// The names of its states, one arena each.
+    const STATES: &'static [&'static str];
+}
+
+macro_rules! first_order {
+    ($rule:ident, $name:literal, $states:expr) => {
+        impl FirstOrder for $rule {
+            const NAME: &'static str = $name;
+            const STATES: &'static [&'static str] = $states;
+        }
+    };
+}
+
+/// Stochastic gradient descent: Δ = η g.
+pub struct Sgd;
+first_order!(Sgd, "sgd", &[]);
+
+#[cube]
+impl Rule for Sgd {
+    fn step<A: Arithmetic>(gradient: f32, _state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
+        let mut out = Sequence::<f32>::new();
+        out.push(product::<A>(hyper.lr, gradient));
+        out
+    }
+}
+
+/// Heavy-ball momentum: b ← g + β₁ b, Δ = η b (optax `trace`; PyTorch's SGD without dampening is the same).
+pub struct Momentum;
+first_order!(Momentum, "momentum", &["velocity"]);
+
+#[cube]
+impl Rule for Momentum {
+    fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
+        let velocity = sum::<A>(gradient, product::<A>(hyper.beta1, *state.index(0usize)));
+        let mut out = Sequence::<f32>::new();
+        out.push(product::<A>(hyper.lr, velocity));
+        out.push(velocity);
+        out
+    }
+}
+
+/// Nesterov momentum: b ← g + β₁ b, Δ = η (g + β₁ b) with the new b.
+pub struct Nesterov;
+first_order!(Nesterov, "nesterov", &["velocity"]);
+
+#[cube]
+impl Rule for Nesterov {
+    fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
+        let velocity = sum::<A>(gradient, product::<A>(hyper.beta1, *state.index(0usize)));
+        let ahead = sum::<A>(gradient, product::<A>(hyper.beta1, velocity));
+        let mut out = Sequence::<f32>::new();
+        out.push(product::<A>(hyper.lr, ahead));
+        out.push(velocity);
+        out
+    }
+}
+
+/// Adagrad: s ← s + g², Δ = η g / √(s + ε), 0 where s = 0 (optax: ε inside the root; PyTorch's is outside).
+pub struct Adagrad;
+first_order!(Adagrad, "adagrad", &["accumulator"]);
+
+#[cube]
+impl Rule for Adagrad {
+    fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
+        let total = sum::<A>(*state.index(0usize), product::<A>(gradient, gradient));
+        let root = A::round(sum::<A>(total, hyper.epsilon).sqrt());
+        let delta = product::<A>(hyper.lr, quotient::<A>(gradient, root));
+        let mut out = Sequence::<f32>::new();
+        out.push(select(total > 0.0, delta, 0.0));
+        out.push(total);
+        out
+    }
+}
+
+/// RMSProp: v ← β₂ v + (1−β₂) g², b ← β₁ b + η g / √(v + ε), Δ = b.
+///
+/// As optax chains it: no bias correction, ε inside the root, and the learning rate inside the momentum buffer, which
+/// matters when it changes. (PyTorch: ε outside the root, learning rate outside the buffer.)
+pub struct RmsProp;
+first_order!(RmsProp, "rmsprop", &["second_moment", "velocity"]);
+
+#[cube]
+impl Rule for RmsProp {
+    fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
+        let square = product::<A>(gradient, gradient);
+        let second = moving_average::<A>(*state.index(0usize), square, hyper.beta2);
+        let root = A::round(sum::<A>(second, hyper.epsilon).sqrt());
+        // v + ε = 0 only when v and ε vanish, and then g does.
+        let scaled = select(root > 0.0, quotient::<A>(gradient, root), 0.0);
+        let velocity = sum::<A>(
+            product::<A>(hyper.beta1, *state.index(1usize)),
+            product::<A>(hyper.lr, scaled),
+        );
+        let mut out = Sequence::<f32>::new();
+        out.push(velocity);
+        out.push(second);
+        out.push(velocity);
+        out
+    }
+}
+
+/// Adam: m ← β₁ m + (1−β₁) g, v ← β₂ v + (1−β₂) g², Δ = η m̂ / (√v̂ + ε) with m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)
+/// (Kingma & Ba 2015; optax and PyTorch agree).
+pub struct Adam;
+first_order!(Adam, "adam", &["first_moment", "second_moment"]);
+
+#[cube]
+impl Rule for Adam {
+    fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
+        let first = moving_average::<A>(*state.index(0usize), gradient, hyper.beta1);
+        let square = product::<A>(gradient, gradient);
+        let second = moving_average::<A>(*state.index(1usize), square, hyper.beta2);
+        let numerator = product::<A>(first, hyper.correction1);
+        let root = A::round(product::<A>(second, hyper.correction2).sqrt());
+        let denominator = sum::<A>(root, hyper.epsilon);
+        // √v̂ + ε = 0 only when v and ε vanish, and then every gradient so far was 0.
+        let scaled = select(
+            denominator > 0.0,
+            quotient::<A>(numerator, denominator),
+            0.0,
+        );
+        let mut out = Sequence::<f32>::new();
+        out.push(product::<A>(hyper.lr, scaled));
+        out.push(first);
+        out.push(second);
+        out
+    }
+}
+
+/// Exponential moving average, β a + (1−β) x.
+#[cube]
+pub(crate) fn moving_average<A: Arithmetic>(average: f32, value: f32, decay: f32) -> f32 {
+    sum::<A>(
+        product::<A>(decay, average),
+        product::<A>(difference::<A>(1.0, decay), value),
+    )
+}

@@ -1,0 +1,191 @@
+//! The flat arena: where each tensor starts.
+//!
+//! All tensors of a model lie in one buffer, and so do their gradients and each of the optimizer's states, in the same
+//! layout: a leading pad of one block, then each tensor from a block boundary on, followed by at least [`GAP`] zeros,
+//! then a trailing pad. A launch thus sweeps over the whole model, however many tensors it has, and
+//!
+//! * a block never holds values of two tensors, so sums per tensor are sums over blocks;
+//! * the zeros between tensors break the chains of a band: every edge that would cross them has the statistic
+//!   0 · g = 0, and the pads let a unit look back and ahead without a bound check.
+
+use std::ops::Range;
+
+use crate::error::Error;
+
+/// Values in a block; also the alignment of each tensor in the arena.
+pub const BLOCK: usize = 256;
+
+/// The zeros that follow each tensor at least, and so the widest band.
+pub const GAP: usize = 32;
+
+/// Where the tensors of a model lie in the arena.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segments {
+    tensors: Vec<Range<usize>>,
+    blocks: usize,
+}
+
+impl Segments {
+    /// The layout of tensors with the given numbers of values, in this order. A tensor may be empty.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are no values at all, or more than the 2³¹ that kernels can index.
+    pub fn new(lengths: &[usize]) -> Result<Self, Error> {
+        let shape = |found: String, expected: &str| Error::Shape {
+            operation: "arena layout",
+            argument: "lengths",
+            found,
+            expected: expected.into(),
+        };
+        if lengths.iter().all(|&n| n == 0) {
+            return Err(shape(format!("{lengths:?}"), "at least one value"));
+        }
+        let mut blocks = 1;
+        let mut tensors = Vec::with_capacity(lengths.len());
+        for &n in lengths {
+            let start = blocks * BLOCK;
+            let end = start
+                .checked_add(n)
+                .filter(|&end| end < (1 << 31) - 2 * BLOCK)
+                .ok_or_else(|| {
+                    shape(format!("{n} values in one tensor"), "fewer than 2³¹ in all")
+                })?;
+            tensors.push(start..end);
+            blocks += (n + GAP).div_ceil(BLOCK);
+        }
+        Ok(Self {
+            tensors,
+            blocks: blocks + 1,
+        })
+    }
+
+    /// Values in the arena, pads and gaps included.
+    pub fn arena_len(&self) -> usize {
+        self.blocks * BLOCK
+    }
+
+    /// Blocks in the arena, the two pads included.
+    pub fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Values of the model, without pads and gaps.
+    pub fn parameters(&self) -> usize {
+        self.tensors.iter().map(Range::len).sum()
+    }
+
+    /// Where each tensor lies in the arena.
+    pub fn tensors(&self) -> &[Range<usize>] {
+        &self.tensors
+    }
+
+    /// The blocks of each tensor, its gap included.
+    pub fn block_ranges(&self) -> Vec<Range<usize>> {
+        self.tensors
+            .iter()
+            .map(|t| t.start / BLOCK..(t.start / BLOCK + (t.len() + GAP).div_ceil(BLOCK)))
+            .collect()
+    }
+
+    /// For each block the tensor it belongs to; the pads belong to tensor 0, of which they hold no value.
+    pub fn tensor_of_block(&self) -> Vec<u32> {
+        let mut table = vec![0; self.blocks];
+        for (tensor, blocks) in self.block_ranges().into_iter().enumerate() {
+            table[blocks].fill(tensor as u32);
+        }
+        table
+    }
+
+    /// The tensor and the index within it of the arena's value `at`, unless it lies in a pad or gap.
+    pub fn locate(&self, at: usize) -> Option<(usize, usize)> {
+        self.tensors
+            .iter()
+            .position(|t| t.contains(&at))
+            .map(|tensor| (tensor, at - self.tensors[tensor].start))
+    }
+
+    /// Lays the tensors out in an arena of their own, zeros elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the number of tensors or the length of one differs from the layout.
+    pub fn gather<T: Copy + Default>(&self, tensors: &[&[T]]) -> Result<Vec<T>, Error> {
+        if tensors.len() != self.tensors.len() {
+            return Err(Error::Shape {
+                operation: "arena gather",
+                argument: "tensors",
+                found: format!("{} tensors", tensors.len()),
+                expected: format!("{}", self.tensors.len()),
+            });
+        }
+        let mut arena = vec![T::default(); self.arena_len()];
+        for (values, range) in tensors.iter().zip(&self.tensors) {
+            if values.len() != range.len() {
+                return Err(Error::Shape {
+                    operation: "arena gather",
+                    argument: "a tensor",
+                    found: format!("{} values", values.len()),
+                    expected: format!("{}", range.len()),
+                });
+            }
+            arena[range.clone()].copy_from_slice(values);
+        }
+        Ok(arena)
+    }
+
+    /// The tensors of an arena, copied out.
+    pub fn scatter<T: Copy>(&self, arena: &[T]) -> Vec<Vec<T>> {
+        self.tensors
+            .iter()
+            .map(|range| arena[range.clone()].to_vec())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tensor_starts_at_a_block_and_is_followed_by_a_gap() {
+        let segments = Segments::new(&[1, 256, 0, 224, 225, 1000]).unwrap();
+        let mut previous_end = 0;
+        for tensor in segments.tensors() {
+            assert_eq!(tensor.start % BLOCK, 0);
+            assert!(tensor.start >= previous_end + GAP);
+            previous_end = tensor.end;
+        }
+        assert!(segments.arena_len() >= previous_end + BLOCK);
+        assert_eq!(segments.tensors()[3].len(), 224);
+        assert_eq!(segments.block_ranges()[3].len(), 1);
+        assert_eq!(segments.block_ranges()[4].len(), 2);
+    }
+
+    #[test]
+    fn locate_inverts_the_layout_and_knows_the_gaps() {
+        let segments = Segments::new(&[3, 300]).unwrap();
+        let second = segments.tensors()[1].clone();
+        assert_eq!(segments.locate(second.start + 299), Some((1, 299)));
+        assert_eq!(segments.locate(second.end), None);
+        assert_eq!(segments.locate(0), None);
+    }
+
+    #[test]
+    fn gather_and_scatter_are_inverse_and_refuse_other_shapes() {
+        let segments = Segments::new(&[2, 3]).unwrap();
+        let arena = segments
+            .gather(&[&[1.0f32, 2.0], &[3.0, 4.0, 5.0]])
+            .unwrap();
+        assert_eq!(
+            segments.scatter(&arena),
+            [vec![1.0, 2.0], vec![3.0, 4.0, 5.0]]
+        );
+        assert!(segments.gather(&[&[1.0f32][..], &[2.0]]).is_err());
+        assert!(segments.gather(&[&[1.0f32][..]]).is_err());
+    }
+
+    #[test]
+    fn a_layout_without_values_is_refused() {
+        assert!(Segments::new(&[]).is_err());
+        assert!(Segments::new(&[0, 0]).is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! The factor itself, stored: ψ and D of every column, for callers that want to look at it or apply it more than once.
+//! Training uses [`super::update`], which never writes it.
+
+use core::any::type_name;
+
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+
+use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
+use super::elimination::{Gamma, GammaLaunch, Window, Workspace};
+use super::window::{Plan, mark, slide, solve};
+use crate::buffers::{array, require_arena};
+use crate::context::Context;
+use crate::error::Error;
+use crate::evidence::{Found, note, require_slots};
+use crate::precision::{Precision, Storage};
+use crate::segments::Segments;
+use crate::sweep::{Strategy, run_start};
+
+/// The arenas of [`factor`], all in the state's format.
+#[derive(Clone, Copy)]
+pub struct FactorBuffers<'a> {
+    /// Diagonal of H.
+    pub diagonal: &'a Handle,
+    /// Off-diagonals of H, nearest first; as many as the band is wide.
+    pub edges: &'a [Handle],
+    /// ψ, one arena for each off-diagonal; L_{j+1+k, j} = −ψ_k[j].
+    pub psi: &'a [Handle],
+    /// D.
+    pub d: &'a Handle,
+    /// Pivots cut, one slot a unit.
+    pub evidence: &'a Handle,
+}
+
+#[cube(launch_unchecked)]
+fn factor_kernel<S: Precision, N: Size>(
+    diagonal: &Array<Vector<<S::State as Storage>::Word, N>>,
+    edges: &Sequence<Array<Vector<<S::State as Storage>::Word, N>>>,
+    psi_out: &mut Sequence<Array<Vector<<S::State as Storage>::Word, N>>>,
+    d_out: &mut Array<Vector<<S::State as Storage>::Word, N>>,
+    evidence: &mut Array<u32>,
+    correction: f32,
+    epsilon: f32,
+    gamma: &Gamma,
+    runs: u32,
+    #[comptime] plan: Plan,
+) {
+    let mut run = ABSOLUTE_POS;
+    let mut found = Found::new();
+    let mut work = Workspace::new(plan.band);
+    let mut psi = Array::<f32>::new(comptime!(core::cmp::max(plan.band, 1)));
+    let mut solved = Array::<f32>::new(comptime!(core::cmp::max(plan.band * plan.width, 1)));
+    let mut window = Window::new(plan);
+    while run < runs as usize {
+        let origin = run_start(run, plan.sweep) - plan.behind;
+        for step in 0..plan.ahead {
+            slide::<S, N>(
+                &mut window,
+                diagonal,
+                edges,
+                origin + step,
+                correction,
+                epsilon,
+                plan,
+            );
+        }
+        for step in 0..comptime!(plan.behind + plan.sweep.run) {
+            let at = origin + step;
+            slide::<S, N>(
+                &mut window,
+                diagonal,
+                edges,
+                at + plan.ahead,
+                correction,
+                epsilon,
+                plan,
+            );
+            if comptime!(plan.incident) {
+                mark::<S::Math>(&mut window, *gamma, &mut work, &mut psi, plan);
+            }
+            let mut d = Sequence::<f32>::new();
+            #[unroll]
+            for lane in 0..plan.width {
+                let column = solve::<S::Math>(&window, lane, *gamma, &mut work, &mut psi, plan);
+                d.push(column.d);
+                #[unroll]
+                for k in 0..plan.band {
+                    solved[k * plan.width + lane] = psi[k];
+                }
+                note(
+                    &mut found,
+                    column.cut && step >= plan.behind,
+                    at * plan.width + lane,
+                );
+            }
+            if step >= plan.behind {
+                S::State::store::<N>(d_out, at, &d, plan.width);
+                #[unroll]
+                for k in 0..plan.band {
+                    let mut lanes = Sequence::<f32>::new();
+                    #[unroll]
+                    for lane in 0..plan.width {
+                        lanes.push(solved[k * plan.width + lane]);
+                    }
+                    S::State::store::<N>(psi_out.index_mut(k), at, &lanes, plan.width);
+                }
+            }
+        }
+        run += CUBE_COUNT * CUBE_DIM as usize;
+    }
+    crate::evidence::write(&found, evidence);
+}
+
+/// Factors Ĥ + ε, Ĥ = `correction` · H, over the whole arena in one launch.
+///
+/// # Errors
+/// [`Error::Length`] if a buffer does not have the arena's length, [`Error::Shape`] if there are not as many ψ as
+/// off-diagonals, [`Error::Range`] for γ or the band outside their range; launch errors as [`Context::launch`].
+pub fn factor<S: Precision, R: Runtime>(
+    context: &Context<R>,
+    segments: &Segments,
+    buffers: FactorBuffers<'_>,
+    correction: f64,
+    epsilon: f64,
+    gamma: Tolerance,
+    removal: EdgeRemoval,
+    strategy: Strategy<Blueprint>,
+) -> Result<(), Error> {
+    let operation = "sonew factor";
+    let band = buffers.edges.len();
+    let blueprint = strategy.resolve(|| Blueprint::infer(context.processor(), band));
+    blueprint.check(operation, band)?;
+    gamma.check(operation)?;
+    let n = segments.arena_len();
+    require_arena::<S::State>(operation, "diagonal", buffers.diagonal, n)?;
+    require_arena::<S::State>(operation, "d", buffers.d, n)?;
+    if buffers.psi.len() != band {
+        return Err(Error::Shape {
+            operation,
+            argument: "psi",
+            found: format!("{} arenas", buffers.psi.len()),
+            expected: format!("{band}, one for each off-diagonal"),
+        });
+    }
+    for (edge, psi) in buffers.edges.iter().zip(buffers.psi) {
+        require_arena::<S::State>(operation, "edges", edge, n)?;
+        require_arena::<S::State>(operation, "psi", psi, n)?;
+    }
+    let runs = blueprint.sweep.runs(segments);
+    let plan = Plan::new(band, removal, blueprint);
+    let grid = blueprint.sweep.grid(segments, 3 + 2 * band);
+    require_slots(operation, buffers.evidence, grid)?;
+    let vectors = n / plan.width;
+    let variant = (type_name::<S>(), plan, blueprint);
+    context.launch(operation, variant, grid, move |client, cubes, units| {
+        let sequence = |handles: &[Handle]| {
+            let mut sequence = SequenceArg::new();
+            for handle in handles {
+                sequence.push(array::<R>(handle, vectors));
+            }
+            sequence
+        };
+        // SAFETY: every arena was checked to hold n values and the evidence a slot for each unit. Runs cover the
+        // blocks between the pads; a run reads less than a block before and after itself, which lies in the arena.
+        unsafe {
+            factor_kernel::launch_unchecked::<S, R>(
+                client,
+                cubes,
+                units,
+                plan.width / S::State::PER_WORD,
+                array::<R>(buffers.diagonal, vectors),
+                sequence(buffers.edges),
+                sequence(buffers.psi),
+                array::<R>(buffers.d, vectors),
+                array::<R>(buffers.evidence, 2 * (grid.cubes * grid.units) as usize),
+                correction as f32,
+                epsilon as f32,
+                GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),
+                runs as u32,
+                plan,
+            );
+        }
+    })
+}

@@ -1,0 +1,186 @@
+//! Grafting: the direction of u with the length that another optimizer's update would have, per tensor:
+//! w ← w − η (u · ‖graft‖ / (‖u‖ + 10⁻¹²) + λ w).
+
+use core::any::type_name;
+
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+use serde::{Deserialize, Serialize};
+
+use crate::buffers::{array, require_arena, require_bytes};
+use crate::context::Context;
+use crate::error::Error;
+use crate::precision::{Arithmetic, Precision, Storage, difference, product, quotient, sum};
+use crate::segments::Segments;
+use crate::sweep::{Strategy, Sweep, run_start};
+
+/// Whose length an update takes over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Graft {
+    /// u as it is.
+    #[default]
+    None,
+    /// The gradient, g.
+    Sgd,
+    /// The bias-corrected moment, m̂.
+    Momentum,
+    /// Adam, m̂ / (√v̂ + ε) with v̂ the bias-corrected diagonal of H.
+    Adam,
+    /// Normalised RMSProp, ĝ / (√d + ε) with ĝ = g/(‖g‖ + 10⁻¹⁶) and d ← β₂ d + (1−β₂) ĝ².
+    RmsProp,
+}
+
+/// What a staged update writes and what its graft reads.
+#[derive(Clone, Copy)]
+pub struct GraftBuffers<'a> {
+    /// Whose length.
+    pub graft: Graft,
+    /// The graft's ε ≥ 0.
+    pub epsilon: f64,
+    /// Decay of the RMSProp graft's second moment.
+    pub decay: f64,
+    /// u, an arena in the state's format.
+    pub direction: &'a Handle,
+    /// (‖u‖², ‖graft‖²) of each run; f32.
+    pub squares: &'a Handle,
+    /// Gradients, for [`Graft::Sgd`] and [`Graft::RmsProp`].
+    pub grads: Option<&'a Handle>,
+    /// ‖g‖² of each tensor, for [`Graft::RmsProp`]; f32.
+    pub grad_squares: Option<&'a Handle>,
+    /// The RMSProp graft's d, an arena updated in place.
+    pub second: Option<&'a Handle>,
+}
+
+impl GraftBuffers<'_> {
+    pub(crate) fn check<S: Precision>(
+        &self,
+        operation: &'static str,
+        n: usize,
+        squares: u64,
+        per_tensor: u64,
+    ) -> Result<(), Error> {
+        let needs = |argument, wanted: bool, given: bool| {
+            if wanted == given {
+                return Ok(());
+            }
+            let word = |yes| if yes { "given" } else { "absent" };
+            Err(Error::Shape {
+                operation,
+                argument,
+                found: word(given).into(),
+                expected: format!("{} for the graft {:?}", word(wanted), self.graft),
+            })
+        };
+        let rmsprop = self.graft == Graft::RmsProp;
+        let gradient = rmsprop || self.graft == Graft::Sgd;
+        needs("grads", gradient, self.grads.is_some())?;
+        needs("grad_squares", rmsprop, self.grad_squares.is_some())?;
+        needs("second", rmsprop, self.second.is_some())?;
+        require_arena::<S::State>(operation, "direction", self.direction, n)?;
+        require_bytes(operation, "squares", self.squares, squares)?;
+        if let Some(grads) = self.grads {
+            require_arena::<S::Params>(operation, "grads", grads, n)?;
+        }
+        if let Some(second) = self.second {
+            require_arena::<S::State>(operation, "second", second, n)?;
+        }
+        if let Some(grad_squares) = self.grad_squares {
+            require_bytes(operation, "grad_squares", grad_squares, per_tensor)?;
+        }
+        Ok(())
+    }
+}
+
+#[cube(launch_unchecked)]
+fn graft_kernel<S: Precision, NP: Size, NS: Size>(
+    params: &mut Array<Vector<<S::Params as Storage>::Word, NP>>,
+    direction: &Array<Vector<<S::State as Storage>::Word, NS>>,
+    squares: &Array<f32>,
+    tensor_of_block: &Array<u32>,
+    lr: f32,
+    shrink: f32,
+    runs: u32,
+    #[comptime] sweep: Sweep,
+) {
+    let mut run = ABSOLUTE_POS;
+    while run < runs as usize {
+        let tensor = tensor_of_block[run / comptime!(sweep.runs_per_block()) + 1] as usize;
+        let length = S::Math::round(squares[tensor * 2].sqrt());
+        let wanted = S::Math::round(squares[tensor * 2 + 1].sqrt());
+        let scale = quotient::<S::Math>(wanted, sum::<S::Math>(length, 1e-12f32));
+        let rate = product::<S::Math>(lr, scale);
+        let start = run_start(run, sweep);
+        for step in 0..sweep.run {
+            let at = start + step;
+            let weight = S::Params::load::<NP>(params, at, sweep.width);
+            let u = S::State::load::<NS>(direction, at, sweep.width);
+            let mut lowered = Sequence::<f32>::new();
+            #[unroll]
+            for lane in 0..sweep.width {
+                let w = *weight.index(lane);
+                let kept = difference::<S::Math>(w, product::<S::Math>(shrink, w));
+                let down = product::<S::Math>(rate, *u.index(lane));
+                lowered.push(difference::<S::Math>(kept, down));
+            }
+            S::Params::store::<NP>(params, at, &lowered, sweep.width);
+        }
+        run += CUBE_COUNT * CUBE_DIM as usize;
+    }
+}
+
+/// Descends along a staged direction; `squares` holds (‖u‖², ‖graft‖²) of each tensor, from
+/// [`super::Reduction`].
+///
+/// # Errors
+/// [`Error::Length`] if a buffer has another length than the arena or tables need; launch errors as
+/// [`Context::launch`].
+pub fn apply_graft<S: Precision, R: Runtime>(
+    context: &Context<R>,
+    segments: &Segments,
+    params: &Handle,
+    direction: &Handle,
+    squares: &Handle,
+    tensor_of_block: &Handle,
+    lr: f64,
+    weight_decay: f64,
+    strategy: Strategy<Sweep>,
+) -> Result<(), Error> {
+    let operation = "sonew graft";
+    let n = segments.arena_len();
+    require_arena::<S::Params>(operation, "params", params, n)?;
+    require_arena::<S::State>(operation, "direction", direction, n)?;
+    let tensors = segments.tensors().len();
+    require_bytes(operation, "squares", squares, 8 * tensors as u64)?;
+    require_bytes(
+        operation,
+        "tensor_of_block",
+        tensor_of_block,
+        4 * segments.blocks() as u64,
+    )?;
+    let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
+    sweep.check(operation)?;
+    let vectors = n / sweep.width;
+    let grid = sweep.grid(segments, 4);
+    let variant = (type_name::<S>(), sweep);
+    context.launch(operation, variant, grid, move |client, cubes, units| {
+        // SAFETY: the arenas hold n values, the tables one entry a block and two a tensor, all checked above.
+        unsafe {
+            graft_kernel::launch_unchecked::<S, R>(
+                client,
+                cubes,
+                units,
+                sweep.width / S::Params::PER_WORD,
+                sweep.width / S::State::PER_WORD,
+                array::<R>(params, vectors),
+                array::<R>(direction, vectors),
+                array::<R>(squares, 2 * tensors),
+                array::<R>(tensor_of_block, segments.blocks()),
+                lr as f32,
+                (lr * weight_decay) as f32,
+                sweep.runs(segments) as u32,
+                sweep,
+            );
+        }
+    })
+}

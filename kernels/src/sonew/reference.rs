@@ -1,0 +1,229 @@
+//! The oracle of SONew: plain f64 loops over one tensor, from the paper's formulas. Nothing here is shared with the
+//! kernels; the linear systems are solved by Gaussian elimination with pivoting.
+
+use super::{Decay, EdgeRemoval, Tolerance};
+
+/// Gradient statistics of one tensor of n values with a band of b: `edges[k][i]` couples i and i+1+k, and is 0 where
+/// i+1+k ≥ n.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistics {
+    /// First moment m, n values.
+    pub moment: Vec<f64>,
+    /// H_ii, n values.
+    pub diagonal: Vec<f64>,
+    /// H_{i,i+1+k}, b vectors of n values.
+    pub edges: Vec<Vec<f64>>,
+}
+
+impl Statistics {
+    /// All zero.
+    pub fn zeros(n: usize, band: usize) -> Self {
+        Self {
+            moment: vec![0.0; n],
+            diagonal: vec![0.0; n],
+            edges: vec![vec![0.0; n]; band],
+        }
+    }
+
+    /// Adds a gradient: m ← β₁ m + (1−β₁) g, H ← ρ H + ω P(g gᵀ).
+    pub fn accumulate(&mut self, g: &[f64], beta1: f64, decay: Decay) {
+        let (rho, omega) = decay.weights();
+        let n = g.len();
+        for i in 0..n {
+            self.moment[i] = beta1 * self.moment[i] + (1.0 - beta1) * g[i];
+            self.diagonal[i] = rho * self.diagonal[i] + omega * g[i] * g[i];
+            for (k, edge) in self.edges.iter_mut().enumerate() {
+                if i + 1 + k < n {
+                    edge[i] = rho * edge[i] + omega * g[i] * g[i + 1 + k];
+                }
+            }
+        }
+    }
+
+    /// Ĥ + ε: statistics times `correction`, ε added to the diagonal.
+    pub fn damped(&self, correction: f64, epsilon: f64) -> Self {
+        let mut damped = self.clone();
+        for h in &mut damped.diagonal {
+            *h = *h * correction + epsilon;
+        }
+        for edge in damped.edges.iter_mut().flatten() {
+            *edge *= correction;
+        }
+        damped
+    }
+
+    /// ‖H‖₁, the largest sum of absolute values in a row of the symmetric band matrix.
+    pub fn largest_row_sum(&self) -> f64 {
+        let n = self.diagonal.len();
+        let mut rows: Vec<f64> = self.diagonal.iter().map(|h| h.abs()).collect();
+        for (k, edge) in self.edges.iter().enumerate() {
+            for i in 0..n.saturating_sub(k + 1) {
+                rows[i] += edge[i].abs();
+                rows[i + k + 1] += edge[i].abs();
+            }
+        }
+        rows.into_iter().fold(0.0, f64::max)
+    }
+
+    fn entry(&self, i: usize, j: usize) -> f64 {
+        let (low, high) = (i.min(j), i.max(j));
+        if low == high {
+            self.diagonal[low]
+        } else {
+            self.edges[high - low - 1][low]
+        }
+    }
+
+    /// H_jj − rᵀ G⁻¹ r and G⁻¹ r for the neighbour set `set` of j.
+    fn schur(&self, j: usize, set: &[usize]) -> (f64, Vec<f64>) {
+        let gram: Vec<Vec<f64>> = set
+            .iter()
+            .map(|&a| set.iter().map(|&c| self.entry(a, c)).collect())
+            .collect();
+        let r: Vec<f64> = set.iter().map(|&a| self.entry(j, a)).collect();
+        let psi = solve(gram, r.clone());
+        let explained: f64 = r.iter().zip(&psi).map(|(r, psi)| r * psi).sum();
+        (self.diagonal[j] - explained, psi)
+    }
+
+    /// Those of `candidates` (in increasing order) that the later ones among them do not already determine.
+    fn informative(&self, candidates: &[usize], gamma: Tolerance) -> Vec<usize> {
+        let mut set: Vec<usize> = Vec::new();
+        for &a in candidates.iter().rev() {
+            let (pivot, _) = self.schur(a, &set);
+            if trusted(pivot, self.diagonal[a], gamma) {
+                set.insert(0, a);
+            }
+        }
+        set
+    }
+}
+
+/// X = L D Lᵀ with L_{j+1+k, j} = −psi[k][j].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Factor {
+    /// ψ, b vectors of n values.
+    pub psi: Vec<Vec<f64>>,
+    /// D, n values.
+    pub d: Vec<f64>,
+    /// Vertices whose edges were cut (only those that had any).
+    pub cut: Vec<usize>,
+}
+
+fn trusted(pivot: f64, h: f64, gamma: Tolerance) -> bool {
+    pivot > gamma.absolute + gamma.relative * h
+}
+
+fn reciprocal(x: f64) -> f64 {
+    // Below the least normal f32 a reciprocal is not representable there: such a pivot carries no information.
+    if x >= f64::from(f32::MIN_POSITIVE) {
+        1.0 / x
+    } else {
+        0.0
+    }
+}
+
+/// The banded factor of damped statistics with edge removal at γ (Algorithm 3).
+pub fn factor(h: &Statistics, gamma: Tolerance, removal: EdgeRemoval) -> Factor {
+    let n = h.diagonal.len();
+    let band = h.edges.len();
+    let later = |j: usize| (j + 1..=(j + band).min(n - 1)).collect::<Vec<_>>();
+    // K: the vertices whose pivot on the full neighbour set is undefined or too small.
+    let failing: Vec<bool> = (0..n)
+        .map(|j| {
+            let set = h.informative(&later(j), gamma);
+            !trusted(h.schur(j, &set).0, h.diagonal[j], gamma)
+        })
+        .collect();
+    let mut out = Factor {
+        psi: vec![vec![0.0; n]; band],
+        d: vec![0.0; n],
+        cut: Vec::new(),
+    };
+    for j in 0..n {
+        let linked = later(j).iter().any(|&a| h.entry(j, a) != 0.0);
+        if failing[j] && linked {
+            out.cut.push(j);
+        }
+        let mut neighbours = later(j);
+        match removal {
+            EdgeRemoval::Outgoing => {}
+            EdgeRemoval::Incident => neighbours.retain(|&a| !failing[a]),
+        }
+        if failing[j] {
+            neighbours.clear();
+        }
+        let set = h.informative(&neighbours, gamma);
+        let (pivot, psi) = h.schur(j, &set);
+        for (&a, value) in set.iter().zip(psi) {
+            out.psi[a - j - 1][j] = value;
+        }
+        out.d[j] = reciprocal(pivot);
+    }
+    out
+}
+
+impl Factor {
+    /// u = L D Lᵀ m.
+    pub fn precondition(&self, m: &[f64]) -> Vec<f64> {
+        let n = m.len();
+        let y: Vec<f64> = (0..n)
+            .map(|j| {
+                let coupled: f64 = (self.psi.iter().enumerate())
+                    .filter(|(k, _)| j + 1 + k < n)
+                    .map(|(k, psi)| psi[j] * m[j + 1 + k])
+                    .sum();
+                self.d[j] * (m[j] - coupled)
+            })
+            .collect();
+        (0..n)
+            .map(|i| {
+                let coupled: f64 = (self.psi.iter().enumerate())
+                    .filter(|(k, _)| i > *k)
+                    .map(|(k, psi)| psi[i - 1 - k] * y[i - 1 - k])
+                    .sum();
+                y[i] - coupled
+            })
+            .collect()
+    }
+
+    /// X = L D Lᵀ as a dense n × n matrix.
+    pub fn dense(&self) -> Vec<Vec<f64>> {
+        let n = self.d.len();
+        let columns: Vec<Vec<f64>> = (0..n)
+            .map(|j| {
+                let mut unit = vec![0.0; n];
+                unit[j] = 1.0;
+                self.precondition(&unit)
+            })
+            .collect();
+        (0..n)
+            .map(|i| (0..n).map(|j| columns[j][i]).collect())
+            .collect()
+    }
+}
+
+/// Solves A x = b by Gaussian elimination with partial pivoting.
+pub fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
+    let n = b.len();
+    for column in 0..n {
+        let pivot = (column..n)
+            .max_by(|&i, &j| a[i][column].abs().total_cmp(&a[j][column].abs()))
+            .unwrap_or(column);
+        a.swap(column, pivot);
+        b.swap(column, pivot);
+        for row in column + 1..n {
+            let ratio = a[row][column] / a[column][column];
+            let (above, below) = a.split_at_mut(row);
+            for (x, y) in below[0][column..].iter_mut().zip(&above[column][column..]) {
+                *x -= ratio * y;
+            }
+            b[row] -= ratio * b[column];
+        }
+    }
+    for row in (0..n).rev() {
+        let known: f64 = (row + 1..n).map(|j| a[row][j] * b[j]).sum();
+        b[row] = (b[row] - known) / a[row][row];
+    }
+    b
+}

@@ -1,0 +1,225 @@
+//! Statistics and momentum of a gradient, in place:
+//!
+//! m ← β₁ m + (1−β₁) g,  H_ii ← ρ H_ii + ω g_i²,  H_{i,i+1+k} ← ρ H_{i,i+1+k} + ω g_i g_{i+1+k}
+//!
+//! (ρ, ω) = (β₂, 1−β₂) for the moving average that all published code uses, (1, 1/λ) for the sum of the theory
+//! (§1.2 of the derivation: H_t = H_{t−1} + P(g gᵀ)/λ).
+//!
+//! A product that overflows saturates at the largest finite f32, so one huge gradient leaves statistics that recover.
+
+use core::any::type_name;
+
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+
+use crate::buffers::{array, require_arena};
+use crate::context::Context;
+use crate::error::Error;
+use crate::evidence::{Found, note_non_finite, require_slots};
+use crate::first_order::moving_average;
+use crate::precision::{Arithmetic, Precision, Storage, product, sum};
+use crate::segments::{GAP, Segments};
+use crate::sweep::{Strategy, Sweep, run_start};
+
+/// How old statistics and the new product are weighed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Decay {
+    /// Moving average with decay β₂ in [0, 1).
+    Average(f64),
+    /// Sum with step size λ > 0: H ← H + g gᵀ / λ.
+    Sum(f64),
+}
+
+impl Decay {
+    /// (ρ, ω).
+    pub fn weights(self) -> (f64, f64) {
+        match self {
+            Self::Average(beta2) => (beta2, 1.0 - beta2),
+            Self::Sum(lambda) => (1.0, 1.0 / lambda),
+        }
+    }
+}
+
+/// The arenas of [`statistics`].
+#[derive(Clone, Copy)]
+pub struct StatisticsBuffers<'a> {
+    /// Gradients.
+    pub grads: &'a Handle,
+    /// First moment m, updated in place.
+    pub moment: &'a Handle,
+    /// Diagonal of H, updated in place.
+    pub diagonal: &'a Handle,
+    /// Off-diagonals of H, nearest first, updated in place; as many as the band is wide.
+    pub edges: &'a [Handle],
+    /// Non-finite gradients seen, one slot a unit.
+    pub evidence: &'a Handle,
+}
+
+/// `old · ρ + ω · a b`, saturated to finite numbers.
+#[cube]
+fn accumulate<A: Arithmetic>(old: f32, a: f32, b: f32, rho: f32, omega: f32) -> f32 {
+    let largest = 3.402_823_5e38f32;
+    let new = sum::<A>(
+        product::<A>(rho, old),
+        product::<A>(product::<A>(omega, a), b),
+    );
+    min(max(new, -largest), largest)
+}
+
+#[cube(launch_unchecked)]
+fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
+    grads: &Array<Vector<<S::Params as Storage>::Word, NP>>,
+    moment: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
+    diagonal: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
+    edges: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    evidence: &mut Array<u32>,
+    beta1: f32,
+    rho: f32,
+    omega: f32,
+    runs: u32,
+    #[comptime] sweep: Sweep,
+    #[comptime] band: usize,
+) {
+    let width = comptime!(sweep.width);
+    let reach = comptime!(band.div_ceil(width));
+    let mut run = ABSOLUTE_POS;
+    let mut found = Found::new();
+    while run < runs as usize {
+        let start = run_start(run, sweep);
+        for step in 0..sweep.run {
+            let at = start + step;
+            // The gradient of this vector and of the b values after it.
+            let mut g = Sequence::<f32>::new();
+            #[unroll]
+            for v in 0..comptime!(reach + 1) {
+                let part = S::Params::load::<NP>(grads, at + v, width);
+                #[unroll]
+                for lane in 0..width {
+                    g.push(*part.index(lane));
+                }
+            }
+            let old_moment = S::State::load::<NS>(moment, at, width);
+            let old_diagonal = S::State::load::<NS>(diagonal, at, width);
+            let mut new_moment = Sequence::<f32>::new();
+            let mut new_diagonal = Sequence::<f32>::new();
+            #[unroll]
+            for lane in 0..width {
+                let gl = *g.index(lane);
+                let m = *old_moment.index(lane);
+                let h = *old_diagonal.index(lane);
+                new_moment.push(moving_average::<S::Math>(m, gl, beta1));
+                new_diagonal.push(accumulate::<S::Math>(h, gl, gl, rho, omega));
+                note_non_finite(&mut found, gl, at * width + lane);
+            }
+            S::State::store::<NS>(moment, at, &new_moment, width);
+            S::State::store::<NS>(diagonal, at, &new_diagonal, width);
+            #[unroll]
+            for k in 0..band {
+                let old = S::State::load::<NS>(edges.index(k), at, width);
+                let mut new = Sequence::<f32>::new();
+                #[unroll]
+                for lane in 0..width {
+                    let e = *old.index(lane);
+                    let gl = *g.index(lane);
+                    let other = *g.index(comptime!(lane + k + 1));
+                    new.push(accumulate::<S::Math>(e, gl, other, rho, omega));
+                }
+                S::State::store::<NS>(edges.index_mut(k), at, &new, width);
+            }
+        }
+        run += CUBE_COUNT * CUBE_DIM as usize;
+    }
+    crate::evidence::write(&found, evidence);
+}
+
+/// Updates momentum and statistics of the whole arena in one launch; the band is the number of off-diagonals.
+///
+/// # Errors
+/// [`Error::Length`] if a buffer does not have the arena's length, [`Error::Range`] for β₁, β₂ outside [0, 1), λ ≤ 0
+/// or a band wider than [`GAP`]; launch errors as [`Context::launch`].
+pub fn statistics<S: Precision, R: Runtime>(
+    context: &Context<R>,
+    segments: &Segments,
+    buffers: StatisticsBuffers<'_>,
+    beta1: f64,
+    decay: Decay,
+    strategy: Strategy<Sweep>,
+) -> Result<(), Error> {
+    let operation = "sonew statistics";
+    let band = buffers.edges.len();
+    check_range(operation, beta1, decay, band)?;
+    let n = segments.arena_len();
+    require_arena::<S::Params>(operation, "grads", buffers.grads, n)?;
+    require_arena::<S::State>(operation, "moment", buffers.moment, n)?;
+    require_arena::<S::State>(operation, "diagonal", buffers.diagonal, n)?;
+    for edge in buffers.edges {
+        require_arena::<S::State>(operation, "edges", edge, n)?;
+    }
+    let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
+    let width = sweep.width;
+    sweep.check(operation)?;
+    let grid = sweep.grid(segments, 4 + band);
+    require_slots(operation, buffers.evidence, grid)?;
+    let (rho, omega) = decay.weights();
+    let variant = (type_name::<S>(), sweep, band);
+    context.launch(operation, variant, grid, move |client, cubes, units| {
+        let mut edges = SequenceArg::new();
+        for edge in buffers.edges {
+            edges.push(array::<R>(edge, n / width));
+        }
+        // SAFETY: every buffer was checked to hold the whole arena; runs stop at its trailing pad, one block long,
+        // and look at most GAP < BLOCK values ahead; the evidence has a slot for each unit of the grid.
+        unsafe {
+            statistics_kernel::launch_unchecked::<S, R>(
+                client,
+                cubes,
+                units,
+                width / S::Params::PER_WORD,
+                width / S::State::PER_WORD,
+                array::<R>(buffers.grads, n / width),
+                array::<R>(buffers.moment, n / width),
+                array::<R>(buffers.diagonal, n / width),
+                edges,
+                array::<R>(buffers.evidence, 2 * (grid.cubes * grid.units) as usize),
+                beta1 as f32,
+                rho as f32,
+                omega as f32,
+                sweep.runs(segments) as u32,
+                sweep,
+                band,
+            );
+        }
+    })
+}
+
+fn check_range(
+    operation: &'static str,
+    beta1: f64,
+    decay: Decay,
+    band: usize,
+) -> Result<(), Error> {
+    let range = |argument, found: f64, expected| {
+        Err(Error::Range {
+            operation,
+            argument,
+            found,
+            expected,
+        })
+    };
+    if !(0.0..1.0).contains(&beta1) {
+        return range("beta1", beta1, "0 ≤ β < 1");
+    }
+    match decay {
+        Decay::Average(beta2) if !(0.0..1.0).contains(&beta2) => {
+            return range("beta2", beta2, "0 ≤ β < 1");
+        }
+        Decay::Sum(lambda) if !(lambda > 0.0 && lambda.is_finite()) => {
+            return range("lambda", lambda, "finite and > 0");
+        }
+        _ => {}
+    }
+    if band > GAP {
+        return range("band", band as f64, "at most 32, the zeros between tensors");
+    }
+    Ok(())
+}

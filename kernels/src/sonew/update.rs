@@ -1,0 +1,473 @@
+//! Factor, precondition and descend in one launch: w ← w − η (L D Lᵀ m̂ + λ w), the factor never leaving the registers.
+//!
+//! A unit walks along its run of columns. At column j it has Ĥ and m̂ of the next columns in a window, solves for ψ_j
+//! and D_j, forms y_j = D_j (m̂_j − Σ_k ψ_jk m̂_{j+1+k}), and adds −ψ_jk y_j to the u of the b later columns; u_j is
+//! complete once y_j is added. A run starts b columns early, where only what reaches its own columns matters.
+
+use core::any::type_name;
+
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+
+use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
+use super::elimination::{Gamma, GammaLaunch, Window, Workspace};
+use super::graft::{Graft, GraftBuffers};
+use super::window::{Plan, mark, slide, solve};
+use crate::buffers::{array, optional, require_arena, require_bytes};
+use crate::context::Context;
+use crate::error::Error;
+use crate::evidence::{Found, note, require_slots};
+use crate::precision::{Arithmetic, Precision, Storage, difference, product, quotient, sum};
+use crate::segments::Segments;
+use crate::sweep::{Strategy, run_start};
+
+/// The scalars of an update, as the kernel sees them.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub struct Scalars {
+    lr: f32,
+    shrink: f32,
+    correction1: f32,
+    correction2: f32,
+    epsilon: f32,
+    relative_epsilon: f32,
+    graft_epsilon: f32,
+    graft_decay: f32,
+}
+
+/// ε, what is added to the diagonal of Ĥ.
+#[derive(Clone, Copy)]
+pub enum Damping<'a> {
+    /// Ĥ_jj + ε.
+    Absolute(f64),
+    /// Ĥ_jj + max(ε · ‖Ĥ‖₁, 10⁻¹⁶) per tensor, with ‖H‖₁ from [`super::largest_row_sum`].
+    Relative {
+        /// ε ≥ 0.
+        epsilon: f64,
+        /// ‖H‖₁ of each tensor, before bias correction; f32.
+        row_sums: &'a Handle,
+    },
+}
+
+/// The arenas that an update reads, and its evidence.
+#[derive(Clone, Copy)]
+pub struct UpdateBuffers<'a> {
+    /// First moment m.
+    pub moment: &'a Handle,
+    /// Diagonal of H.
+    pub diagonal: &'a Handle,
+    /// Off-diagonals of H, nearest first; as many as the band is wide.
+    pub edges: &'a [Handle],
+    /// Pivots cut, one slot a unit.
+    pub evidence: &'a Handle,
+    /// For each block the tensor it belongs to ([`Segments::tensor_of_block`]); u32.
+    pub tensor_of_block: &'a Handle,
+}
+
+/// What becomes of u = L D Lᵀ m̂.
+#[derive(Clone, Copy)]
+pub enum Descent<'a> {
+    /// w ← w − η (u + λ w).
+    Apply {
+        /// Parameters, updated in place.
+        params: &'a Handle,
+        /// Learning rate η.
+        lr: f64,
+        /// Decoupled weight decay λ.
+        weight_decay: f64,
+    },
+    /// u is stored, with ‖u‖² and the squared norm of the graft's update for each run; [`super::apply_graft`] descends.
+    Stage(GraftBuffers<'a>),
+}
+
+/// Comptime part of the update's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Mode {
+    apply: bool,
+    relative: bool,
+    graft: Graft,
+}
+
+#[cube(launch_unchecked)]
+fn update_kernel<S: Precision, NP: Size, NS: Size>(
+    moment: &Array<Vector<<S::State as Storage>::Word, NS>>,
+    diagonal: &Array<Vector<<S::State as Storage>::Word, NS>>,
+    edges: &Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    row_sums: &Sequence<Array<f32>>,
+    tensor_of_block: &Array<u32>,
+    grads: &Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
+    grad_squares: &Sequence<Array<f32>>,
+    params: &mut Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
+    second: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    direction: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    squares: &mut Sequence<Array<f32>>,
+    evidence: &mut Array<u32>,
+    scalars: &Scalars,
+    gamma: &Gamma,
+    runs: u32,
+    #[comptime] plan: Plan,
+    #[comptime] mode: Mode,
+) {
+    let mut run = ABSOLUTE_POS;
+    let mut found = Found::new();
+    let mut work = Workspace::new(plan.band);
+    let mut psi = Array::<f32>::new(comptime!(core::cmp::max(plan.band, 1)));
+    let mut carry = Array::<f32>::new(comptime!(core::cmp::max(plan.band, 1)));
+    let mut ahead = Array::<f32>::new(comptime!((plan.reach + 1) * plan.width));
+    let mut window = Window::new(plan);
+    while run < runs as usize {
+        // Runs start behind the leading pad.
+        let start = run_start(run, plan.sweep);
+        let tensor = tensor_of_block[run / comptime!(plan.sweep.runs_per_block()) + 1] as usize;
+        let mut epsilon = scalars.epsilon;
+        if comptime!(mode.relative) {
+            let norm = product::<S::Math>(scalars.correction2, row_sums.index(0usize)[tensor]);
+            epsilon = max(product::<S::Math>(scalars.relative_epsilon, norm), 1e-16f32);
+        }
+        #[unroll(plan.unroll)]
+        for k in 0..plan.band {
+            carry[k] = 0.0;
+        }
+        let origin = start - plan.behind;
+        for step in 0..plan.ahead {
+            slide::<S, NS>(
+                &mut window,
+                diagonal,
+                edges,
+                origin + step,
+                scalars.correction2,
+                epsilon,
+                plan,
+            );
+        }
+        #[unroll(plan.unroll)]
+        for step in 0..plan.reach {
+            read_moment::<S, NS>(
+                &mut ahead,
+                moment,
+                origin + step,
+                step,
+                scalars.correction1,
+                plan.width,
+            );
+        }
+        let mut square = 0.0f32;
+        let mut graft_square = 0.0f32;
+        for step in 0..comptime!(plan.behind + plan.sweep.run) {
+            let at = origin + step;
+            slide::<S, NS>(
+                &mut window,
+                diagonal,
+                edges,
+                at + plan.ahead,
+                scalars.correction2,
+                epsilon,
+                plan,
+            );
+            read_moment::<S, NS>(
+                &mut ahead,
+                moment,
+                at + plan.reach,
+                plan.reach,
+                scalars.correction1,
+                plan.width,
+            );
+            if comptime!(plan.incident) {
+                mark::<S::Math>(&mut window, *gamma, &mut work, &mut psi, plan);
+            }
+            let mut u = Sequence::<f32>::new();
+            #[unroll]
+            for lane in 0..plan.width {
+                let column = solve::<S::Math>(&window, lane, *gamma, &mut work, &mut psi, plan);
+                let mut y = ahead[lane];
+                #[unroll(plan.unroll)]
+                for k in 0..plan.band {
+                    y = difference::<S::Math>(y, product::<S::Math>(psi[k], ahead[lane + k + 1]));
+                }
+                y = product::<S::Math>(column.d, y);
+                if comptime!(plan.band > 0) {
+                    u.push(sum::<S::Math>(carry[0], y));
+                    #[unroll(plan.unroll)]
+                    for k in 0..comptime!(core::cmp::max(plan.band, 1) - 1) {
+                        carry[k] =
+                            difference::<S::Math>(carry[k + 1], product::<S::Math>(psi[k], y));
+                    }
+                    let last = comptime!(core::cmp::max(plan.band, 1) - 1);
+                    carry[last] = -product::<S::Math>(psi[last], y);
+                } else {
+                    u.push(y);
+                }
+                note(
+                    &mut found,
+                    column.cut && step >= plan.behind,
+                    at * plan.width + lane,
+                );
+            }
+            if step >= plan.behind {
+                if comptime!(mode.apply) {
+                    let weights = S::Params::load::<NP>(params.index(0usize), at, plan.width);
+                    let mut lowered = Sequence::<f32>::new();
+                    #[unroll]
+                    for lane in 0..plan.width {
+                        let w = *weights.index(lane);
+                        let kept = difference::<S::Math>(w, product::<S::Math>(scalars.shrink, w));
+                        lowered.push(difference::<S::Math>(
+                            kept,
+                            product::<S::Math>(scalars.lr, *u.index(lane)),
+                        ));
+                    }
+                    S::Params::store::<NP>(params.index_mut(0usize), at, &lowered, plan.width);
+                } else {
+                    let other = graft_direction::<S, NP, NS>(
+                        &ahead,
+                        diagonal,
+                        grads,
+                        grad_squares,
+                        second,
+                        at,
+                        tensor,
+                        scalars,
+                        plan.width,
+                        mode.graft,
+                    );
+                    #[unroll]
+                    for lane in 0..plan.width {
+                        square += *u.index(lane) * *u.index(lane);
+                        graft_square += *other.index(lane) * *other.index(lane);
+                    }
+                    S::State::store::<NS>(direction.index_mut(0usize), at, &u, plan.width);
+                }
+            }
+            #[unroll(plan.unroll)]
+            for c in 0..comptime!(plan.reach * plan.width) {
+                ahead[c] = ahead[c + plan.width];
+            }
+        }
+        if comptime!(!mode.apply) {
+            squares.index_mut(0usize)[run * 2] = square;
+            squares.index_mut(0usize)[run * 2 + 1] = graft_square;
+        }
+        run += CUBE_COUNT * CUBE_DIM as usize;
+    }
+    crate::evidence::write(&found, evidence);
+}
+
+/// Reads m̂ of the vector `at` into the `slot`-th vector of the window.
+#[cube]
+fn read_moment<S: Precision, N: Size>(
+    ahead: &mut Array<f32>,
+    moment: &Array<Vector<<S::State as Storage>::Word, N>>,
+    at: usize,
+    slot: usize,
+    correction: f32,
+    #[comptime] width: usize,
+) {
+    let values = S::State::load::<N>(moment, at, width);
+    #[unroll]
+    for lane in 0..width {
+        ahead[slot * width + lane] = product::<S::Math>(correction, *values.index(lane));
+    }
+}
+
+/// The graft's own update for the vector `at`, whose m̂ is the first of the window.
+#[cube]
+fn graft_direction<S: Precision, NP: Size, NS: Size>(
+    ahead: &Array<f32>,
+    diagonal: &Array<Vector<<S::State as Storage>::Word, NS>>,
+    grads: &Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
+    grad_squares: &Sequence<Array<f32>>,
+    second: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    at: usize,
+    tensor: usize,
+    scalars: &Scalars,
+    #[comptime] width: usize,
+    #[comptime] graft: Graft,
+) -> Sequence<f32> {
+    let mut out = Sequence::<f32>::new();
+    if comptime!(graft == Graft::Sgd) {
+        let g = S::Params::load::<NP>(grads.index(0usize), at, width);
+        #[unroll]
+        for lane in 0..width {
+            out.push(*g.index(lane));
+        }
+    } else if comptime!(graft == Graft::Momentum || graft == Graft::None) {
+        #[unroll]
+        for lane in 0..width {
+            out.push(ahead[lane]);
+        }
+    } else if comptime!(graft == Graft::Adam) {
+        let v = S::State::load::<NS>(diagonal, at, width);
+        #[unroll]
+        for lane in 0..width {
+            let root =
+                S::Math::round(product::<S::Math>(scalars.correction2, *v.index(lane)).sqrt());
+            let below = sum::<S::Math>(root, scalars.graft_epsilon);
+            out.push(select(
+                below > 0.0,
+                quotient::<S::Math>(ahead[lane], below),
+                0.0,
+            ));
+        }
+    } else {
+        let g = S::Params::load::<NP>(grads.index(0usize), at, width);
+        let d = S::State::load::<NS>(second.index(0usize), at, width);
+        let norm = S::Math::round(grad_squares.index(0usize)[tensor].sqrt());
+        let below = sum::<S::Math>(norm, 1e-16f32);
+        let mut new = Sequence::<f32>::new();
+        #[unroll]
+        for lane in 0..width {
+            let scaled = quotient::<S::Math>(*g.index(lane), below);
+            let moved = crate::first_order::moving_average::<S::Math>(
+                *d.index(lane),
+                product::<S::Math>(scaled, scaled),
+                scalars.graft_decay,
+            );
+            let root = sum::<S::Math>(S::Math::round(moved.sqrt()), scalars.graft_epsilon);
+            new.push(moved);
+            out.push(select(root > 0.0, quotient::<S::Math>(scaled, root), 0.0));
+        }
+        S::State::store::<NS>(second.index_mut(0usize), at, &new, width);
+    }
+    out
+}
+
+/// Factors, preconditions and descends (or stages for grafting) over the whole arena, in one launch.
+///
+/// `correction1` = 1/(1−β₁ᵗ) and `correction2` = 1/(1−β₂ᵗ), or 1 where statistics are sums.
+///
+/// # Errors
+/// [`Error::Length`] if a buffer has another length than the arena or tables need, [`Error::Range`] for a
+/// hyperparameter outside its range; launch errors as [`Context::launch`].
+pub fn update<S: Precision, R: Runtime>(
+    context: &Context<R>,
+    segments: &Segments,
+    buffers: UpdateBuffers<'_>,
+    descent: Descent<'_>,
+    damping: Damping<'_>,
+    gamma: Tolerance,
+    removal: EdgeRemoval,
+    corrections: (f64, f64),
+    strategy: Strategy<Blueprint>,
+) -> Result<(), Error> {
+    let operation = "sonew update";
+    let band = buffers.edges.len();
+    let blueprint = strategy.resolve(|| Blueprint::infer(context.processor(), band));
+    blueprint.check(operation, band)?;
+    gamma.check(operation)?;
+    let n = segments.arena_len();
+    require_arena::<S::State>(operation, "moment", buffers.moment, n)?;
+    require_arena::<S::State>(operation, "diagonal", buffers.diagonal, n)?;
+    for edge in buffers.edges {
+        require_arena::<S::State>(operation, "edges", edge, n)?;
+    }
+    let table = 4 * segments.blocks() as u64;
+    require_bytes(operation, "tensor_of_block", buffers.tensor_of_block, table)?;
+    let per_tensor = 4 * segments.tensors().len() as u64;
+    let non_negative = |argument, found: f64| {
+        if found >= 0.0 && found.is_finite() {
+            Ok(found as f32)
+        } else {
+            Err(Error::Range {
+                operation,
+                argument,
+                found,
+                expected: "finite and ≥ 0",
+            })
+        }
+    };
+    let (epsilon, relative_epsilon, row_sums) = match damping {
+        Damping::Absolute(epsilon) => (non_negative("epsilon", epsilon)?, 0.0, None),
+        Damping::Relative { epsilon, row_sums } => {
+            require_bytes(operation, "row_sums", row_sums, per_tensor)?;
+            (
+                0.0,
+                non_negative("relative-epsilon", epsilon)?,
+                Some(row_sums),
+            )
+        }
+    };
+    // The trailing and the leading pad are not walked.
+    let runs = blueprint.sweep.runs(segments);
+    let (params, stage, lr, weight_decay) = match descent {
+        Descent::Apply {
+            params,
+            lr,
+            weight_decay,
+        } => {
+            require_arena::<S::Params>(operation, "params", params, n)?;
+            let lr = non_negative("lr", lr)?;
+            (
+                Some(params),
+                None,
+                lr,
+                non_negative("weight-decay", weight_decay)?,
+            )
+        }
+        Descent::Stage(stage) => {
+            stage.check::<S>(operation, n, 8 * runs as u64, per_tensor)?;
+            (None, Some(stage), 0.0, 0.0)
+        }
+    };
+    let mode = Mode {
+        apply: params.is_some(),
+        relative: row_sums.is_some(),
+        graft: stage.map_or(Graft::None, |stage| stage.graft),
+    };
+    let plan = Plan::new(band, removal, blueprint);
+    let extras = [
+        row_sums,
+        stage.and_then(|s| s.grads),
+        stage.and_then(|s| s.grad_squares),
+        stage.and_then(|s| s.second),
+    ];
+    let used = extras.iter().flatten().count() + if mode.apply { 1 } else { 2 };
+    let grid = blueprint.sweep.grid(segments, 4 + band + used);
+    require_slots(operation, buffers.evidence, grid)?;
+    let vectors = n / plan.width;
+    let variant = (type_name::<S>(), plan, mode, blueprint);
+    context.launch(operation, variant, grid, move |client, cubes, units| {
+        let mut edges = SequenceArg::new();
+        for edge in buffers.edges {
+            edges.push(array::<R>(edge, vectors));
+        }
+        let tensors = segments.tensors().len();
+        let scalars = ScalarsLaunch::new(
+            lr,
+            lr * weight_decay,
+            corrections.0 as f32,
+            corrections.1 as f32,
+            epsilon,
+            relative_epsilon,
+            stage.map_or(0.0, |s| s.epsilon as f32),
+            stage.map_or(0.0, |s| s.decay as f32),
+        );
+        // SAFETY: every arena was checked to hold n values, every table and partial sum to have its length, and the
+        // evidence a slot for each unit. Runs cover the blocks between the pads; a run reads at most
+        // 3 · reach · width < BLOCK values before and after itself, which lie in the arena.
+        unsafe {
+            update_kernel::launch_unchecked::<S, R>(
+                client,
+                cubes,
+                units,
+                plan.width / S::Params::PER_WORD,
+                plan.width / S::State::PER_WORD,
+                array::<R>(buffers.moment, vectors),
+                array::<R>(buffers.diagonal, vectors),
+                edges,
+                optional(row_sums, tensors),
+                array::<R>(buffers.tensor_of_block, segments.blocks()),
+                optional(stage.and_then(|s| s.grads), vectors),
+                optional(stage.and_then(|s| s.grad_squares), tensors),
+                optional(params, vectors),
+                optional(stage.and_then(|s| s.second), vectors),
+                optional(stage.map(|s| s.direction), vectors),
+                optional(stage.map(|s| s.squares), 2 * runs),
+                array::<R>(buffers.evidence, 2 * (grid.cubes * grid.units) as usize),
+                scalars,
+                GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),
+                runs as u32,
+                plan,
+                mode,
+            );
+        }
+    })
+}

@@ -1,0 +1,188 @@
+//! The columns of H that a unit holds in registers while it walks along the chain.
+
+use cubecl::prelude::*;
+
+use super::blueprint::{Blueprint, EdgeRemoval, Reach};
+use super::elimination::{Gamma, Window, Workspace, eliminate, reciprocal, trusted};
+use crate::precision::{Arithmetic, Precision, Storage, product, sum};
+use crate::sweep::Sweep;
+
+/// Everything about a walk that is fixed when the kernel is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Plan {
+    pub band: usize,
+    pub width: usize,
+    pub sweep: Sweep,
+    pub unroll: bool,
+    pub incident: bool,
+    pub reach: usize,
+    pub ahead: usize,
+    pub behind: usize,
+    /// Columns in the window.
+    pub span: usize,
+}
+
+impl Plan {
+    pub fn new(band: usize, removal: EdgeRemoval, blueprint: Blueprint) -> Self {
+        // Without edges there is nothing to remove.
+        let incident = removal == EdgeRemoval::Incident && band > 0;
+        let reach = Reach::new(band, blueprint.sweep.width, removal);
+        Self {
+            band,
+            width: blueprint.sweep.width,
+            sweep: blueprint.sweep,
+            unroll: blueprint.unroll,
+            incident,
+            reach: reach.reach,
+            ahead: reach.ahead,
+            behind: reach.behind,
+            span: (reach.ahead + 1) * blueprint.sweep.width,
+        }
+    }
+}
+
+/// What solving one column found; ψ is left in the array given to [`solve`].
+#[derive(CubeType)]
+pub(crate) struct Column {
+    /// D_j.
+    pub d: f32,
+    /// Whether edges were cut because the pivot was too small.
+    pub cut: bool,
+}
+
+#[cube]
+impl Window {
+    /// A window without edges, every vertex kept.
+    pub(crate) fn new(#[comptime] plan: Plan) -> Window {
+        let mut diagonal = Array::<f32>::new(plan.span);
+        let mut edges = Array::<f32>::new(comptime!(core::cmp::max(plan.band * plan.span, 1)));
+        let mut keep = Array::<f32>::new(comptime!((plan.reach + 1) * plan.width));
+        #[unroll(plan.unroll)]
+        for c in 0..plan.span {
+            diagonal[c] = 0.0;
+        }
+        #[unroll(plan.unroll)]
+        for c in 0..comptime!(plan.band * plan.span) {
+            edges[c] = 0.0;
+        }
+        #[unroll(plan.unroll)]
+        for c in 0..comptime!((plan.reach + 1) * plan.width) {
+            keep[c] = 1.0;
+        }
+        Window {
+            diagonal,
+            edges,
+            keep,
+        }
+    }
+}
+
+/// Moves the window one vector on: drops its first, appends the vector `at` of Ĥ + ε.
+#[cube]
+pub(crate) fn slide<S: Precision, N: Size>(
+    window: &mut Window,
+    diagonal: &Array<Vector<<S::State as Storage>::Word, N>>,
+    edges: &Sequence<Array<Vector<<S::State as Storage>::Word, N>>>,
+    at: usize,
+    correction: f32,
+    epsilon: f32,
+    #[comptime] plan: Plan,
+) {
+    let kept = comptime!(plan.ahead * plan.width);
+    #[unroll(plan.unroll)]
+    for c in 0..kept {
+        window.diagonal[c] = window.diagonal[c + plan.width];
+    }
+    #[unroll(plan.unroll)]
+    for k in 0..plan.band {
+        #[unroll(plan.unroll)]
+        for c in 0..kept {
+            window.edges[k * plan.span + c] = window.edges[k * plan.span + c + plan.width];
+        }
+    }
+    let h = S::State::load::<N>(diagonal, at, plan.width);
+    #[unroll]
+    for lane in 0..plan.width {
+        window.diagonal[kept + lane] =
+            sum::<S::Math>(product::<S::Math>(correction, *h.index(lane)), epsilon);
+    }
+    #[unroll]
+    for k in 0..plan.band {
+        let e = S::State::load::<N>(edges.index(k), at, plan.width);
+        #[unroll]
+        for lane in 0..plan.width {
+            window.edges[k * plan.span + kept + lane] =
+                product::<S::Math>(correction, *e.index(lane));
+        }
+    }
+}
+
+/// Incident removal: decides which vertices of the vector `reach` ahead keep their edges.
+#[cube]
+pub(crate) fn mark<A: Arithmetic>(
+    window: &mut Window,
+    gamma: Gamma,
+    work: &mut Workspace,
+    psi: &mut Array<f32>,
+    #[comptime] plan: Plan,
+) {
+    let base = comptime!(plan.reach * plan.width);
+    #[unroll(plan.unroll)]
+    for c in 0..base {
+        window.keep[c] = window.keep[c + plan.width];
+    }
+    #[unroll(plan.unroll)]
+    for lane in 0..plan.width {
+        let c = base + lane;
+        let pivot = eliminate::<A>(
+            window,
+            c,
+            gamma,
+            work,
+            psi,
+            plan.band,
+            plan.span,
+            false,
+            plan.unroll,
+        );
+        window.keep[c] = select(trusted::<A>(pivot, window.diagonal[c], gamma), 1.0, 0.0);
+    }
+}
+
+/// Solves column `lane` of the window: leaves ψ_j in `psi` and returns D_j.
+#[cube]
+pub(crate) fn solve<A: Arithmetic>(
+    window: &Window,
+    lane: usize,
+    gamma: Gamma,
+    work: &mut Workspace,
+    psi: &mut Array<f32>,
+    #[comptime] plan: Plan,
+) -> Column {
+    let h = window.diagonal[lane];
+    let pivot = eliminate::<A>(
+        window,
+        lane,
+        gamma,
+        work,
+        psi,
+        plan.band,
+        plan.span,
+        plan.incident,
+        plan.unroll,
+    );
+    let mut trust = trusted::<A>(pivot, h, gamma);
+    if comptime!(plan.incident) {
+        trust = trust && window.keep[lane] > 0.5;
+    }
+    let mut linked = false;
+    #[unroll(plan.unroll)]
+    for k in 0..plan.band {
+        psi[k] = select(trust, psi[k], 0.0);
+        linked = linked || window.edges[k * plan.span + lane] != 0.0;
+    }
+    Column {
+        d: reciprocal::<A>(select(trust, pivot, h)),
+        cut: !trust && linked,
+    }
+}

@@ -1,0 +1,109 @@
+//! The geometry of a sweep over the arena: how many values at a time, and how many units share the work.
+
+use cubecl::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::context::{Grid, Processor};
+use crate::error::Error;
+use crate::segments::{BLOCK, Segments};
+
+/// How an elementwise kernel walks over the arena: unit `u` of `cubes · units` takes the runs `u`, `u + cubes·units`, …
+/// of `run` consecutive vectors of `width` values each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sweep {
+    /// Values per access: 1, 2, 4 or 8.
+    pub width: usize,
+    /// Vectors that a unit takes in a row; `run · width` divides [`BLOCK`].
+    pub run: usize,
+    /// Units of a cube.
+    pub units: u32,
+    /// Cubes at most; fewer are launched when the arena is small.
+    pub cubes: u32,
+}
+
+impl Sweep {
+    /// The default of a device.
+    ///
+    /// A software driver runs a cube to its end before the next and pays per access, so a unit walks a whole block:
+    /// neighbouring accesses follow each other in time. On a graphics processor they happen side by side in the units
+    /// of a cube, and the cubes are enough to fill the largest.
+    pub fn infer(processor: Processor) -> Self {
+        match processor {
+            Processor::Cpu => Self {
+                width: 4,
+                run: BLOCK / 4,
+                units: 32,
+                cubes: 4096,
+            },
+            Processor::Gpu => Self {
+                width: 4,
+                run: 1,
+                units: 256,
+                cubes: 4096,
+            },
+        }
+    }
+
+    /// Runs in one block.
+    pub fn runs_per_block(&self) -> usize {
+        BLOCK / (self.run * self.width)
+    }
+
+    /// The launch that walks the blocks between the pads of an arena, binding `buffers` buffers.
+    pub(crate) fn grid(&self, segments: &Segments, buffers: usize) -> Grid {
+        let runs = self.runs(segments);
+        Grid {
+            cubes: runs
+                .div_ceil(self.units as usize)
+                .clamp(1, self.cubes as usize) as u32,
+            units: self.units,
+            // The scalars of a kernel travel in a buffer of their own.
+            buffers: 1 + buffers as u32,
+        }
+    }
+
+    /// Runs between the pads of an arena.
+    pub(crate) fn runs(&self, segments: &Segments) -> usize {
+        (segments.blocks() - 2) * self.runs_per_block()
+    }
+
+    pub(crate) fn check(&self, operation: &'static str) -> Result<(), Error> {
+        let columns = self.run * self.width;
+        if matches!(self.width, 1 | 2 | 4 | 8) && columns > 0 && BLOCK.is_multiple_of(columns) {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            operation,
+            argument: "blueprint",
+            found: format!("width {} and run {}", self.width, self.run),
+            expected: format!("width 1, 2, 4 or 8 and a product that divides {BLOCK}"),
+        })
+    }
+}
+
+/// The first vector of a run: the walk starts behind the leading pad.
+#[cube]
+pub(crate) fn run_start(run: usize, #[comptime] sweep: Sweep) -> usize {
+    run * sweep.run + comptime!(BLOCK / sweep.width)
+}
+
+/// Launch tuning is data: the default of the device, or a value forced by a test, a bench or a tuner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy<B> {
+    /// The default of the device.
+    #[default]
+    Inferred,
+    /// This blueprint.
+    Forced(B),
+}
+
+impl<B: Copy> Strategy<B> {
+    /// The forced blueprint, or the inferred one.
+    pub fn resolve(&self, infer: impl FnOnce() -> B) -> B {
+        match self {
+            Self::Inferred => infer(),
+            Self::Forced(blueprint) => *blueprint,
+        }
+    }
+}

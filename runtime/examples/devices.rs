@@ -1,0 +1,5 @@
+//! Prints the devices of this machine and what is missing.
+
+fn main() {
+    print!("{}", sonew_runtime::survey().table());
+}
