@@ -62,6 +62,12 @@ impl Sweep {
         }
     }
 
+    /// Units that a launch over an arena has in all, each of them with a slot in [`crate::evidence`].
+    pub fn total_units(&self, segments: &Segments) -> usize {
+        let grid = self.grid(segments, 0);
+        grid.cubes as usize * grid.units as usize
+    }
+
     /// Runs between the pads of an arena.
     pub(crate) fn runs(&self, segments: &Segments) -> usize {
         (segments.blocks() - 2) * self.runs_per_block()

@@ -1,1 +1,67 @@
-//! Placeholder.
+//! Optimizers over one parameter arena: SONew of any band width and the first-order baselines.
+//!
+//! An optimizer is made from an [`OptimizerConfig`] for a device ([`Context`]) and an arena layout ([`Segments`]), owns
+//! its states, and moves parameters with [`Optimizer::step`]. The learning rate is an argument of the step, not a
+//! state. The number of launches of a step does not depend on the number of tensors, and a step never waits for the
+//! device; [`Optimizer::report`] does, when somebody wants to know what the last step saw.
+//!
+//! ```no_run
+//! # use std::rc::Rc;
+//! # use sonew_optimizers::{OptimizerConfig, Context, Segments};
+//! # fn f<R: cubecl::Runtime>(context: Rc<Context<R>>, weights: &[f32]) -> Result<(), Box<dyn std::error::Error>> {
+//! let segments = Segments::new(&[weights.len()])?;
+//! let mut config = OptimizerConfig::named("tridiag-sonew")?;
+//! config.set("beta2", "0.99")?;
+//! let params = context.upload(&segments.gather(&[weights])?);
+//! let grads = context.upload(&vec![0.1f32; segments.arena_len()]);
+//! let mut optimizer = config.build(context, &segments)?;
+//! optimizer.step(&params, &grads, 1e-4)?;
+//! println!("{:?}", optimizer.report()?);
+//! # Ok(()) }
+//! ```
+
+mod config;
+mod error;
+mod first_order;
+mod report;
+mod sonew;
+
+pub use config::{FirstOrderConfig, OptimizerConfig, Setting, SonewConfig, StatisticsForm};
+pub use error::Error;
+pub use first_order::FirstOrderKind;
+pub use report::StepReport;
+pub use sonew_kernels::context::{Context, Processor};
+pub use sonew_kernels::segments::Segments;
+pub use sonew_kernels::sonew::{EdgeRemoval, Graft};
+
+use cubecl::Runtime;
+use cubecl::server::Handle;
+
+/// Moves the parameters of one arena.
+pub trait Optimizer<R: Runtime> {
+    /// Takes one step with learning rate `lr` ≥ 0: updates the states from `grads` and `params` from the states, both
+    /// arenas of the layout that the optimizer was built for, in f32.
+    ///
+    /// Only enqueues work. Non-finite gradients are counted ([`StepReport`]) and spoil the tensor they belong to, no
+    /// other.
+    ///
+    /// # Errors
+    /// A buffer of another length, a learning rate that is negative or not finite, or the failure of a kernel's first
+    /// launch. Later failures come out where results are read.
+    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error>;
+
+    /// What the last step saw. Waits for the device.
+    ///
+    /// # Errors
+    /// The failure of any launch since the last check.
+    fn report(&self) -> Result<StepReport, Error>;
+
+    /// Steps taken.
+    fn steps(&self) -> u64;
+
+    /// Bytes of state per parameter of the model: what a checkpoint would have to hold, pads and gaps not counted.
+    fn state_bytes_per_parameter(&self) -> usize;
+
+    /// Bytes of scratch per parameter, allocated once beside the states.
+    fn scratch_bytes_per_parameter(&self) -> usize;
+}

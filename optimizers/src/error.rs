@@ -1,0 +1,51 @@
+//! What can go wrong in configuring or stepping an optimizer.
+
+/// An error of an optimizer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// No optimizer has this name.
+    #[error(
+        "no optimizer is called `{found}`; the names are sgd, momentum, nesterov, adagrad, rmsprop, adam, diag-sonew, tridiag-sonew and band-N-sonew with N from 0 to 32"
+    )]
+    UnknownOptimizer {
+        /// The name found.
+        found: String,
+    },
+    /// The optimizer has no such setting.
+    #[error("{optimizer} has no setting `{key}`; it has {known}")]
+    UnknownSetting {
+        /// The optimizer.
+        optimizer: String,
+        /// The key found.
+        key: String,
+        /// The keys it has.
+        known: String,
+    },
+    /// A setting has a value of the wrong kind.
+    #[error("{optimizer}: {key} = {found} cannot be read: {reason}")]
+    Unreadable {
+        /// The optimizer.
+        optimizer: String,
+        /// The key.
+        key: String,
+        /// The value found.
+        found: String,
+        /// What was expected.
+        reason: String,
+    },
+    /// A setting lies outside its range.
+    #[error("{optimizer}: {key} = {found} is out of range, expected {expected}")]
+    Range {
+        /// The optimizer.
+        optimizer: String,
+        /// The key.
+        key: &'static str,
+        /// The value found.
+        found: f64,
+        /// The range, in words.
+        expected: &'static str,
+    },
+    /// A kernel refused or failed.
+    #[error(transparent)]
+    Kernel(#[from] sonew_kernels::error::Error),
+}

@@ -1,0 +1,186 @@
+//! The first-order baselines: one launch a step.
+
+use std::rc::Rc;
+
+use cubecl::Runtime;
+use cubecl::server::Handle;
+use serde::{Deserialize, Serialize};
+use sonew_kernels::context::Context;
+use sonew_kernels::evidence::Evidence;
+use sonew_kernels::first_order::{
+    Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
+};
+use sonew_kernels::precision::F32;
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sweep::{Strategy, Sweep};
+
+use crate::{Error, FirstOrderConfig, Optimizer, StepReport};
+
+/// The first-order rules; their formulas are in [`sonew_kernels::first_order`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FirstOrderKind {
+    /// w ← w − η g.
+    Sgd,
+    /// Heavy ball.
+    Momentum,
+    /// Nesterov's momentum.
+    Nesterov,
+    /// Diagonal Adagrad.
+    Adagrad,
+    /// RMSProp with momentum.
+    RmsProp,
+    /// Adam.
+    Adam,
+}
+
+impl FirstOrderKind {
+    const ALL: [Self; 6] = [
+        Self::Sgd,
+        Self::Momentum,
+        Self::Nesterov,
+        Self::Adagrad,
+        Self::RmsProp,
+        Self::Adam,
+    ];
+
+    /// The rule of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rule| rule.name() == name)
+    }
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sgd => Sgd::NAME,
+            Self::Momentum => Momentum::NAME,
+            Self::Nesterov => Nesterov::NAME,
+            Self::Adagrad => Adagrad::NAME,
+            Self::RmsProp => RmsProp::NAME,
+            Self::Adam => Adam::NAME,
+        }
+    }
+
+    /// The settings that its formula names.
+    pub(crate) fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::Sgd => &["weight-decay"],
+            Self::Momentum | Self::Nesterov => &["beta1", "weight-decay"],
+            Self::Adagrad => &["epsilon", "initial-accumulator", "weight-decay"],
+            Self::RmsProp | Self::Adam => &["beta1", "beta2", "epsilon", "weight-decay"],
+        }
+    }
+}
+
+/// The defaults of a rule: those of optax, momentum 0.9 where it has none.
+pub(crate) fn defaults(rule: FirstOrderKind) -> FirstOrderConfig {
+    let (beta2, epsilon) = match rule {
+        FirstOrderKind::Adagrad => (0.999, 1e-7),
+        FirstOrderKind::RmsProp => (0.9, 1e-8),
+        _ => (0.999, 1e-8),
+    };
+    FirstOrderConfig {
+        rule,
+        beta1: 0.9,
+        beta2,
+        epsilon,
+        weight_decay: 0.0,
+        initial_accumulator: 0.1,
+    }
+}
+
+pub(crate) fn build<R: Runtime>(
+    config: FirstOrderConfig,
+    context: Rc<Context<R>>,
+    segments: &Segments,
+) -> Box<dyn Optimizer<R>> {
+    match config.rule {
+        FirstOrderKind::Sgd => Box::new(Rule::<Sgd, R>::new(config, context, segments)),
+        FirstOrderKind::Momentum => Box::new(Rule::<Momentum, R>::new(config, context, segments)),
+        FirstOrderKind::Nesterov => Box::new(Rule::<Nesterov, R>::new(config, context, segments)),
+        FirstOrderKind::Adagrad => Box::new(Rule::<Adagrad, R>::new(config, context, segments)),
+        FirstOrderKind::RmsProp => Box::new(Rule::<RmsProp, R>::new(config, context, segments)),
+        FirstOrderKind::Adam => Box::new(Rule::<Adam, R>::new(config, context, segments)),
+    }
+}
+
+struct Rule<L, R: Runtime> {
+    config: FirstOrderConfig,
+    context: Rc<Context<R>>,
+    segments: Segments,
+    states: Vec<Handle>,
+    evidence: Handle,
+    sweep: Sweep,
+    step: u64,
+    rule: core::marker::PhantomData<L>,
+}
+
+impl<L: FirstOrder, R: Runtime> Rule<L, R> {
+    fn new(config: FirstOrderConfig, context: Rc<Context<R>>, segments: &Segments) -> Self {
+        let start = match config.rule {
+            FirstOrderKind::Adagrad => config.initial_accumulator as f32,
+            _ => 0.0,
+        };
+        let n = segments.arena_len();
+        let states = (0..L::STATES.len())
+            .map(|_| context.upload(&vec![start; n]))
+            .collect();
+        let sweep = Sweep::infer(context.processor());
+        let units = sweep.total_units(segments);
+        Self {
+            config,
+            evidence: context.upload(&vec![0u32; Evidence::bytes(units) / 4]),
+            segments: segments.clone(),
+            context,
+            states,
+            sweep,
+            step: 0,
+            rule: core::marker::PhantomData,
+        }
+    }
+}
+
+impl<L: FirstOrder, R: Runtime> Optimizer<R> for Rule<L, R> {
+    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+        let hyper = Hyper {
+            lr,
+            beta1: self.config.beta1,
+            beta2: self.config.beta2,
+            epsilon: self.config.epsilon,
+            weight_decay: self.config.weight_decay,
+            step: self.step + 1,
+        };
+        let buffers = Buffers {
+            params,
+            grads,
+            states: &self.states,
+            evidence: &self.evidence,
+        };
+        descend::<L, F32, R>(
+            &self.context,
+            &self.segments,
+            buffers,
+            hyper,
+            Strategy::Forced(self.sweep),
+        )?;
+        self.step += 1;
+        Ok(())
+    }
+
+    fn report(&self) -> Result<StepReport, Error> {
+        let seen = Evidence::read(&self.context, L::NAME, &self.evidence)?;
+        Ok(StepReport::new(self.step, &self.segments, seen, None))
+    }
+
+    fn steps(&self) -> u64 {
+        self.step
+    }
+
+    fn state_bytes_per_parameter(&self) -> usize {
+        self.states.len() * size_of::<f32>()
+    }
+
+    fn scratch_bytes_per_parameter(&self) -> usize {
+        0
+    }
+}

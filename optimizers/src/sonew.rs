@@ -1,0 +1,260 @@
+//! SONew as an optimizer: statistics, then factor, precondition and descent. Two launches a step; two more where
+//! grafting needs norms, where ε is relative, and where the RMSProp graft normalises the gradient.
+
+use std::rc::Rc;
+
+use cubecl::Runtime;
+use cubecl::server::Handle;
+use sonew_kernels::context::Context;
+use sonew_kernels::evidence::Evidence;
+use sonew_kernels::first_order::Hyper;
+use sonew_kernels::precision::F32;
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sonew::{
+    Blueprint, Damping, Decay, Descent, Graft, GraftBuffers, Reduction, StatisticsBuffers,
+    Tolerance, UpdateBuffers, apply_graft, largest_row_sum, squared_norm, statistics, update,
+};
+use sonew_kernels::sweep::{Strategy, Sweep};
+
+use crate::{Error, Optimizer, SonewConfig, StatisticsForm, StepReport};
+
+pub(crate) struct Sonew<R: Runtime> {
+    config: SonewConfig,
+    context: Rc<Context<R>>,
+    segments: Segments,
+    moment: Handle,
+    diagonal: Handle,
+    edges: Vec<Handle>,
+    tensor_of_block: Handle,
+    non_finite: Handle,
+    cut: Handle,
+    scratch: Option<Scratch>,
+    sweep: Sweep,
+    blueprint: Blueprint,
+    step: u64,
+}
+
+/// What per-tensor norms need, allocated once.
+struct Scratch {
+    reduction: Reduction,
+    /// One value for each block between the pads.
+    block_partials: Handle,
+    /// One value for each tensor: ‖H‖₁, then ‖g‖².
+    row_sums: Handle,
+    grad_squares: Handle,
+    staged: Option<Staged>,
+}
+
+/// What grafting needs.
+struct Staged {
+    direction: Handle,
+    run_squares: Handle,
+    tensor_squares: Handle,
+    second: Option<Handle>,
+}
+
+impl<R: Runtime> Sonew<R> {
+    pub(crate) fn new(config: SonewConfig, context: Rc<Context<R>>, segments: &Segments) -> Self {
+        let sweep = Sweep::infer(context.processor());
+        let blueprint = Blueprint::infer(context.processor(), config.band);
+        let arena = || context.upload(&vec![0f32; segments.arena_len()]);
+        let values = |count: usize| context.upload(&vec![0f32; count]);
+        let slots = |sweep: Sweep| {
+            let bytes = Evidence::bytes(sweep.total_units(segments));
+            context.upload(&vec![0u32; bytes / 4])
+        };
+        let tensors = segments.tensors().len();
+        let inner = segments.blocks() - 2;
+        let grafting = config.graft != Graft::None;
+        let staged = grafting.then(|| Staged {
+            direction: arena(),
+            run_squares: values(2 * inner * blueprint.sweep.runs_per_block()),
+            tensor_squares: values(2 * tensors),
+            second: (config.graft == Graft::RmsProp).then(arena),
+        });
+        let scratch = (grafting || config.relative_epsilon > 0.0).then(|| Scratch {
+            reduction: Reduction::new(&context, segments),
+            block_partials: values(inner),
+            row_sums: values(tensors),
+            grad_squares: values(tensors),
+            staged,
+        });
+        Self {
+            moment: arena(),
+            diagonal: arena(),
+            edges: (0..config.band).map(|_| arena()).collect(),
+            tensor_of_block: context.upload(&segments.tensor_of_block()),
+            non_finite: slots(sweep),
+            cut: slots(blueprint.sweep),
+            scratch,
+            segments: segments.clone(),
+            sweep,
+            blueprint,
+            config,
+            context,
+            step: 0,
+        }
+    }
+
+    fn decay(&self) -> Decay {
+        match self.config.statistics {
+            StatisticsForm::Average => Decay::Average(self.config.beta2),
+            StatisticsForm::Sum => Decay::Sum(self.config.lambda),
+        }
+    }
+
+    /// ‖H‖₁ per tensor, where ε is relative to it.
+    fn damping(&self) -> Result<Damping<'_>, Error> {
+        let Some(scratch) = self
+            .scratch
+            .as_ref()
+            .filter(|_| self.config.relative_epsilon > 0.0)
+        else {
+            return Ok(Damping::Absolute(self.config.epsilon));
+        };
+        largest_row_sum::<F32, R>(
+            &self.context,
+            &self.segments,
+            &scratch.reduction,
+            &self.diagonal,
+            &self.edges,
+            &scratch.block_partials,
+            &scratch.row_sums,
+        )?;
+        Ok(Damping::Relative {
+            epsilon: self.config.relative_epsilon,
+            row_sums: &scratch.row_sums,
+        })
+    }
+}
+
+impl<R: Runtime> Optimizer<R> for Sonew<R> {
+    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+        let config = self.config;
+        let t = self.step + 1;
+        statistics::<F32, R>(
+            &self.context,
+            &self.segments,
+            StatisticsBuffers {
+                grads,
+                moment: &self.moment,
+                diagonal: &self.diagonal,
+                edges: &self.edges,
+                evidence: &self.non_finite,
+            },
+            config.beta1,
+            self.decay(),
+            Strategy::Forced(self.sweep),
+        )?;
+        let corrections = (
+            Hyper::correction(config.beta1, t),
+            match config.statistics {
+                StatisticsForm::Average => Hyper::correction(config.beta2, t),
+                StatisticsForm::Sum => 1.0,
+            },
+        );
+        let damping = self.damping()?;
+        let buffers = UpdateBuffers {
+            moment: &self.moment,
+            diagonal: &self.diagonal,
+            edges: &self.edges,
+            evidence: &self.cut,
+            tensor_of_block: &self.tensor_of_block,
+        };
+        let gamma = Tolerance {
+            absolute: config.gamma,
+            relative: config.relative_gamma,
+        };
+        let run_update = |descent| {
+            update::<F32, R>(
+                &self.context,
+                &self.segments,
+                buffers,
+                descent,
+                damping,
+                gamma,
+                config.removal,
+                corrections,
+                Strategy::Forced(self.blueprint),
+            )
+        };
+        let staged = self.scratch.as_ref().and_then(|scratch| {
+            let staged = scratch.staged.as_ref()?;
+            Some((scratch, staged))
+        });
+        match staged {
+            None => run_update(Descent::Apply {
+                params,
+                lr,
+                weight_decay: config.weight_decay,
+            })?,
+            Some((scratch, staged)) => {
+                let rmsprop = config.graft == Graft::RmsProp;
+                if rmsprop {
+                    squared_norm::<F32, R>(
+                        &self.context,
+                        &self.segments,
+                        &scratch.reduction,
+                        grads,
+                        &scratch.block_partials,
+                        &scratch.grad_squares,
+                    )?;
+                }
+                run_update(Descent::Stage(GraftBuffers {
+                    graft: config.graft,
+                    epsilon: config.graft_epsilon,
+                    decay: config.beta2,
+                    direction: &staged.direction,
+                    squares: &staged.run_squares,
+                    grads: (rmsprop || config.graft == Graft::Sgd).then_some(grads),
+                    grad_squares: rmsprop.then_some(&scratch.grad_squares),
+                    second: staged.second.as_ref(),
+                }))?;
+                scratch.reduction.sum_pairs(
+                    &self.context,
+                    &staged.run_squares,
+                    self.blueprint.sweep.runs_per_block(),
+                    &staged.tensor_squares,
+                )?;
+                apply_graft::<F32, R>(
+                    &self.context,
+                    &self.segments,
+                    params,
+                    &staged.direction,
+                    &staged.tensor_squares,
+                    &self.tensor_of_block,
+                    lr,
+                    config.weight_decay,
+                    Strategy::Forced(self.sweep),
+                )?;
+            }
+        }
+        self.step = t;
+        Ok(())
+    }
+
+    fn report(&self) -> Result<StepReport, Error> {
+        let operation = "sonew report";
+        let non_finite = Evidence::read(&self.context, operation, &self.non_finite)?;
+        let cut = Evidence::read(&self.context, operation, &self.cut)?;
+        Ok(StepReport::new(
+            self.step,
+            &self.segments,
+            non_finite,
+            Some(cut),
+        ))
+    }
+
+    fn steps(&self) -> u64 {
+        self.step
+    }
+
+    fn state_bytes_per_parameter(&self) -> usize {
+        let graft = usize::from(self.config.graft == Graft::RmsProp);
+        (2 + self.config.band + graft) * size_of::<f32>()
+    }
+
+    fn scratch_bytes_per_parameter(&self) -> usize {
+        usize::from(self.config.graft != Graft::None) * size_of::<f32>()
+    }
+}
