@@ -2,11 +2,15 @@
 //! and what comes out (run folders, curves, tables). The `sonew` binary puts them together.
 
 pub mod arrays;
+pub mod cli;
+pub mod compare;
 pub mod data;
 pub mod init;
 pub mod interrupt;
+pub mod kernel_io;
 mod not_a_number;
 pub mod order;
+pub mod plan;
 pub mod plot;
 pub mod progress;
 pub mod record;
@@ -14,3 +18,4 @@ mod replace_file;
 pub mod schedule;
 pub mod summary;
 pub mod table;
+pub mod train;

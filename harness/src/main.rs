@@ -1,2 +1,230 @@
-//! Placeholder.
-fn main() {}
+//! `sonew`: devices, optimizers, train, compare, kernel.
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use clap::Parser;
+use cubecl::Runtime;
+use sonew_harness::cli::{Cli, Command, RunArgs};
+use sonew_harness::compare::compare;
+use sonew_harness::interrupt::{EXIT_STATUS, Interrupt};
+use sonew_harness::kernel_io::{self, KERNELS};
+use sonew_harness::plan::Plan;
+use sonew_harness::record::{RunFolder, timestamp};
+use sonew_harness::train::train;
+use sonew_optimizers::{Context, OptimizerConfig, Processor};
+use sonew_runtime::{DeviceVisitor, Opened, Selector};
+
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Devices { json } => devices(json),
+        Command::Optimizers { name } => optimizers(name.as_deref()),
+        Command::Train { optimizer, run } => start(&run, &[optimizer], false),
+        Command::Compare { optimizers, run } => start(&run, &optimizers, true),
+        Command::Kernel { list: true, .. } => list_kernels(),
+        Command::Kernel {
+            name: Some(name),
+            input: Some(input),
+            output: Some(output),
+            device,
+            set,
+            ..
+        } => on_device(
+            device,
+            KernelJob {
+                name,
+                input,
+                output,
+                set,
+            },
+        ),
+        Command::Kernel { .. } => Err("name a kernel, --in and --out, or --list".into()),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("sonew: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn devices(json: bool) -> Outcome {
+    let survey = sonew_runtime::survey();
+    if json {
+        print(&serde_json::to_string_pretty(&survey)?)?;
+    } else {
+        print(survey.table().trim_end())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn optimizers(only: Option<&str>) -> Outcome {
+    let names = match only {
+        Some(name) => vec![name],
+        None => OptimizerConfig::NAMES.to_vec(),
+    };
+    let mut text = String::new();
+    for name in names {
+        let config = OptimizerConfig::named(name)?;
+        text += &format!("{name}   (--lr {:e} unless given)\n", config.default_lr());
+        for setting in config.settings() {
+            text += &format!(
+                "  {:<20} {:<10} {}\n",
+                setting.key, setting.value, setting.meaning
+            );
+        }
+        text += "\n";
+    }
+    if only.is_none() {
+        text += "band-N-sonew takes any N from 0 to 32.\n";
+    }
+    print(text.trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list_kernels() -> Outcome {
+    let mut text = String::new();
+    for kernel in KERNELS {
+        text += &format!("{}\n  {}\n", kernel.name, kernel.summary);
+        let shapes = |arrays: &[(&str, &str)]| {
+            arrays
+                .iter()
+                .map(|(name, shape)| format!("{name} {shape}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        text += &format!("  in   {}\n", shapes(kernel.inputs));
+        text += &format!("  out  {}\n", shapes(kernel.outputs));
+        for (key, default, meaning) in kernel.options {
+            text += &format!("  --set {key}={default}   {meaning}\n");
+        }
+        text += "\n";
+    }
+    text += "Arrays are f32 in a safetensors file. Entry i of the k-th row of edges couples values i and i+1+k.";
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints to standard output; a reader that stopped reading is no error.
+fn print(text: &str) -> std::io::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+fn on_device(selector: Selector, job: impl DeviceVisitor<Output = Outcome>) -> Outcome {
+    sonew_runtime::open(selector)?.accept(job)
+}
+
+fn context<R: Runtime>(device: &Opened<R>) -> Context<R> {
+    let processor = match device.info.processor {
+        sonew_runtime::Processor::Gpu => Processor::Gpu,
+        sonew_runtime::Processor::Cpu => Processor::Cpu,
+    };
+    Context::new(device.client.clone(), processor)
+}
+
+struct KernelJob {
+    name: String,
+    input: std::path::PathBuf,
+    output: std::path::PathBuf,
+    set: Vec<(String, String)>,
+}
+
+impl DeviceVisitor for KernelJob {
+    type Output = Outcome;
+
+    fn visit<R: Runtime>(self, device: Opened<R>) -> Outcome {
+        let context = context(&device);
+        kernel_io::run(&context, &self.name, &self.input, &self.output, &self.set)?;
+        eprintln!(
+            "{} on {}: wrote {}",
+            self.name,
+            device.info.name,
+            self.output.display()
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn start(run: &RunArgs, optimizers: &[String], compare: bool) -> Outcome {
+    // Everything that can be refused without a device is refused before one is opened.
+    let plans = run.plans(optimizers)?;
+    let images = run.images()?;
+    let job = RunJob {
+        run: run.clone(),
+        plans,
+        images,
+        compare,
+    };
+    on_device(run.device, job)
+}
+
+struct RunJob {
+    run: RunArgs,
+    plans: Vec<Plan>,
+    images: sonew_harness::data::Images,
+    compare: bool,
+}
+
+impl DeviceVisitor for RunJob {
+    type Output = Outcome;
+
+    fn visit<R: Runtime>(self, device: Opened<R>) -> Outcome {
+        let interrupt = Interrupt::install()?;
+        let run = &self.run;
+        let stem = match (self.compare, self.plans.first()) {
+            (false, Some(plan)) => plan.label.clone(),
+            _ => "compare".into(),
+        };
+        let mut folder = match &run.out {
+            Some(path) => RunFolder::create(path, run.overwrite)?,
+            None => RunFolder::create_named("runs", &format!("{stem}-{}", timestamp()))?,
+        };
+        let info = &device.info;
+        if !run.quiet {
+            eprintln!("{} through {} ({})", info.name, info.backend, info.id);
+        }
+        let context = Rc::new(context(&device));
+        if self.compare {
+            let table = compare(
+                info,
+                &context,
+                &self.images,
+                &self.plans,
+                &mut folder,
+                run.overwrite,
+                &interrupt,
+                run.quiet,
+            )?;
+            print(&format!("\n{}", table.to_text().trim_end()))?;
+        } else {
+            let summary = train(
+                info,
+                context,
+                &self.images,
+                &self.plans[0],
+                &mut folder,
+                &interrupt,
+                run.quiet,
+            )?;
+            if let Some(loss) = summary.final_loss() {
+                print(&format!("{}: loss {loss:.3}", summary.optimizer))?;
+            }
+        }
+        let path = folder.path();
+        print(&format!(
+            "\nplot   {}\nrecord {}",
+            path.join("loss.png").display(),
+            path.display()
+        ))?;
+        Ok(if interrupt.requested() {
+            ExitCode::from(EXIT_STATUS)
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+}

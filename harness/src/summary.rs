@@ -15,7 +15,7 @@ pub struct RunSummary {
     pub losses: Vec<f64>,
     /// Mean wall time of an epoch, evaluation not counted.
     pub seconds_per_epoch: f64,
-    /// Mean device time of an optimizer step, in milliseconds.
+    /// Mean wall time of an optimizer step, in milliseconds.
     pub optimizer_ms_per_step: f64,
     /// Bytes of optimizer state per parameter, the parameter itself not counted.
     pub state_bytes_per_parameter: f64,
@@ -89,9 +89,12 @@ pub fn comparison(runs: &[RunSummary], epochs: &[usize]) -> Table {
     table
 }
 
-/// Epochs worth a column of their own in a run of `epochs` epochs: a few spread evenly, the last left to its own
+/// Epochs worth a column of their own in a run of `epochs` epochs: all of a short run, a few of a long one, the last left to its own
 /// column.
 pub fn epochs_to_show(epochs: usize) -> Vec<usize> {
+    if epochs <= 8 {
+        return (0..epochs.saturating_sub(1)).collect();
+    }
     let mut shown: Vec<usize> = [1, 2, 5]
         .iter()
         .map(|tenths| epochs * tenths / 10)

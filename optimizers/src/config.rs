@@ -110,18 +110,48 @@ pub struct Setting {
 }
 
 const MEANINGS: &[(&str, &str)] = &[
-    ("beta1", "decay of the momentum, 0 ≤ β < 1 (also called momentum)"),
-    ("beta2", "decay of the second moment or of the statistics, 0 ≤ β < 1"),
-    ("epsilon", "ε ≥ 0: Adam outside the root, Adagrad and RMSProp inside, SONew on the diagonal of Ĥ"),
-    ("weight-decay", "decoupled weight decay λ ≥ 0: w loses η λ w"),
-    ("initial-accumulator", "where Adagrad's sum of squares starts, ≥ 0"),
-    ("statistics", "average (moving average, bias-corrected) or sum (H + g gᵀ/λ)"),
+    (
+        "beta1",
+        "decay of the momentum, 0 ≤ β < 1 (also called momentum)",
+    ),
+    (
+        "beta2",
+        "decay of the second moment or of the statistics, 0 ≤ β < 1",
+    ),
+    (
+        "epsilon",
+        "ε ≥ 0: Adam outside the root, Adagrad and RMSProp inside, SONew on the diagonal of Ĥ",
+    ),
+    (
+        "weight-decay",
+        "decoupled weight decay λ ≥ 0: w loses η λ w",
+    ),
+    (
+        "initial-accumulator",
+        "where Adagrad's sum of squares starts, ≥ 0",
+    ),
+    (
+        "statistics",
+        "average (moving average, bias-corrected) or sum (H + g gᵀ/λ)",
+    ),
     ("lambda", "λ > 0 of statistics=sum"),
-    ("relative-epsilon", "if > 0: max(this · ‖Ĥ‖₁, 1e-16) per tensor replaces epsilon"),
+    (
+        "relative-epsilon",
+        "if > 0: max(this · ‖Ĥ‖₁, 1e-16) per tensor replaces epsilon",
+    ),
     ("gamma", "absolute part of the pivot tolerance γ, ≥ 0"),
-    ("relative-gamma", "part of the pivot tolerance γ relative to Ĥ_jj, 0 ≤ γ < 1"),
-    ("removal", "edges of a failing pivot that are cut: outgoing (to later neighbours) or incident (all)"),
-    ("graft", "whose step length is taken over, per tensor: none, sgd, momentum, adam, rmsprop"),
+    (
+        "relative-gamma",
+        "part of the pivot tolerance γ relative to Ĥ_jj, 0 ≤ γ < 1",
+    ),
+    (
+        "removal",
+        "edges of a failing pivot that are cut: outgoing (to later neighbours) or incident (all)",
+    ),
+    (
+        "graft",
+        "whose step length is taken over, per tensor: none, sgd, momentum, adam, rmsprop",
+    ),
     ("graft-epsilon", "ε ≥ 0 of the graft"),
 ];
 
@@ -216,14 +246,13 @@ impl OptimizerConfig {
         }
         let parsed = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.into()));
         fields.insert(key.into(), parsed);
-        let updated: Self = serde_json::from_value(self.wrap(fields)).map_err(|error| {
-            Error::Unreadable {
+        let updated: Self =
+            serde_json::from_value(self.wrap(fields)).map_err(|error| Error::Unreadable {
                 optimizer: self.name(),
                 key: key.into(),
                 found: value.into(),
                 reason: error.to_string(),
-            }
-        })?;
+            })?;
         updated.validate()?;
         *self = updated;
         Ok(())

@@ -23,15 +23,15 @@ pub struct EpochRecord {
     pub lr: f64,
     /// Wall time of the epoch, evaluation included.
     pub seconds: f64,
-    /// Device time of the forward and backward passes.
+    /// Wall time of the forward and backward passes.
     pub forward_backward_seconds: f64,
-    /// Device time of the optimizer's steps.
+    /// Wall time of the optimizer's steps, each waited for.
     pub optimizer_seconds: f64,
     /// Wall time of the evaluation.
     pub evaluation_seconds: f64,
     /// Training images per second of wall time, evaluation not counted.
     pub images_per_second: f64,
-    /// Edges that the guard removed in the epoch, for optimizers that have one.
+    /// Columns of the factor whose edges were cut in the epoch's last step, for optimizers that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pivots_cut: Option<u64>,
     /// Roots that were refused in the epoch, for optimizers that compute them.

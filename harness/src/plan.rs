@@ -1,0 +1,45 @@
+//! What to train: everything of a run that is decided before it starts, and written to its `run.json`.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use sonew_optimizers::OptimizerConfig;
+
+use crate::schedule::Schedule;
+
+/// A run, as asked for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// The optimizer and its settings.
+    pub optimizer: OptimizerConfig,
+    /// The name in tables and legends, and of the folder in a comparison.
+    pub label: String,
+    /// Base learning rate.
+    pub lr: f64,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+    /// Epochs; the last may be cut short by `steps`.
+    pub epochs: usize,
+    /// Steps in all, if limited.
+    pub steps: Option<usize>,
+    /// Images of a batch.
+    pub batch: usize,
+    /// Units of each layer, input and output included.
+    pub sizes: Vec<usize>,
+    /// Seed of the first weights and of the batch order.
+    pub seed: u64,
+    /// The first weights, if not drawn.
+    pub init: Option<PathBuf>,
+    /// The batch order, if not drawn.
+    pub order: Option<PathBuf>,
+    /// Whether to log the loss of every step.
+    pub log_steps: bool,
+}
+
+impl Plan {
+    /// Steps of the run, if an epoch has `steps_per_epoch`.
+    pub fn total_steps(&self, steps_per_epoch: usize) -> usize {
+        let all = self.epochs * steps_per_epoch;
+        self.steps.map_or(all, |steps| steps.min(all))
+    }
+}

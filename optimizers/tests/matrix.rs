@@ -1,0 +1,243 @@
+//! Every optimizer through the same properties. One list; a new optimizer is one more line.
+
+use std::rc::Rc;
+use std::sync::{Mutex, MutexGuard};
+
+use cubecl::Runtime;
+use sonew_optimizers::{Context, Error, OptimizerConfig, Processor, Segments};
+use sonew_runtime::{DeviceVisitor, Opened, Selector};
+
+/// Name, settings, learning rate for the quadratic, state bytes per parameter.
+const MATRIX: &[(&str, &[(&str, &str)], f64, usize)] = &[
+    ("sgd", &[], 0.1, 0),
+    ("momentum", &[], 0.02, 4),
+    ("nesterov", &[], 0.02, 4),
+    ("adagrad", &[], 0.5, 4),
+    ("rmsprop", &[], 0.01, 8),
+    ("adam", &[], 0.05, 8),
+    ("diag-sonew", &[("epsilon", "0.1")], 0.05, 8),
+    ("tridiag-sonew", &[("epsilon", "0.1")], 0.05, 12),
+    (
+        "tridiag-sonew",
+        &[("epsilon", "0.1"), ("removal", "incident")],
+        0.05,
+        12,
+    ),
+    ("band-4-sonew", &[("epsilon", "0.1")], 0.2, 24),
+    ("band-4-sonew", &[("relative-epsilon", "0.1")], 0.1, 24),
+    ("tridiag-sonew", &[("graft", "adam")], 0.05, 12),
+    ("tridiag-sonew", &[("graft", "sgd")], 0.1, 12),
+    ("tridiag-sonew", &[("graft", "momentum")], 0.1, 12),
+    ("band-4-sonew", &[("graft", "rmsprop")], 0.05, 28),
+    (
+        "tridiag-sonew",
+        &[("statistics", "sum"), ("epsilon", "1")],
+        0.5,
+        12,
+    ),
+];
+
+fn config(name: &str, settings: &[(&str, &str)]) -> OptimizerConfig {
+    let mut config = OptimizerConfig::named(name).unwrap();
+    for (key, value) in settings {
+        config.set(key, value).unwrap();
+    }
+    config
+}
+
+/// The software driver is one device: one test at a time.
+fn device_lock() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+const TENSORS: [usize; 4] = [300, 1, 7, 513];
+
+/// Unstructured values in [−1, 1): a smooth sequence would make the statistics of a band singular.
+fn noise(i: usize) -> f32 {
+    let mixed = (i as u64)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .rotate_left(31);
+    let mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40;
+    mixed as f32 / (1u64 << 23) as f32 - 1.0
+}
+
+/// Runs `steps` on ½ Σ c_i w_i² from a fixed start and returns the trajectory's last weights, or zero gradients.
+struct Quadratic {
+    config: OptimizerConfig,
+    lr: f64,
+    steps: usize,
+    zero_gradient: bool,
+}
+
+struct Trajectory {
+    start: Vec<f32>,
+    end: Vec<f32>,
+    curvature: Vec<f32>,
+    state_bytes: usize,
+    non_finite: u64,
+}
+
+impl Trajectory {
+    fn value(&self, w: &[f32]) -> f64 {
+        w.iter()
+            .zip(&self.curvature)
+            .map(|(w, c)| f64::from(c * w * w) / 2.0)
+            .sum()
+    }
+}
+
+impl DeviceVisitor for Quadratic {
+    type Output = Trajectory;
+
+    fn visit<R: Runtime>(self, device: Opened<R>) -> Trajectory {
+        let context = Rc::new(Context::new(device.client, Processor::Cpu));
+        let segments = Segments::new(&TENSORS).unwrap();
+        let wave = |shift: usize| {
+            let tensors: Vec<Vec<f32>> = TENSORS
+                .iter()
+                .map(|&n| (0..n).map(|i| noise(i * 37 + shift)).collect())
+                .collect();
+            let slices: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
+            segments.gather(&slices).unwrap()
+        };
+        let start = wave(11);
+        let curvature: Vec<f32> = wave(5).iter().map(|x| 1.0 + 0.5 * x).collect();
+        let params = context.upload(&start);
+        let mut optimizer = self.config.build(context.clone(), &segments).unwrap();
+        let mut w = start.clone();
+        for _ in 0..self.steps {
+            let scale = if self.zero_gradient { 0.0 } else { 1.0 };
+            let gradient: Vec<f32> = w
+                .iter()
+                .zip(&curvature)
+                .map(|(w, c)| scale * w * c)
+                .collect();
+            optimizer
+                .step(&params, &context.upload(&gradient), self.lr)
+                .unwrap();
+            w = context.download("quadratic", &params).unwrap();
+        }
+        let report = optimizer.report().unwrap();
+        assert_eq!(report.step, self.steps as u64);
+        Trajectory {
+            start,
+            end: w,
+            curvature,
+            state_bytes: optimizer.state_bytes_per_parameter(),
+            non_finite: report.non_finite_gradients,
+        }
+    }
+}
+
+fn run(config: OptimizerConfig, lr: f64, steps: usize, zero_gradient: bool) -> Trajectory {
+    let device = sonew_runtime::open(Selector::Software)
+        .expect("these tests need a Vulkan driver: install mesa-vulkan-drivers");
+    device.accept(Quadratic {
+        config,
+        lr,
+        steps,
+        zero_gradient,
+    })
+}
+
+#[test]
+fn every_optimizer_moves_a_quadratic_down() {
+    let _lock = device_lock();
+    for &(name, settings, lr, _) in MATRIX {
+        let run = run(config(name, settings), lr, 40, false);
+        let (before, after) = (run.value(&run.start), run.value(&run.end));
+        assert!(
+            after < 0.5 * before,
+            "{name} {settings:?}: {before} became {after}"
+        );
+        assert_eq!(run.non_finite, 0, "{name} {settings:?}");
+    }
+}
+
+#[test]
+fn the_same_start_twice_gives_the_same_bits() {
+    let _lock = device_lock();
+    for &(name, settings, lr, _) in MATRIX {
+        let [first, second] = [0, 1].map(|_| run(config(name, settings), lr, 5, false).end);
+        let bits = |w: &[f32]| w.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&first), bits(&second), "{name} {settings:?}");
+    }
+}
+
+#[test]
+fn a_zero_gradient_moves_nothing() {
+    let _lock = device_lock();
+    for &(name, settings, lr, _) in MATRIX {
+        let run = run(config(name, settings), lr, 3, true);
+        assert_eq!(run.start, run.end, "{name} {settings:?}");
+    }
+}
+
+#[test]
+fn state_takes_the_documented_bytes() {
+    let _lock = device_lock();
+    for &(name, settings, lr, bytes) in MATRIX {
+        let run = run(config(name, settings), lr, 1, false);
+        assert_eq!(run.state_bytes, bytes, "{name} {settings:?}");
+    }
+}
+
+#[test]
+fn names_are_those_of_the_field_and_unknown_ones_are_listed() {
+    for name in OptimizerConfig::NAMES {
+        assert_eq!(OptimizerConfig::named(name).unwrap().name(), name);
+    }
+    assert_eq!(
+        OptimizerConfig::named("band-1-sonew").unwrap().name(),
+        "tridiag-sonew"
+    );
+    for wrong in ["adamw", "band-33-sonew", "band--sonew", ""] {
+        let error = OptimizerConfig::named(wrong).unwrap_err();
+        assert!(error.to_string().contains("tridiag-sonew"), "{error}");
+    }
+}
+
+#[test]
+fn settings_out_of_range_or_unknown_name_the_value_and_the_key() {
+    let mut adam = config("adam", &[]);
+    for (key, value) in [
+        ("beta1", "1"),
+        ("beta2", "-0.1"),
+        ("epsilon", "-1"),
+        ("weight-decay", "-2"),
+    ] {
+        let error = adam.set(key, value).unwrap_err();
+        assert!(matches!(error, Error::Range { .. }), "{error}");
+        assert!(error.to_string().contains(key), "{error}");
+    }
+    assert!(matches!(
+        adam.set("gamma", "1"),
+        Err(Error::UnknownSetting { .. })
+    ));
+    assert!(matches!(
+        adam.set("beta1", "much"),
+        Err(Error::Unreadable { .. })
+    ));
+    let mut sonew = config("tridiag-sonew", &[]);
+    assert!(matches!(
+        sonew.set("graft", "lion"),
+        Err(Error::Unreadable { .. })
+    ));
+    assert!(matches!(
+        sonew.set("band", "3"),
+        Err(Error::UnknownSetting { .. })
+    ));
+    assert_eq!(
+        config("tridiag-sonew", &[]),
+        sonew,
+        "a refused setting changes nothing"
+    );
+    sonew.set("momentum", "0.5").unwrap();
+    assert!(
+        sonew
+            .settings()
+            .iter()
+            .any(|s| s.key == "beta1" && s.value == "0.5")
+    );
+}
