@@ -8,6 +8,7 @@ pub mod data;
 pub mod init;
 pub mod interrupt;
 pub mod kernel_io;
+pub mod network;
 mod not_a_number;
 pub mod order;
 pub mod plan;

@@ -222,7 +222,7 @@ impl DeviceVisitor for RunJob {
             path.display()
         ))?;
         Ok(if interrupt.requested() {
-            ExitCode::from(EXIT_STATUS)
+            ExitCode::from(EXIT_STATUS as u8)
         } else {
             ExitCode::SUCCESS
         })

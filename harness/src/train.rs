@@ -11,7 +11,7 @@ use sonew_optimizers::{Context, Optimizer};
 use crate::data::Images;
 use crate::init::Weights;
 use crate::interrupt::Interrupt;
-use crate::network::{Network, Route};
+use crate::network::Network;
 use crate::order::BatchOrder;
 use crate::plan::Plan;
 use crate::plot::{Curve, LossPlot, Scale};
@@ -100,7 +100,7 @@ struct Run<'a, R: Runtime> {
     context: Rc<Context<R>>,
     plan: &'a Plan,
     images: &'a Images,
-    network: Network<R>,
+    network: Network,
     optimizer: Box<dyn Optimizer<R>>,
     params: Handle,
     order: BatchOrder,
@@ -180,7 +180,7 @@ impl<'a, R: Runtime> Run<'a, R> {
                 ),
             });
         }
-        let network = Network::new(&context, &plan.sizes, plan.batch, Route::Auto)?;
+        let network = Network::new(&plan.sizes, plan.batch)?;
         let mut order = match &plan.order {
             Some(path) => BatchOrder::load(
                 path,
@@ -292,11 +292,12 @@ impl<'a, R: Runtime> Run<'a, R> {
         let gradients = self
             .network
             .gradients(&self.context, &self.params, &self.batch)?;
+        // Both waits are for the split of time only: the next forward pass has to wait for the parameters anyway.
+        self.context.wait("uploading gradients")?;
         split.network += started.elapsed();
         let started = Instant::now();
         let lr = self.lr(step);
         self.optimizer.step(&self.params, &gradients.grads, lr)?;
-        // For the split of time only: the next forward pass has to wait for the parameters anyway.
         self.context.wait("optimizer step")?;
         split.optimizer += started.elapsed();
         Ok(gradients.loss)

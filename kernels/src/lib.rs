@@ -7,6 +7,8 @@ pub mod context;
 pub mod error;
 pub mod evidence;
 pub mod first_order;
+pub mod matmul;
+pub mod network;
 pub mod precision;
 pub mod segments;
 pub mod sonew;
