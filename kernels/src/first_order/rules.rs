@@ -85,7 +85,7 @@ impl Rule for Adagrad {
         let root = A::round(sum::<A>(total, hyper.epsilon).sqrt());
         let delta = product::<A>(hyper.lr, quotient::<A>(gradient, root));
         let mut out = Sequence::<f32>::new();
-        out.push(select(total > 0.0, delta, 0.0));
+        out.push(select(total == 0.0, 0.0, delta));
         out.push(total);
         out
     }
@@ -105,7 +105,7 @@ impl Rule for RmsProp {
         let second = moving_average::<A>(*state.index(0usize), square, hyper.beta2);
         let root = A::round(sum::<A>(second, hyper.epsilon).sqrt());
         // v + ε = 0 only when v and ε vanish, and then g does.
-        let scaled = select(root > 0.0, quotient::<A>(gradient, root), 0.0);
+        let scaled = select(root == 0.0, 0.0, quotient::<A>(gradient, root));
         let velocity = sum::<A>(
             product::<A>(hyper.beta1, *state.index(1usize)),
             product::<A>(hyper.lr, scaled),
@@ -134,9 +134,9 @@ impl Rule for Adam {
         let denominator = sum::<A>(root, hyper.epsilon);
         // √v̂ + ε = 0 only when v and ε vanish, and then every gradient so far was 0.
         let scaled = select(
-            denominator > 0.0,
-            quotient::<A>(numerator, denominator),
+            denominator == 0.0,
             0.0,
+            quotient::<A>(numerator, denominator),
         );
         let mut out = Sequence::<f32>::new();
         out.push(product::<A>(hyper.lr, scaled));

@@ -42,14 +42,20 @@ pub struct Blueprint {
     pub unroll: bool,
 }
 
+/// Mesa's llvmpipe ends every loop of a unit once they have taken 65,535 iterations together, without an error. A margin
+/// below that.
+const SOFTWARE_DRIVER_ITERATIONS: usize = 60_000;
+
 impl Blueprint {
     /// The default for a band on a device.
     pub fn infer(processor: Processor, band: usize) -> Self {
-        // Beyond this width the unrolled columns of one vector take seconds to compile.
-        let unroll = band <= 5;
-        let width = if unroll { 4 } else { 1 };
+        // A vector of columns compiles in a fraction of a second up to band 5, a single one up to band 16.
+        let unroll = band <= 16;
+        let width = if band <= 5 { 4 } else { 1 };
         let (columns, units, cubes) = match processor {
-            Processor::Cpu => (BLOCK, 32, 4096),
+            // Few units, each walking a whole block: the columns before its start cost least. A loop that is not
+            // unrolled has to fit the driver's limit.
+            Processor::Cpu => (if unroll { BLOCK } else { 8 }, 32, 4096),
             // Neighbouring units read neighbouring vectors; a longer run for wide bands bounds the recomputation.
             Processor::Gpu => (if band <= 1 { 8 } else { 32 }, 128, 65_535),
         };
@@ -62,7 +68,13 @@ impl Blueprint {
         Self { sweep, unroll }
     }
 
-    pub(crate) fn check(&self, operation: &'static str, band: usize) -> Result<(), Error> {
+    pub(crate) fn check(
+        &self,
+        operation: &'static str,
+        band: usize,
+        removal: EdgeRemoval,
+        processor: Processor,
+    ) -> Result<(), Error> {
         self.sweep.check(operation)?;
         if band > GAP {
             return Err(Error::Range {
@@ -72,7 +84,36 @@ impl Blueprint {
                 expected: "at most 32, the zeros between tensors of the arena",
             });
         }
+        let needed = self.iterations(band, removal);
+        if processor == Processor::Cpu && needed > SOFTWARE_DRIVER_ITERATIONS {
+            return Err(Error::Unsupported {
+                operation,
+                reason: format!(
+                    "band {band} with {removal:?} removal takes {needed} loop iterations a unit, and the software driver stops silently after 65,535; use a band of at most 16, or a GPU"
+                ),
+            });
+        }
         Ok(())
+    }
+
+    /// Loop iterations of a unit in one run, at most.
+    fn iterations(&self, band: usize, removal: EdgeRemoval) -> usize {
+        let reach = Reach::new(band, self.sweep.width, removal);
+        let steps = reach.behind + self.sweep.run;
+        if self.unroll {
+            return reach.ahead + steps;
+        }
+        let kept = reach.ahead * self.sweep.width;
+        let slide = kept + band + band * kept;
+        let pairs = band * band.saturating_sub(1) / 2;
+        let triples = pairs * band.saturating_sub(2) / 3;
+        let eliminations = if removal == EdgeRemoval::Incident {
+            2
+        } else {
+            1
+        };
+        let columns = self.sweep.width * (eliminations * (2 * (band + pairs) + triples) + 4 * band);
+        reach.ahead * (1 + slide) + steps * (1 + slide + columns + 2 * kept)
     }
 }
 

@@ -129,7 +129,7 @@ pub fn factor<S: Precision, R: Runtime>(
     let operation = "sonew factor";
     let band = buffers.edges.len();
     let blueprint = strategy.resolve(|| Blueprint::infer(context.processor(), band));
-    blueprint.check(operation, band)?;
+    blueprint.check(operation, band, removal, context.processor())?;
     gamma.check(operation)?;
     let n = segments.arena_len();
     require_arena::<S::State>(operation, "diagonal", buffers.diagonal, n)?;

@@ -118,7 +118,7 @@ impl Reduction {
         require_bytes(operation, "partials", partials, 4 * count as u64)?;
         require_bytes(operation, "out", out, 4 * (self.tensors * CHANNELS) as u64)?;
         let units = match context.processor() {
-            Processor::Cpu => 16,
+            Processor::Cpu => 64,
             Processor::Gpu => 256,
         };
         let grid = Grid {

@@ -141,20 +141,21 @@ pub fn factor(h: &Statistics, gamma: Tolerance, removal: EdgeRemoval) -> Factor 
         cut: Vec::new(),
     };
     for j in 0..n {
-        let linked = later(j).iter().any(|&a| h.entry(j, a) != 0.0);
-        if failing[j] && linked {
-            out.cut.push(j);
-        }
         let mut neighbours = later(j);
         match removal {
             EdgeRemoval::Outgoing => {}
             EdgeRemoval::Incident => neighbours.retain(|&a| !failing[a]),
         }
-        if failing[j] {
-            neighbours.clear();
-        }
         let set = h.informative(&neighbours, gamma);
         let (pivot, psi) = h.schur(j, &set);
+        // Whatever the set, no pivot at or below the tolerance is used.
+        if failing[j] || !trusted(pivot, h.diagonal[j], gamma) {
+            out.d[j] = reciprocal(h.diagonal[j]);
+            if later(j).iter().any(|&a| h.entry(j, a) != 0.0) {
+                out.cut.push(j);
+            }
+            continue;
+        }
         for (&a, value) in set.iter().zip(psi) {
             out.psi[a - j - 1][j] = value;
         }

@@ -1,0 +1,14 @@
+//! Every kernel against its f64 oracle, on the software driver.
+
+#[path = "kernels/bench.rs"]
+mod bench;
+#[path = "kernels/factor.rs"]
+mod factor;
+#[path = "kernels/failure.rs"]
+mod failure;
+#[path = "kernels/first_order.rs"]
+mod first_order;
+#[path = "kernels/statistics.rs"]
+mod statistics;
+#[path = "kernels/update.rs"]
+mod update;

@@ -1,0 +1,294 @@
+use cubecl::prelude::*;
+use sonew_kernels::context::Grid;
+use sonew_kernels::error::Error;
+use sonew_kernels::first_order::{Adam, Buffers, Hyper, descend};
+use sonew_kernels::precision::F32;
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sonew::{Decay, StatisticsBuffers, statistics};
+use sonew_kernels::sweep::{Strategy, Sweep};
+
+use crate::bench::*;
+
+fn hyper() -> Hyper {
+    Hyper {
+        lr: 0.1,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        step: 1,
+    }
+}
+
+#[test]
+fn a_buffer_of_another_length_is_named_before_anything_launches() {
+    let bench = Bench::open();
+    let segments = Segments::new(&[10]).unwrap();
+    let (good, short, evidence) = (bench.zeros(&segments), bench.values(8), bench.slots());
+    let try_adam = |params, grads, states: &[_]| {
+        let buffers = Buffers {
+            params,
+            grads,
+            states,
+            evidence: &evidence,
+        };
+        descend::<Adam, F32, R>(
+            &bench.context,
+            &segments,
+            buffers,
+            hyper(),
+            Strategy::Inferred,
+        )
+    };
+    let pair = [good.clone(), good.clone()];
+    let error = try_adam(&good, &short, &pair).unwrap_err();
+    assert_eq!(
+        error,
+        Error::Length {
+            operation: "adam",
+            argument: "grads",
+            found: 32,
+            expected: 4 * segments.arena_len() as u64
+        }
+    );
+    let error = try_adam(&good, &good, &[good.clone(), short.clone()]).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Length {
+                argument: "second_moment",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let error = try_adam(&good, &good, &[]).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Shape {
+                argument: "states",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_hyperparameter_out_of_range_is_named_with_its_value() {
+    let bench = Bench::open();
+    let segments = Segments::new(&[10]).unwrap();
+    let (good, evidence) = (bench.zeros(&segments), bench.slots());
+    let states = [bench.zeros(&segments), bench.zeros(&segments)];
+    for (wrong, name) in [
+        (
+            Hyper {
+                lr: -1.0,
+                ..hyper()
+            },
+            "lr",
+        ),
+        (
+            Hyper {
+                lr: f64::NAN,
+                ..hyper()
+            },
+            "lr",
+        ),
+        (
+            Hyper {
+                beta1: 1.0,
+                ..hyper()
+            },
+            "beta1",
+        ),
+        (
+            Hyper {
+                beta2: 1.5,
+                ..hyper()
+            },
+            "beta2",
+        ),
+        (
+            Hyper {
+                epsilon: f64::INFINITY,
+                ..hyper()
+            },
+            "epsilon",
+        ),
+        (Hyper { step: 0, ..hyper() }, "step"),
+    ] {
+        let buffers = Buffers {
+            params: &good,
+            grads: &good,
+            states: &states,
+            evidence: &evidence,
+        };
+        let error = descend::<Adam, F32, R>(
+            &bench.context,
+            &segments,
+            buffers,
+            wrong,
+            Strategy::Inferred,
+        )
+        .unwrap_err();
+        assert!(
+            matches!(error, Error::Range { argument, .. } if argument == name),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_band_wider_than_the_gap_between_tensors_is_refused() {
+    let bench = Bench::open();
+    let segments = Segments::new(&[10]).unwrap();
+    let (good, evidence) = (bench.zeros(&segments), bench.slots());
+    let edges: Vec<_> = (0..33).map(|_| good.clone()).collect();
+    let buffers = StatisticsBuffers {
+        grads: &good,
+        moment: &good,
+        diagonal: &good,
+        edges: &edges,
+        evidence: &evidence,
+    };
+    let error = statistics::<F32, R>(
+        &bench.context,
+        &segments,
+        buffers,
+        0.9,
+        Decay::Average(0.9),
+        Strategy::Inferred,
+    )
+    .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Range {
+                argument: "band",
+                found: 33.0,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_blueprint_that_does_not_divide_a_block_is_refused() {
+    let bench = Bench::open();
+    let segments = Segments::new(&[10]).unwrap();
+    let (good, evidence) = (bench.zeros(&segments), bench.slots());
+    let states = [bench.zeros(&segments), bench.zeros(&segments)];
+    for (width, run) in [(3, 1), (4, 3), (4, 0), (4, 128)] {
+        let buffers = Buffers {
+            params: &good,
+            grads: &good,
+            states: &states,
+            evidence: &evidence,
+        };
+        let sweep = Sweep {
+            width,
+            run,
+            units: 64,
+            cubes: 1,
+        };
+        let error = descend::<Adam, F32, R>(
+            &bench.context,
+            &segments,
+            buffers,
+            hyper(),
+            Strategy::Forced(sweep),
+        )
+        .unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Shape {
+                    argument: "blueprint",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+}
+
+#[cube(launch)]
+fn too_much_shared_memory(out: &mut Array<f32>) {
+    let mut shared = SharedMemory::<f32>::new(1_000_000usize);
+    shared[UNIT_POS as usize] = 1.0;
+    sync_cube();
+    out[UNIT_POS as usize] = shared[UNIT_POS as usize];
+}
+
+#[test]
+fn a_failed_first_launch_is_reported_and_the_device_goes_on() {
+    let bench = Bench::open();
+    let out = bench.values(4);
+    let grid = Grid {
+        cubes: 1,
+        units: 1,
+        buffers: 1,
+    };
+    let result = bench
+        .context
+        .launch("shared memory test", 0, grid, |client, count, dim| {
+            // SAFETY: the buffer holds four values.
+            let array = unsafe { ArrayArg::from_raw_parts(out.clone(), 4) };
+            too_much_shared_memory::launch::<R>(client, count, dim, array);
+        });
+    let error = result.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Launch {
+                operation: "shared memory test",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let values: Vec<f32> = bench
+        .context
+        .download("test", &bench.context.upload(&[1.5f32]))
+        .unwrap();
+    assert_eq!(values, [1.5]);
+}
+
+#[test]
+fn a_grid_beyond_the_limits_of_the_device_is_refused() {
+    let bench = Bench::open();
+    for (grid, what) in [
+        (
+            Grid {
+                cubes: 1 << 20,
+                units: 1,
+                buffers: 1,
+            },
+            "cubes",
+        ),
+        (
+            Grid {
+                cubes: 1,
+                units: 1 << 20,
+                buffers: 1,
+            },
+            "units per cube",
+        ),
+        (
+            Grid {
+                cubes: 1,
+                units: 1,
+                buffers: 10_000,
+            },
+            "buffers",
+        ),
+    ] {
+        let result = bench
+            .context
+            .launch("limit test", 0, grid, |_, _, _| panic!("launched"));
+        assert!(matches!(result, Err(Error::Limit { resource, .. }) if resource == what));
+    }
+}

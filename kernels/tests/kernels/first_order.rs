@@ -1,0 +1,137 @@
+use sonew_kernels::first_order::{
+    Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend, reference,
+};
+use sonew_kernels::precision::F32;
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sweep::{Strategy, Sweep};
+
+use crate::bench::*;
+
+/// At most about a dozen roundings act on a weight in a step, and the steps add up.
+const ROUNDINGS_PER_STEP: f64 = 16.0;
+
+fn hyper(step: u64) -> Hyper {
+    Hyper {
+        lr: 0.03,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-6,
+        weight_decay: 0.1,
+        step,
+    }
+}
+
+fn follows_the_oracle<L: FirstOrder>(bench: &Bench, scale: f64) {
+    let segments = Segments::new(LENGTHS).unwrap();
+    let mut weights = tensors(LENGTHS, |t, i| noise(t, i));
+    let params = bench.arena(&segments, &weights);
+    let states: Vec<_> = L::STATES.iter().map(|_| bench.zeros(&segments)).collect();
+    let mut oracle: Vec<Vec<Vec<f64>>> = LENGTHS
+        .iter()
+        .map(|&n| vec![vec![0.0; n]; L::STATES.len()])
+        .collect();
+    let evidence = bench.slots();
+    let steps = 5;
+    for step in 1..=steps {
+        let gradient = tensors(LENGTHS, |t, i| scale * noise(t + 100 * step as usize, i));
+        let grads = bench.arena(&segments, &gradient);
+        let buffers = Buffers {
+            params: &params,
+            grads: &grads,
+            states: &states,
+            evidence: &evidence,
+        };
+        // Hyperparameters as the kernel sees them: rounded to f32.
+        let h = hyper(step);
+        descend::<L, F32, R>(&bench.context, &segments, buffers, h, Strategy::Inferred).unwrap();
+        let rounded = Hyper {
+            lr: exact(h.lr),
+            beta1: exact(h.beta1),
+            beta2: exact(h.beta2),
+            epsilon: exact(h.epsilon),
+            ..h
+        };
+        for (t, w) in weights.iter_mut().enumerate() {
+            reference(L::NAME, w, &gradient[t], &mut oracle[t], rounded);
+        }
+    }
+    let found = bench.read(&segments, &params);
+    // β₁ and β₂ enter the bias corrections at full precision, which differs from their rounded powers by t roundings.
+    let tolerance = ROUNDINGS_PER_STEP * steps as f64 * ROUNDING;
+    for (t, w) in weights.iter().enumerate() {
+        // Weights are of order 1, so an absolute part of the same size.
+        assert_close(&found[t], w, tolerance, 1.0_f64.max(largest(w)), L::NAME);
+    }
+    assert_eq!(bench.evidence(&evidence).count, 0);
+}
+
+#[test]
+fn every_rule_follows_its_oracle_at_ordinary_and_extreme_scales() {
+    let bench = Bench::open();
+    for scale in [1.0, 1e-6, 1e4] {
+        follows_the_oracle::<Sgd>(&bench, scale);
+        follows_the_oracle::<Momentum>(&bench, scale);
+        follows_the_oracle::<Nesterov>(&bench, scale);
+        follows_the_oracle::<Adagrad>(&bench, scale);
+        follows_the_oracle::<RmsProp>(&bench, scale);
+        follows_the_oracle::<Adam>(&bench, scale);
+    }
+}
+
+fn adam_step(
+    bench: &Bench,
+    gradient: &[Vec<f64>],
+    sweep: Strategy<Sweep>,
+) -> (Vec<Vec<f32>>, u64, Option<usize>) {
+    let lengths: Vec<usize> = gradient.iter().map(Vec::len).collect();
+    let segments = Segments::new(&lengths).unwrap();
+    let params = bench.arena(&segments, &tensors(&lengths, |t, i| noise(t, i)));
+    let states = [bench.zeros(&segments), bench.zeros(&segments)];
+    let evidence = bench.slots();
+    let grads = bench.arena(&segments, gradient);
+    let buffers = Buffers {
+        params: &params,
+        grads: &grads,
+        states: &states,
+        evidence: &evidence,
+    };
+    descend::<Adam, F32, R>(&bench.context, &segments, buffers, hyper(1), sweep).unwrap();
+    let seen = bench.evidence(&evidence);
+    (bench.read(&segments, &params), seen.count, seen.first)
+}
+
+#[test]
+fn non_finite_gradients_are_counted_and_stay_in_their_tensor() {
+    let bench = Bench::open();
+    let lengths = [300, 40, 257];
+    let clean = tensors(&lengths, |t, i| noise(t, i));
+    let mut spoiled = clean.clone();
+    spoiled[1][7] = f64::NAN;
+    spoiled[1][9] = f64::INFINITY;
+    spoiled[1][39] = f64::NEG_INFINITY;
+    let (expected, none, _) = adam_step(&bench, &clean, Strategy::Inferred);
+    let (found, count, first) = adam_step(&bench, &spoiled, Strategy::Inferred);
+    assert_eq!((none, count), (0, 3));
+    let segments = Segments::new(&lengths).unwrap();
+    assert_eq!(segments.locate(first.unwrap()), Some((1, 7)));
+    assert_eq!((&found[0], &found[2]), (&expected[0], &expected[2]));
+    assert!(found[1][7].is_nan());
+    assert_eq!(found[1][8], expected[1][8]);
+}
+
+#[test]
+fn a_forced_blueprint_changes_no_bit() {
+    let bench = Bench::open();
+    let gradient = tensors(LENGTHS, |t, i| noise(t, i));
+    let (expected, ..) = adam_step(&bench, &gradient, Strategy::Inferred);
+    for (width, run, units, cubes) in [(1, 1, 64, 3), (2, 128, 8, 1), (4, 16, 256, 2)] {
+        let sweep = Sweep {
+            width,
+            run,
+            units,
+            cubes,
+        };
+        let (found, ..) = adam_step(&bench, &gradient, Strategy::Forced(sweep));
+        assert_eq!(found, expected, "{sweep:?}");
+    }
+}
