@@ -1,42 +1,50 @@
-# make demo and make test are all a newcomer needs. They install a Vulkan driver if there is none (Debian, Ubuntu).
+# `make demo` and `make test` are all a newcomer needs. They install a Vulkan driver if there is none (Debian, Ubuntu).
 
-# The demonstration: four epochs of the benchmark's 100-epoch schedule.
-DEMO = compare --optimizers adam,tridiag-sonew,band-4-sonew --epochs 4 --schedule paper=100 --out runs/demo --overwrite
+# The demonstration: the first four epochs of the benchmark's 100-epoch schedule.
+DEMO_OUT = runs/demo
+DEMO = compare --optimizers adam,tridiag-sonew,band-4-sonew --epochs 4 --schedule paper=100 --out $(DEMO_OUT) --overwrite
 
-# Mesa's loader complains on standard error if this is unset.
-export XDG_RUNTIME_DIR ?= /tmp
-# Snapshots are a contract: a test run never rewrites them.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+# Mesa complains on standard error if this is unset or names no folder.
+ifeq ($(and $(XDG_RUNTIME_DIR),$(wildcard $(XDG_RUNTIME_DIR)/.)),)
+export XDG_RUNTIME_DIR := $(or $(TMPDIR),/tmp)
+endif
+# Snapshots are a contract: a test run does not rewrite them unless told to.
 export INSTA_UPDATE ?= no
 
-.PHONY: help setup demo test test-vulkan check bench clean
+.PHONY: help setup setup-tests demo test test-vulkan check bench clean
 help:
-	@echo 'make demo         build and train the autoencoder with Adam and SONew (about ten minutes)'
+	@echo 'make demo         build, then train the autoencoder with Adam and SONew (about ten minutes on two cores)'
 	@echo 'make test         all tests'
-	@echo 'make test-vulkan  the tests that use a device, in the SPIR-V build'
+	@echo 'make test-vulkan  the tests that use a device, with kernels compiled to SPIR-V instead of WGSL'
 	@echo 'make check        formatting, clippy, documentation'
-	@echo 'make bench        criterion benches of the optimizer step'
+	@echo 'make bench        criterion benches'
 	@echo 'make clean        remove what was built'
 
 setup:
-	@sh scripts/setup.sh
+	@sh scripts/setup.sh any
+
+setup-tests:
+	@sh scripts/setup.sh software
 
 demo: setup
 	cargo build --release --locked -p sonew-harness
-	./target/release/sonew $(DEMO)
+	$(TARGET)/release/sonew $(DEMO)
 	@echo
-	@cat runs/demo/table.md
-	@echo
-	@echo 'Next: ./target/release/sonew train --help'
-	@echo '      ./target/release/sonew optimizers        settings of every optimizer'
-	@echo '      ./target/release/sonew kernel --list     kernels to run on your own arrays'
+	@echo 'Next:'
+	@echo '  $(TARGET)/release/sonew train --help      one optimizer, every setting'
+	@echo '  $(TARGET)/release/sonew optimizers        the optimizers and their settings'
+	@echo '  $(TARGET)/release/sonew kernel --list     the kernels, to run on arrays of your own'
 
-# A wgpu device wants one thread.
-test: setup
+# One test thread: devices are not shared between threads.
+test: setup-tests
 	cargo test --workspace --locked -- --test-threads=1
 
-# CubeCL chooses WGSL or SPIR-V when it is built, so the second build has a folder of its own.
-test-vulkan: setup
-	CARGO_TARGET_DIR=target/vulkan cargo test --workspace --locked --features vulkan -- --test-threads=1
+# CubeCL chooses WGSL or SPIR-V when it is built, for all crates at once, so this build has a folder of its own.
+test-vulkan: setup-tests
+	CARGO_TARGET_DIR=$(TARGET)/vulkan cargo test --locked -p sonew-runtime -p sonew-kernels -p sonew-optimizers \
+		--features sonew-runtime/vulkan -- --test-threads=1
 
 check:
 	cargo fmt --all --check

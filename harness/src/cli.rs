@@ -107,7 +107,7 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Base learning rate; each optimizer has a default (`sonew optimizers`).
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub lr: Option<f64>,
     /// paper (an epoch at 0, warm-up, linear decay over the run), paper=E (over E epochs), constant, or warmup=N (N steps).
     #[arg(long, default_value = "paper")]

@@ -30,7 +30,8 @@ pub struct Tolerance {
     pub relative: f64,
 }
 
-/// How [`super::update`] and [`super::factor`] are laid out on a device. Results do not depend on it beyond rounding.
+/// How [`super::update`] and [`super::factor`] are laid out on a device. The results do not depend
+/// on it.
 ///
 /// A unit keeps the last few columns of its run in registers. It starts some columns before the run, because u_j needs
 /// the factor of the b columns before j, so a longer run repeats less.

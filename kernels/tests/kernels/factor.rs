@@ -66,7 +66,7 @@ pub fn run_factor(
 }
 
 /// Statistics of unstructured gradients, damped, with every entry exact in f32.
-fn ordinary(band: usize) -> Vec<Statistics> {
+pub fn ordinary(band: usize) -> Vec<Statistics> {
     LENGTHS
         .iter()
         .enumerate()
@@ -81,7 +81,7 @@ fn ordinary(band: usize) -> Vec<Statistics> {
         .collect()
 }
 
-fn round(mut h: Statistics) -> Statistics {
+pub fn round(mut h: Statistics) -> Statistics {
     for x in h.diagonal.iter_mut().chain(h.edges.iter_mut().flatten()) {
         *x = exact(*x);
     }
@@ -132,7 +132,7 @@ fn assert_factor(
 
 /// Statistics of condition κ ≤ 10³ (ε is 0.05 and entries are at most a few), times a few roundings per elimination
 /// step.
-fn tolerance(band: usize) -> f64 {
+pub fn tolerance(band: usize) -> f64 {
     1e3 * 4.0 * (band + 1) as f64 * ROUNDING
 }
 
@@ -212,7 +212,7 @@ fn the_inverse_agrees_with_the_statistics_on_the_band_and_the_factor_is_zero_off
                 let mut unit = vec![0.0; n];
                 unit[i] = 1.0;
                 let inverse = reference::solve(x.clone(), unit);
-                for j in i..n.min(i + band + 1) {
+                for (j, &found) in inverse.iter().enumerate().take(n.min(i + band + 1)).skip(i) {
                     if i != j && (kept.contains(&i) || kept.contains(&j)) {
                         continue; // that edge was cut
                     }
@@ -221,11 +221,10 @@ fn the_inverse_agrees_with_the_statistics_on_the_band_and_the_factor_is_zero_off
                     } else {
                         h.edges[j - i - 1][i]
                     };
-                    let error = (inverse[j] - expected).abs();
+                    let error = (found - expected).abs();
                     assert!(
                         error <= tolerance(band) * 2.0,
-                        "band {band} {removal:?}: X⁻¹({i}, {j}) = {}, H = {expected}",
-                        inverse[j]
+                        "band {band} {removal:?}: X⁻¹({i}, {j}) = {found}, H = {expected}"
                     );
                 }
             }

@@ -23,7 +23,7 @@ fn hyper(step: u64) -> Hyper {
 
 fn follows_the_oracle<L: FirstOrder>(bench: &Bench, scale: f64) {
     let segments = Segments::new(LENGTHS).unwrap();
-    let mut weights = tensors(LENGTHS, |t, i| noise(t, i));
+    let mut weights = tensors(LENGTHS, noise);
     let params = bench.arena(&segments, &weights);
     let states: Vec<_> = L::STATES.iter().map(|_| bench.zeros(&segments)).collect();
     let mut oracle: Vec<Vec<Vec<f64>>> = LENGTHS
@@ -85,7 +85,7 @@ fn adam_step(
 ) -> (Vec<Vec<f32>>, u64, Option<usize>) {
     let lengths: Vec<usize> = gradient.iter().map(Vec::len).collect();
     let segments = Segments::new(&lengths).unwrap();
-    let params = bench.arena(&segments, &tensors(&lengths, |t, i| noise(t, i)));
+    let params = bench.arena(&segments, &tensors(&lengths, noise));
     let states = [bench.zeros(&segments), bench.zeros(&segments)];
     let evidence = bench.slots();
     let grads = bench.arena(&segments, gradient);
@@ -104,7 +104,7 @@ fn adam_step(
 fn non_finite_gradients_are_counted_and_stay_in_their_tensor() {
     let bench = Bench::open();
     let lengths = [300, 40, 257];
-    let clean = tensors(&lengths, |t, i| noise(t, i));
+    let clean = tensors(&lengths, noise);
     let mut spoiled = clean.clone();
     spoiled[1][7] = f64::NAN;
     spoiled[1][9] = f64::INFINITY;
@@ -122,7 +122,7 @@ fn non_finite_gradients_are_counted_and_stay_in_their_tensor() {
 #[test]
 fn a_forced_blueprint_changes_no_bit() {
     let bench = Bench::open();
-    let gradient = tensors(LENGTHS, |t, i| noise(t, i));
+    let gradient = tensors(LENGTHS, noise);
     let (expected, ..) = adam_step(&bench, &gradient, Strategy::Inferred);
     for (width, run, units, cubes) in [(1, 1, 64, 3), (2, 128, 8, 1), (4, 16, 256, 2)] {
         let sweep = Sweep {

@@ -163,7 +163,7 @@ fn norms_and_row_sums_per_tensor_follow_the_oracle() {
     // 24 roundings in the statistics, 9 in a sum.
     assert_close(&sums, &expected, 40.0 * ROUNDING, 0.0, "row sums");
 
-    let values = tensors(LENGTHS, |t, i| noise(t, i));
+    let values = tensors(LENGTHS, noise);
     let arena = bench.arena(segments, &values);
     squared_norm::<F32, R>(
         &bench.context,

@@ -1,0 +1,429 @@
+//! What must hold of the factor whatever computes it, and of the fused update beside the oracle.
+
+use cubecl::server::Handle;
+use sonew_kernels::context::Processor;
+use sonew_kernels::evidence::Evidence;
+use sonew_kernels::precision::F32;
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sonew::reference::{self, Factor, Statistics};
+use sonew_kernels::sonew::{
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Reduction, Tolerance,
+    UpdateBuffers, factor, largest_row_sum, update,
+};
+use sonew_kernels::sweep::{Strategy, Sweep};
+
+use crate::bench::*;
+use crate::factor::{REMOVALS, ordinary, round, run_factor, tolerance};
+
+/// How [`fused`] runs the update.
+#[derive(Clone, Copy)]
+pub struct Options {
+    pub epsilon: f64,
+    pub relative: bool,
+    pub gamma: Tolerance,
+    pub removal: EdgeRemoval,
+    pub corrections: (f64, f64),
+    pub lr: f64,
+    pub weight_decay: f64,
+    pub strategy: Strategy<Blueprint>,
+}
+
+pub const PLAIN: Options = Options {
+    epsilon: 0.0,
+    relative: false,
+    gamma: Tolerance {
+        absolute: 0.0,
+        relative: 0.0,
+    },
+    removal: EdgeRemoval::Outgoing,
+    corrections: (1.0, 1.0),
+    lr: 1.0,
+    weight_decay: 0.0,
+    strategy: Strategy::Inferred,
+};
+
+/// Statistics on the device.
+pub struct Uploaded {
+    pub moment: Handle,
+    pub diagonal: Handle,
+    pub edges: Vec<Handle>,
+}
+
+pub fn upload(bench: &Bench, segments: &Segments, h: &[Statistics]) -> Uploaded {
+    let pick = |f: &dyn Fn(&Statistics) -> Vec<f64>| {
+        bench.arena(segments, &h.iter().map(f).collect::<Vec<_>>())
+    };
+    Uploaded {
+        moment: pick(&|h| h.moment.clone()),
+        diagonal: pick(&|h| h.diagonal.clone()),
+        edges: (0..h[0].edges.len())
+            .map(|k| pick(&|h| h.edges[k].clone()))
+            .collect(),
+    }
+}
+
+/// One fused update of `weights` with given statistics; returns the weights and the pivots cut.
+pub fn fused(
+    bench: &Bench,
+    segments: &Segments,
+    h: &Uploaded,
+    weights: &[Vec<f64>],
+    options: Options,
+) -> (Vec<Vec<f32>>, Evidence) {
+    let params = bench.arena(segments, weights);
+    let evidence = bench.slots();
+    let table = bench.context.upload(&segments.tensor_of_block());
+    let row_sums = bench.values(segments.tensors().len());
+    if options.relative {
+        largest_row_sum::<F32, R>(
+            &bench.context,
+            segments,
+            &Reduction::new(&bench.context, segments),
+            &h.diagonal,
+            &h.edges,
+            &bench.values(segments.blocks() - 2),
+            &row_sums,
+        )
+        .unwrap();
+    }
+    let buffers = UpdateBuffers {
+        moment: &h.moment,
+        diagonal: &h.diagonal,
+        edges: &h.edges,
+        evidence: &evidence,
+        tensor_of_block: &table,
+    };
+    let damping = if options.relative {
+        Damping::Relative {
+            epsilon: options.epsilon,
+            row_sums: &row_sums,
+        }
+    } else {
+        Damping::Absolute(options.epsilon)
+    };
+    let descent = Descent::Apply {
+        params: &params,
+        lr: options.lr,
+        weight_decay: options.weight_decay,
+    };
+    update::<F32, R>(
+        &bench.context,
+        segments,
+        buffers,
+        descent,
+        damping,
+        options.gamma,
+        options.removal,
+        options.corrections,
+        options.strategy,
+    )
+    .unwrap();
+    (bench.read(segments, &params), bench.evidence(&evidence))
+}
+
+fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&x| f64::from(x)).collect()
+}
+
+#[test]
+fn the_fused_update_applies_a_matrix_zero_off_the_band_whose_inverse_is_the_statistics_on_it() {
+    let bench = Bench::open();
+    let n = 24;
+    // Tensor t has the moment e_t, so its update is column t of X.
+    let lengths = vec![n; n];
+    let segments = Segments::new(&lengths).unwrap();
+    let zeros = vec![vec![0.0; n]; n];
+    for band in [0, 1, 2, 4] {
+        let mut h = Statistics::zeros(n, band);
+        for step in 0..30 {
+            let g: Vec<f64> = (0..n).map(|i| noise(step, i)).collect();
+            h.accumulate(&g, 0.9, Decay::Average(0.95));
+        }
+        let h = round(h.damped(1.0, 0.05));
+        let columns: Vec<Statistics> = (0..n)
+            .map(|t| {
+                let mut column = h.clone();
+                column.moment = (0..n).map(|i| if i == t { 1.0 } else { 0.0 }).collect();
+                column
+            })
+            .collect();
+        let uploaded = upload(&bench, &segments, &columns);
+        // With edges cut, only incident removal is exact for every band.
+        for (removal, relative) in [(EdgeRemoval::Outgoing, 0.0), (EdgeRemoval::Incident, 0.5)] {
+            let gamma = Tolerance {
+                absolute: 0.0,
+                relative,
+            };
+            let options = Options {
+                gamma,
+                removal,
+                ..PLAIN
+            };
+            let (found, evidence) = fused(&bench, &segments, &uploaded, &zeros, options);
+            let what = format!("band {band}, {removal:?}");
+            let cut = reference::factor(&h, gamma, removal).cut;
+            assert_eq!(evidence.count, (n * cut.len()) as u64, "{what}: cut");
+            // w = 0 − 1 · X e_t.
+            let x: Vec<Vec<f64>> = found
+                .iter()
+                .map(|w| w.iter().map(|&w| -f64::from(w)).collect())
+                .collect();
+            for (t, column) in x.iter().enumerate() {
+                for (i, value) in column.iter().enumerate() {
+                    if i.abs_diff(t) > band {
+                        assert_eq!(*value, 0.0, "{what}: X({i}, {t})");
+                    }
+                }
+                let mut unit = vec![0.0; n];
+                unit[t] = 1.0;
+                // X is symmetric, so the rows that `solve` takes may be its columns.
+                let inverse = reference::solve(x.clone(), unit);
+                for i in t..n.min(t + band + 1) {
+                    if i != t && (cut.contains(&i) || cut.contains(&t)) {
+                        continue; // an edge that was cut
+                    }
+                    let expected = match i - t {
+                        0 => h.diagonal[i],
+                        k => h.edges[k - 1][t],
+                    };
+                    let error = (inverse[i] - expected).abs();
+                    // Rounding X costs its condition once more, which `tolerance` bounds; H is at most about 1.
+                    assert!(
+                        error <= tolerance(band),
+                        "{what}: X⁻¹({i}, {t}) = {}, H = {expected}",
+                        inverse[i]
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_band_of_one_is_the_tridiagonal_closed_form() {
+    let bench = Bench::open();
+    let segments = Segments::new(LENGTHS).unwrap();
+    let h = ordinary(1);
+    for removal in REMOVALS {
+        let found = run_factor(
+            &bench,
+            &segments,
+            &h,
+            PLAIN.gamma,
+            removal,
+            Strategy::Inferred,
+        );
+        let (d, psi) = (
+            bench.read(&segments, &found.d),
+            bench.read(&segments, &found.psi[0]),
+        );
+        for (t, h) in h.iter().enumerate() {
+            let n = h.diagonal.len();
+            let next = |j: usize| h.diagonal[(j + 1).min(n - 1)];
+            let coupling: Vec<f64> = (0..n).map(|j| h.edges[0][j] / next(j)).collect();
+            let pivots: Vec<f64> = (0..n)
+                .map(|j| 1.0 / (h.diagonal[j] - h.edges[0][j] * coupling[j]))
+                .collect();
+            assert_close(&d[t], &pivots, tolerance(1), 0.0, "D");
+            // A quotient formed as a product with a reciprocal: three roundings.
+            assert_close(&psi[t], &coupling, 3.0 * ROUNDING, 0.0, "psi");
+        }
+    }
+}
+
+#[test]
+fn a_band_whose_outer_edges_are_zero_is_the_narrower_band() {
+    let bench = Bench::open();
+    let segments = Segments::new(LENGTHS).unwrap();
+    let narrow = ordinary(1);
+    let wide: Vec<Statistics> = narrow
+        .iter()
+        .map(|h| {
+            let mut wide = h.clone();
+            wide.edges.push(vec![0.0; h.diagonal.len()]);
+            wide
+        })
+        .collect();
+    // With γ so large that some pivots fall, removal must agree too. Only a tridiagonal H with no edges left on either
+    // side has its S unchanged by a second neighbour, so the wider factor differs unless vertices beyond are cut: the
+    // first column before a cut vertex, and the last two of a tensor, are such columns.
+    for removal in REMOVALS {
+        let run = |h: &[Statistics]| {
+            run_factor(
+                &bench,
+                &segments,
+                h,
+                PLAIN.gamma,
+                removal,
+                Strategy::Inferred,
+            )
+        };
+        let (a, b) = (run(&narrow), run(&wide));
+        let (a, b) = (bench.read(&segments, &a.d), bench.read(&segments, &b.d));
+        for (t, (a, b)) in a.iter().zip(&b).enumerate() {
+            let n = a.len();
+            for j in n.saturating_sub(2)..n {
+                let error = (f64::from(a[j]) - f64::from(b[j])).abs();
+                assert!(
+                    error <= tolerance(2) * f64::from(a[j]),
+                    "tensor {t}, column {j}: {} and {}",
+                    a[j],
+                    b[j]
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_factor_scales_and_damps_the_statistics_it_is_given() {
+    let bench = Bench::open();
+    let segments = Segments::new(LENGTHS).unwrap();
+    let (correction, epsilon) = (2.5, 0.125);
+    let h = ordinary(2);
+    let uploaded = upload(&bench, &segments, &h);
+    let psi = [bench.zeros(&segments), bench.zeros(&segments)];
+    let (d, evidence) = (bench.zeros(&segments), bench.slots());
+    let buffers = FactorBuffers {
+        diagonal: &uploaded.diagonal,
+        edges: &uploaded.edges,
+        psi: &psi,
+        d: &d,
+        evidence: &evidence,
+    };
+    factor::<F32, R>(
+        &bench.context,
+        &segments,
+        buffers,
+        correction,
+        epsilon,
+        PLAIN.gamma,
+        EdgeRemoval::Outgoing,
+        Strategy::Inferred,
+    )
+    .unwrap();
+    let expected: Vec<Factor> = h
+        .iter()
+        .map(|h| {
+            reference::factor(
+                &h.damped(correction, epsilon),
+                PLAIN.gamma,
+                EdgeRemoval::Outgoing,
+            )
+        })
+        .collect();
+    let found = bench.read(&segments, &d);
+    for (t, factor) in expected.iter().enumerate() {
+        assert_close(&found[t], &factor.d, tolerance(2), 0.0, "D");
+    }
+    for (k, psi) in psi.iter().enumerate() {
+        let found = bench.read(&segments, psi);
+        for (t, factor) in expected.iter().enumerate() {
+            assert_close(&found[t], &factor.psi[k], tolerance(2), 1.0, "psi");
+        }
+    }
+}
+
+#[test]
+fn the_fused_update_cuts_the_same_pivots_as_the_oracle_and_reports_them() {
+    let bench = Bench::open();
+    let segments = Segments::new(LENGTHS).unwrap();
+    let weights = tensors(LENGTHS, |t, i| noise(t + 3, i));
+    for band in [1, 4] {
+        let mut h = ordinary(band);
+        for (t, h) in h.iter_mut().enumerate() {
+            h.moment = (0..h.moment.len())
+                .map(|i| exact(noise(t + 70, i)))
+                .collect();
+        }
+        let uploaded = upload(&bench, &segments, &h);
+        for removal in REMOVALS {
+            // Among the pivots: some columns are cut and some are not.
+            let gamma = Tolerance {
+                absolute: 0.05,
+                relative: 0.5,
+            };
+            let options = Options {
+                gamma,
+                removal,
+                weight_decay: 0.25,
+                lr: 0.125,
+                ..PLAIN
+            };
+            let (found, evidence) = fused(&bench, &segments, &uploaded, &weights, options);
+            let factors: Vec<Factor> = h
+                .iter()
+                .map(|h| reference::factor(h, gamma, removal))
+                .collect();
+            let cut: usize = factors.iter().map(|f| f.cut.len()).sum();
+            let linked: usize = h.iter().map(|h| h.diagonal.len() - 1).sum();
+            assert!(cut > 0 && cut < linked, "{cut} of {linked} are cut");
+            assert_eq!(evidence.count, cut as u64, "band {band}, {removal:?}");
+            let first = (factors.iter().enumerate()).find_map(|(t, f)| Some((t, *f.cut.first()?)));
+            assert_eq!(evidence.first.and_then(|at| segments.locate(at)), first);
+            for (t, factor) in factors.iter().enumerate() {
+                let u = factor.precondition(&h[t].moment);
+                let expected: Vec<f64> = (weights[t].iter().zip(&u))
+                    .map(|(w, u)| w - 0.125 * (u + 0.25 * w))
+                    .collect();
+                let scale = 0.125 * largest(&u) + 1.0;
+                let what = format!("band {band}, {removal:?}, tensor {t}");
+                assert_close(&found[t], &expected, tolerance(band), scale, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_layout_of_the_fused_update_changes_no_bit() {
+    let bench = Bench::open();
+    let segments = Segments::new(LENGTHS).unwrap();
+    let weights = tensors(LENGTHS, |t, i| noise(t + 3, i));
+    let mut h = ordinary(2);
+    for (t, h) in h.iter_mut().enumerate() {
+        // Tensors of different size, so that a wrong row sum shows.
+        h.moment = (0..h.moment.len())
+            .map(|i| exact(noise(t + 70, i)))
+            .collect();
+        let scale = 4f64.powi(t as i32 % 5);
+        for x in h.diagonal.iter_mut().chain(h.edges.iter_mut().flatten()) {
+            *x *= scale;
+        }
+    }
+    let uploaded = upload(&bench, &segments, &h);
+    for removal in REMOVALS {
+        let run = |strategy| {
+            let options = Options {
+                epsilon: 0.01,
+                relative: true,
+                gamma: Tolerance {
+                    absolute: 0.0,
+                    relative: 0.5,
+                },
+                removal,
+                lr: 0.125,
+                strategy,
+                ..PLAIN
+            };
+            fused(&bench, &segments, &uploaded, &weights, options)
+        };
+        let expected = run(Strategy::Inferred);
+        // Whole blocks and parts of one; fewer units than runs, so that a unit takes several.
+        for (width, run_length, units, cubes, unroll) in [
+            (4, 8, 64, 4, true),
+            (2, 128, 1, 2, true),
+            (1, 32, 16, 1, true),
+            (1, 64, 32, 8, false),
+        ] {
+            let sweep = Sweep {
+                width,
+                run: run_length,
+                units,
+                cubes,
+            };
+            let forced = Blueprint { sweep, unroll };
+            assert_eq!(run(Strategy::Forced(forced)), expected, "{forced:?}");
+        }
+    }
+    let _ = (widen as fn(&[f32]) -> Vec<f64>, Processor::Cpu);
+}
