@@ -1,6 +1,6 @@
 //! The oracle of the network: plain f64 loops.
 
-/// One dense layer: weights [outputs, inputs], bias [outputs].
+/// One dense layer: weights `[outputs, inputs]`, bias `[outputs]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
     /// Inputs.

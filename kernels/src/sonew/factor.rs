@@ -24,7 +24,7 @@ pub struct FactorBuffers<'a> {
     pub diagonal: &'a Handle,
     /// Off-diagonals of H, nearest first; as many as the band is wide.
     pub edges: &'a [Handle],
-    /// ψ, one arena for each off-diagonal; L_{j+1+k, j} = −ψ_k[j].
+    /// ψ, one arena for each off-diagonal; L_{j+1+k, j} = −ψ_k(j).
     pub psi: &'a [Handle],
     /// D.
     pub d: &'a Handle,

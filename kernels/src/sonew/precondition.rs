@@ -1,4 +1,4 @@
-//! u = L D Lᵀ m with a stored factor: y = D (Lᵀ m), u = L y, where L_{j+1+k, j} = −ψ_k[j].
+//! u = L D Lᵀ m with a stored factor: y = D (Lᵀ m), u = L y, where L_{j+1+k, j} = −ψ_k(j).
 //!
 //! One column per unit and access: this is the plain form for callers that keep the factor. Training uses
 //! [`super::update`].

@@ -99,7 +99,7 @@ impl Statistics {
     }
 }
 
-/// X = L D Lᵀ with L_{j+1+k, j} = −psi[k][j].
+/// X = L D Lᵀ with L_{j+1+k, j} = `−psi[k][j]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Factor {
     /// ψ, b vectors of n values.
