@@ -115,10 +115,10 @@ pub struct RunArgs {
     /// A setting of the optimizer (`sonew optimizers`).
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
-    /// First weights from a safetensors file: w0, w1, … of shape [out, in], b0, b1, … of shape [out].
+    /// First weights from a safetensors file: w0, w1, … of shape `[out, in]`, b0, b1, … of shape `[out]`.
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
-    /// Batch order from a safetensors file: order, u32 of shape [steps, batch].
+    /// Batch order from a safetensors file: order, u32 of shape `[steps, batch]`.
     #[arg(long, value_name = "FILE")]
     pub order: Option<PathBuf>,
     /// Log the loss of every step's batch, before the update.

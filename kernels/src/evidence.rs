@@ -9,6 +9,8 @@ use cubecl::server::Handle;
 
 use crate::context::{Context, Grid};
 use crate::error::Error;
+use crate::precision::Storage;
+use crate::sweep::Sweep;
 
 /// How often something was seen in a sweep, and the arena index where it was seen first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,11 +71,35 @@ pub(crate) fn note(found: &mut Found, seen: bool, at: usize) {
     found.first = select(seen, min(found.first, at as u32), found.first);
 }
 
-/// Counts `at` if `value` is NaN or infinite. Looks at the bits: a comparison may be optimised away under fast maths.
+/// The bits of |x|, which order like |x| with infinity and NaN above all numbers. Bits, because a comparison with NaN may
+/// be optimised away under fast maths.
 #[cube]
-pub(crate) fn note_non_finite(found: &mut Found, value: f32, at: usize) {
-    let bits = u32::reinterpret(value) & 0x7fff_ffffu32;
-    note(found, bits >= 0x7f80_0000u32, at);
+pub(crate) fn magnitude_bits(x: f32) -> u32 {
+    u32::reinterpret(x) & 0x7fff_ffffu32
+}
+
+/// Counts the values of a run that are not finite, if `largest`, the greatest of their [`magnitude_bits`], says that
+/// there are any: a second look that costs nothing as long as everything is finite.
+#[cube]
+pub(crate) fn note_non_finite<S: Storage, N: Size>(
+    found: &mut Found,
+    values: &Array<Vector<S::Word, N>>,
+    start: usize,
+    largest: u32,
+    #[comptime] sweep: Sweep,
+) {
+    let infinity = 0x7f80_0000u32;
+    // An empty loop rather than a branch: a software driver executes the body of a branch not taken.
+    let again = select(largest >= infinity, sweep.run as u32, 0u32);
+    for step in 0..again {
+        let at = start + step as usize;
+        let vector = S::load::<N>(values, at, sweep.width);
+        #[unroll]
+        for lane in 0..sweep.width {
+            let seen = magnitude_bits(*vector.index(lane)) >= infinity;
+            note(found, seen, at * sweep.width + lane);
+        }
+    }
 }
 
 /// Writes the unit's slot.

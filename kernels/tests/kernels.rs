@@ -2,12 +2,16 @@
 
 #[path = "kernels/bench.rs"]
 mod bench;
+#[path = "kernels/extremes.rs"]
+mod extremes;
 #[path = "kernels/factor.rs"]
 mod factor;
 #[path = "kernels/failure.rs"]
 mod failure;
 #[path = "kernels/first_order.rs"]
 mod first_order;
+#[path = "kernels/identities.rs"]
+mod identities;
 #[path = "kernels/statistics.rs"]
 mod statistics;
 #[path = "kernels/update.rs"]

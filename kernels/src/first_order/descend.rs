@@ -9,7 +9,7 @@ use super::rules::FirstOrder;
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::{Found, note_non_finite, require_slots};
+use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
 use crate::precision::{Precision, Storage, difference, product};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
@@ -111,6 +111,7 @@ fn descend_kernel<L: FirstOrder, S: Precision, NP: Size, NS: Size>(
     let mut found = Found::new();
     while run < runs as usize {
         let start = run_start(run, sweep);
+        let mut largest = 0u32;
         for step in 0..sweep.run {
             let at = start + step;
             let gradient = S::Params::load::<NP>(grads, at, sweep.width);
@@ -135,7 +136,7 @@ fn descend_kernel<L: FirstOrder, S: Precision, NP: Size, NS: Size>(
                 let decayed = difference::<S::Math>(w, product::<S::Math>(hyper.shrink, w));
                 new_weight.push(difference::<S::Math>(decayed, *step.index(0usize)));
                 results.push(step);
-                note_non_finite(&mut found, g, at * sweep.width + lane);
+                largest = max(largest, magnitude_bits(g));
             }
             S::Params::store::<NP>(params, at, &new_weight, sweep.width);
             #[unroll]
@@ -148,6 +149,7 @@ fn descend_kernel<L: FirstOrder, S: Precision, NP: Size, NS: Size>(
                 S::State::store::<NS>(states.index_mut(s), at, &lanes, sweep.width);
             }
         }
+        note_non_finite::<S::Params, NP>(&mut found, grads, start, largest, sweep);
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
     crate::evidence::write(&found, evidence);

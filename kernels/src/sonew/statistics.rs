@@ -15,7 +15,7 @@ use cubecl::server::Handle;
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::{Found, note_non_finite, require_slots};
+use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
 use crate::first_order::moving_average;
 use crate::precision::{Arithmetic, Precision, Storage, product, sum};
 use crate::segments::{GAP, Segments};
@@ -84,32 +84,30 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
     let reach = comptime!(band.div_ceil(width));
     let mut run = ABSOLUTE_POS;
     let mut found = Found::new();
+    // The gradient of the current vector and of the b values after it.
+    let mut g = Array::<f32>::new(comptime!((reach + 1) * width));
     while run < runs as usize {
         let start = run_start(run, sweep);
+        let mut largest = 0u32;
+        #[unroll]
+        for v in 0..reach {
+            read_gradient::<S::Params, NP>(&mut g, grads, start + v, v, width);
+        }
         for step in 0..sweep.run {
             let at = start + step;
-            // The gradient of this vector and of the b values after it.
-            let mut g = Sequence::<f32>::new();
-            #[unroll]
-            for v in 0..comptime!(reach + 1) {
-                let part = S::Params::load::<NP>(grads, at + v, width);
-                #[unroll]
-                for lane in 0..width {
-                    g.push(*part.index(lane));
-                }
-            }
+            read_gradient::<S::Params, NP>(&mut g, grads, at + reach, reach, width);
             let old_moment = S::State::load::<NS>(moment, at, width);
             let old_diagonal = S::State::load::<NS>(diagonal, at, width);
             let mut new_moment = Sequence::<f32>::new();
             let mut new_diagonal = Sequence::<f32>::new();
             #[unroll]
             for lane in 0..width {
-                let gl = *g.index(lane);
+                let gl = g[lane];
                 let m = *old_moment.index(lane);
                 let h = *old_diagonal.index(lane);
                 new_moment.push(moving_average::<S::Math>(m, gl, beta1));
                 new_diagonal.push(accumulate::<S::Math>(h, gl, gl, rho, omega));
-                note_non_finite(&mut found, gl, at * width + lane);
+                largest = max(largest, magnitude_bits(gl));
             }
             S::State::store::<NS>(moment, at, &new_moment, width);
             S::State::store::<NS>(diagonal, at, &new_diagonal, width);
@@ -120,16 +118,36 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
                 #[unroll]
                 for lane in 0..width {
                     let e = *old.index(lane);
-                    let gl = *g.index(lane);
-                    let other = *g.index(comptime!(lane + k + 1));
-                    new.push(accumulate::<S::Math>(e, gl, other, rho, omega));
+                    let other = g[lane + k + 1];
+                    new.push(accumulate::<S::Math>(e, g[lane], other, rho, omega));
                 }
                 S::State::store::<NS>(edges.index_mut(k), at, &new, width);
             }
+            #[unroll]
+            for c in 0..comptime!(reach * width) {
+                g[c] = g[c + width];
+            }
         }
+        note_non_finite::<S::Params, NP>(&mut found, grads, start, largest, sweep);
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
     crate::evidence::write(&found, evidence);
+}
+
+/// Reads the vector `at` into the `slot`-th vector of the window.
+#[cube]
+fn read_gradient<S: Storage, N: Size>(
+    window: &mut Array<f32>,
+    grads: &Array<Vector<S::Word, N>>,
+    at: usize,
+    slot: usize,
+    #[comptime] width: usize,
+) {
+    let values = S::load::<N>(grads, at, width);
+    #[unroll]
+    for lane in 0..width {
+        window[slot * width + lane] = *values.index(lane);
+    }
 }
 
 /// Updates momentum and statistics of the whole arena in one launch; the band is the number of off-diagonals.

@@ -1,7 +1,6 @@
 //! What must hold of the factor whatever computes it, and of the fused update beside the oracle.
 
 use cubecl::server::Handle;
-use sonew_kernels::context::Processor;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::precision::F32;
 use sonew_kernels::segments::Segments;
@@ -121,10 +120,6 @@ pub fn fused(
     (bench.read(segments, &params), bench.evidence(&evidence))
 }
 
-fn widen(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|&x| f64::from(x)).collect()
-}
-
 #[test]
 fn the_fused_update_applies_a_matrix_zero_off_the_band_whose_inverse_is_the_statistics_on_it() {
     let bench = Bench::open();
@@ -232,43 +227,60 @@ fn a_band_of_one_is_the_tridiagonal_closed_form() {
 }
 
 #[test]
-fn a_band_whose_outer_edges_are_zero_is_the_narrower_band() {
+fn two_interleaved_tridiagonal_chains_are_a_band_of_two_without_its_nearest_edges() {
     let bench = Bench::open();
-    let segments = Segments::new(LENGTHS).unwrap();
-    let narrow = ordinary(1);
-    let wide: Vec<Statistics> = narrow
-        .iter()
-        .map(|h| {
-            let mut wide = h.clone();
-            wide.edges.push(vec![0.0; h.diagonal.len()]);
-            wide
+    let lengths = [300usize, 17];
+    let narrow = Segments::new(&lengths).unwrap();
+    let doubled = Segments::new(&lengths.map(|n| 2 * n)).unwrap();
+    let chain = |seed: usize, n: usize| {
+        let mut h = Statistics::zeros(n, 1);
+        for step in 0..20 {
+            let g: Vec<f64> = (0..n).map(|i| noise(step + seed, i)).collect();
+            h.accumulate(&g, 0.9, Decay::Average(0.95));
+        }
+        round(h.damped(1.0, 0.05))
+    };
+    let even: Vec<Statistics> = lengths.iter().map(|&n| chain(100, n)).collect();
+    let odd: Vec<Statistics> = lengths.iter().map(|&n| chain(200, n)).collect();
+    let zip = |a: &[f64], b: &[f64]| -> Vec<f64> {
+        a.iter().zip(b).flat_map(|(&a, &b)| [a, b]).collect()
+    };
+    let both: Vec<Statistics> = (even.iter().zip(&odd))
+        .map(|(a, b)| Statistics {
+            moment: vec![0.0; 2 * a.diagonal.len()],
+            diagonal: zip(&a.diagonal, &b.diagonal),
+            edges: vec![
+                vec![0.0; 2 * a.diagonal.len()],
+                zip(&a.edges[0], &b.edges[0]),
+            ],
         })
         .collect();
-    // With γ so large that some pivots fall, removal must agree too. Only a tridiagonal H with no edges left on either
-    // side has its S unchanged by a second neighbour, so the wider factor differs unless vertices beyond are cut: the
-    // first column before a cut vertex, and the last two of a tensor, are such columns.
     for removal in REMOVALS {
-        let run = |h: &[Statistics]| {
-            run_factor(
-                &bench,
-                &segments,
-                h,
-                PLAIN.gamma,
-                removal,
-                Strategy::Inferred,
-            )
-        };
-        let (a, b) = (run(&narrow), run(&wide));
-        let (a, b) = (bench.read(&segments, &a.d), bench.read(&segments, &b.d));
-        for (t, (a, b)) in a.iter().zip(&b).enumerate() {
-            let n = a.len();
-            for j in n.saturating_sub(2)..n {
-                let error = (f64::from(a[j]) - f64::from(b[j])).abs();
-                assert!(
-                    error <= tolerance(2) * f64::from(a[j]),
-                    "tensor {t}, column {j}: {} and {}",
-                    a[j],
-                    b[j]
+        for relative in [0.0, 0.8] {
+            let run = |segments: &Segments, h: &[Statistics]| {
+                let gamma = Tolerance {
+                    absolute: 0.0,
+                    relative,
+                };
+                run_factor(&bench, segments, h, gamma, removal, Strategy::Inferred)
+            };
+            let (a, b, c) = (
+                run(&narrow, &even),
+                run(&narrow, &odd),
+                run(&doubled, &both),
+            );
+            assert_eq!(c.cut.count, a.cut.count + b.cut.count);
+            assert_eq!(a.cut.count > 0, relative > 0.0);
+            let pairs = [(&a.d, &b.d, &c.d), (&a.psi[0], &b.psi[0], &c.psi[1])];
+            for (a, b, c) in pairs {
+                let (a, b) = (bench.read(&narrow, a), bench.read(&narrow, b));
+                let expected: Vec<Vec<f32>> = (a.iter().zip(&b))
+                    .map(|(a, b)| a.iter().zip(b).flat_map(|(&a, &b)| [a, b]).collect())
+                    .collect();
+                assert_eq!(
+                    bench.read(&doubled, c),
+                    expected,
+                    "{removal:?}, γ {relative}"
                 );
             }
         }
@@ -425,5 +437,4 @@ fn the_layout_of_the_fused_update_changes_no_bit() {
             assert_eq!(run(Strategy::Forced(forced)), expected, "{forced:?}");
         }
     }
-    let _ = (widen as fn(&[f32]) -> Vec<f64>, Processor::Cpu);
 }

@@ -1,0 +1,596 @@
+//! Gradients at the ends of the number range and statistics at the edge of singularity.
+
+use sonew_kernels::error::Error;
+use sonew_kernels::evidence::Evidence;
+use sonew_kernels::first_order::{
+    Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
+};
+use sonew_kernels::precision::F32;
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sonew::reference::{self, Statistics};
+use sonew_kernels::sonew::{
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Graft, GraftBuffers, Reduction,
+    StatisticsBuffers, Tolerance, UpdateBuffers, apply_graft, factor, squared_norm, statistics,
+    update,
+};
+use sonew_kernels::sweep::{Strategy, Sweep};
+
+use crate::bench::*;
+use crate::factor::{REMOVALS, round, run_factor};
+use crate::identities::{Options, PLAIN, Uploaded, fused, upload};
+use crate::statistics::accumulate;
+
+const LR: f64 = 0.03;
+const SHRINK: f64 = 0.1;
+
+/// Steps of a rule on gradients given per step; returns the weights after each of them.
+fn walk<L: FirstOrder>(
+    bench: &Bench,
+    weights: &[f64],
+    gradients: &[Vec<f64>],
+    epsilon: f64,
+) -> Vec<Vec<f32>> {
+    let segments = Segments::new(&[weights.len()]).unwrap();
+    let params = bench.arena(&segments, &[weights.to_vec()]);
+    let states: Vec<_> = L::STATES.iter().map(|_| bench.zeros(&segments)).collect();
+    let evidence = bench.slots();
+    let mut out = Vec::new();
+    for (step, g) in gradients.iter().enumerate() {
+        let grads = bench.arena(&segments, &[g.clone()]);
+        let buffers = Buffers {
+            params: &params,
+            grads: &grads,
+            states: &states,
+            evidence: &evidence,
+        };
+        let hyper = Hyper {
+            lr: LR,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon,
+            weight_decay: SHRINK,
+            step: step as u64 + 1,
+        };
+        descend::<L, F32, R>(
+            &bench.context,
+            &segments,
+            buffers,
+            hyper,
+            Strategy::Inferred,
+        )
+        .unwrap();
+        assert_eq!(bench.evidence(&evidence), Evidence::default());
+        out.push(bench.read(&segments, &params).remove(0));
+    }
+    out
+}
+
+fn huge_then_ordinary<L: FirstOrder>(bench: &Bench) {
+    let n = 61;
+    let weights: Vec<f64> = (0..n).map(|i| exact(noise(1, i))).collect();
+    let mut gradients = vec![(0..n).map(|i| 1e30 * noise(2, i)).collect::<Vec<f64>>()];
+    gradients.extend((0..3).map(|s| (0..n).map(|i| noise(s + 3, i)).collect()));
+    for (step, w) in walk::<L>(bench, &weights, &gradients, 1e-8)
+        .iter()
+        .enumerate()
+    {
+        assert!(
+            w.iter().all(|w| w.is_finite()),
+            "{} after step {step}",
+            L::NAME
+        );
+    }
+}
+
+#[test]
+fn a_huge_gradient_leaves_every_first_order_rule_with_finite_weights() {
+    let bench = Bench::open();
+    huge_then_ordinary::<Sgd>(&bench);
+    huge_then_ordinary::<Momentum>(&bench);
+    huge_then_ordinary::<Nesterov>(&bench);
+    huge_then_ordinary::<Adagrad>(&bench);
+    huge_then_ordinary::<RmsProp>(&bench);
+    huge_then_ordinary::<Adam>(&bench);
+}
+
+/// Weights that only decayed.
+fn decayed(weights: &[f64], steps: usize) -> Vec<f64> {
+    let kept = 1.0 - exact(LR * SHRINK);
+    weights
+        .iter()
+        .map(|w| w * kept.powi(steps as i32))
+        .collect()
+}
+
+fn zero_moves_nothing<L: FirstOrder>(bench: &Bench) {
+    let n = 61;
+    let weights: Vec<f64> = (0..n).map(|i| exact(noise(1, i))).collect();
+    for epsilon in [0.0, 1e-8] {
+        let found = walk::<L>(bench, &weights, &vec![vec![0.0; n]; 3], epsilon);
+        for (step, w) in found.iter().enumerate() {
+            // Two roundings a step.
+            let tolerance = 2.0 * (step + 1) as f64 * ROUNDING;
+            assert_close(w, &decayed(&weights, step + 1), tolerance, 0.0, L::NAME);
+        }
+    }
+}
+
+#[test]
+fn zero_gradients_move_no_weight_of_a_first_order_rule_but_for_the_decay() {
+    let bench = Bench::open();
+    zero_moves_nothing::<Sgd>(&bench);
+    zero_moves_nothing::<Momentum>(&bench);
+    zero_moves_nothing::<Nesterov>(&bench);
+    zero_moves_nothing::<Adagrad>(&bench);
+    zero_moves_nothing::<RmsProp>(&bench);
+    zero_moves_nothing::<Adam>(&bench);
+}
+
+fn tiny_moves_little<L: FirstOrder>(bench: &Bench) {
+    let n = 61;
+    let weights: Vec<f64> = (0..n).map(|i| exact(noise(1, i))).collect();
+    let decayed = decayed(&weights, 1);
+    for scale in [1e-18, 1e-20, 1e-22, 1e-30, 1e-40] {
+        let g: Vec<f64> = (0..n).map(|i| scale * noise(2, i)).collect();
+        let found = walk::<L>(bench, &weights, &[g], 0.0).remove(0);
+        for (w, expected) in found.iter().zip(&decayed) {
+            // |g|/√((1−β₂) g²) = 10 is the longest step of any of them, and half of the least denormal may round g²
+            // to two thirds of itself.
+            let moved = (f64::from(*w) - expected).abs();
+            assert!(
+                moved <= 10.0 * 1.25 * LR + 4.0 * ROUNDING,
+                "{} at {scale:e}: moved by {moved:e}",
+                L::NAME
+            );
+        }
+    }
+}
+
+#[test]
+fn gradients_whose_squares_underflow_move_no_weight_further_than_larger_ones_would() {
+    let bench = Bench::open();
+    tiny_moves_little::<Sgd>(&bench);
+    tiny_moves_little::<Momentum>(&bench);
+    tiny_moves_little::<Nesterov>(&bench);
+    tiny_moves_little::<Adagrad>(&bench);
+    tiny_moves_little::<RmsProp>(&bench);
+    tiny_moves_little::<Adam>(&bench);
+}
+
+#[test]
+fn non_finite_gradients_are_counted_by_the_statistics_and_reach_only_their_neighbours() {
+    let bench = Bench::open();
+    let lengths = [300usize, 40, 257];
+    let band = 2;
+    let segments = Segments::new(&lengths).unwrap();
+    let run = |g: &[Vec<f64>]| {
+        let grads = bench.arena(&segments, g);
+        let (moment, diagonal) = (bench.zeros(&segments), bench.zeros(&segments));
+        let edges: Vec<_> = (0..band).map(|_| bench.zeros(&segments)).collect();
+        let evidence = bench.slots();
+        let buffers = StatisticsBuffers {
+            grads: &grads,
+            moment: &moment,
+            diagonal: &diagonal,
+            edges: &edges,
+            evidence: &evidence,
+        };
+        statistics::<F32, R>(
+            &bench.context,
+            &segments,
+            buffers,
+            0.9,
+            Decay::Average(0.9),
+            Strategy::Inferred,
+        )
+        .unwrap();
+        let mut arenas: Vec<Vec<Vec<f32>>> = vec![
+            bench.read(&segments, &moment),
+            bench.read(&segments, &diagonal),
+        ];
+        arenas.extend(edges.iter().map(|e| bench.read(&segments, e)));
+        (arenas, bench.evidence(&evidence))
+    };
+    let clean = tensors(&lengths, noise);
+    let (expected, none) = run(&clean);
+    assert_eq!(none, Evidence::default());
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut spoiled = clean.clone();
+        spoiled[1][39] = value;
+        spoiled[1][20] = value;
+        let (found, seen) = run(&spoiled);
+        assert_eq!(seen.count, 2);
+        assert_eq!(segments.locate(seen.first.unwrap()), Some((1, 20)));
+        for (arena, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert_eq!((&found[0], &found[2]), (&expected[0], &expected[2]));
+            // Moment and diagonal (arenas 0 and 1) couple nothing, edge k reaches k + 1 back.
+            let back = arena.saturating_sub(1);
+            for i in 0..40 {
+                let touched = [20, 39]
+                    .iter()
+                    .any(|&s| i == s || (back > 0 && i + back == s));
+                if !touched {
+                    assert_eq!(found[1][i], expected[1][i], "arena {arena}, value {i}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn statistics_of_zero_gradients_move_no_weight_but_for_the_decay() {
+    let bench = Bench::open();
+    let segments = Segments::new(LENGTHS).unwrap();
+    let weights = tensors(LENGTHS, |t, i| noise(t + 3, i));
+    for band in [0, 1, 4] {
+        let h: Vec<Statistics> = LENGTHS
+            .iter()
+            .map(|&n| Statistics::zeros(n, band))
+            .collect();
+        let uploaded = upload(&bench, &segments, &h);
+        for (removal, epsilon, relative) in [
+            (EdgeRemoval::Outgoing, 0.0, false),
+            (EdgeRemoval::Outgoing, 1e-8, false),
+            (EdgeRemoval::Incident, 0.0, false),
+            (EdgeRemoval::Incident, 1e-8, true),
+        ] {
+            let options = Options {
+                epsilon,
+                relative,
+                removal,
+                lr: 0.5,
+                weight_decay: 0.5,
+                corrections: (10.0, 10.0),
+                ..PLAIN
+            };
+            let (found, evidence) = fused(&bench, &segments, &uploaded, &weights, options);
+            assert_eq!(evidence, Evidence::default());
+            for (found, w) in found.iter().zip(&weights) {
+                let expected: Vec<f64> = w.iter().map(|w| 0.75 * w).collect();
+                // A product with a power of two and a difference: one rounding, and one in reserve for w itself.
+                assert_close(found, &expected, ROUNDING, 0.0, "decayed weights");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_graft_of_zero_statistics_and_gradients_moves_no_weight_but_for_the_decay() {
+    let bench = Bench::open();
+    let lengths = [300usize, 5];
+    let segments = Segments::new(&lengths).unwrap();
+    let weights = tensors(&lengths, |t, i| noise(t + 3, i));
+    let h = upload(&bench, &segments, &lengths.map(|n| Statistics::zeros(n, 1)));
+    for graft in [Graft::Sgd, Graft::Momentum, Graft::Adam, Graft::RmsProp] {
+        for epsilon in [0.0, 1e-8] {
+            let found = staged(&bench, &segments, &h, &weights, graft, epsilon);
+            for (found, w) in found.iter().zip(&weights) {
+                let expected: Vec<f64> = w.iter().map(|w| 0.75 * w).collect();
+                assert_close(found, &expected, ROUNDING, 0.0, &format!("{graft:?}"));
+            }
+        }
+    }
+}
+
+/// A staged and grafted update with zero gradients, η = λ = ½.
+fn staged(
+    bench: &Bench,
+    segments: &Segments,
+    h: &Uploaded,
+    weights: &[Vec<f64>],
+    graft: Graft,
+    epsilon: f64,
+) -> Vec<Vec<f32>> {
+    let count = segments.tensors().len();
+    let params = bench.arena(segments, weights);
+    let table = bench.context.upload(&segments.tensor_of_block());
+    let reduction = Reduction::new(&bench.context, segments);
+    // Two runs a block, so that the sums are over runs and not over blocks.
+    let sweep = Sweep {
+        width: 4,
+        run: 32,
+        units: 32,
+        cubes: 4,
+    };
+    let runs = 2 * (segments.blocks() - 2);
+    let (run_squares, squares) = (bench.values(2 * runs), bench.values(2 * count));
+    let (grads, direction, second) = (
+        bench.zeros(segments),
+        bench.zeros(segments),
+        bench.zeros(segments),
+    );
+    let (grad_squares, evidence) = (bench.values(count), bench.slots());
+    let rmsprop = graft == Graft::RmsProp;
+    if rmsprop {
+        squared_norm::<F32, R>(
+            &bench.context,
+            segments,
+            &reduction,
+            &grads,
+            &bench.values(segments.blocks() - 2),
+            &grad_squares,
+        )
+        .unwrap();
+    }
+    let stage = GraftBuffers {
+        graft,
+        epsilon,
+        decay: 0.9,
+        direction: &direction,
+        squares: &run_squares,
+        grads: (rmsprop || graft == Graft::Sgd).then_some(&grads),
+        grad_squares: rmsprop.then_some(&grad_squares),
+        second: rmsprop.then_some(&second),
+    };
+    update::<F32, R>(
+        &bench.context,
+        segments,
+        UpdateBuffers {
+            moment: &h.moment,
+            diagonal: &h.diagonal,
+            edges: &h.edges,
+            evidence: &evidence,
+            tensor_of_block: &table,
+        },
+        Descent::Stage(stage),
+        Damping::Absolute(0.0),
+        PLAIN.gamma,
+        EdgeRemoval::Outgoing,
+        (10.0, 10.0),
+        Strategy::Forced(Blueprint {
+            sweep,
+            unroll: true,
+        }),
+    )
+    .unwrap();
+    reduction
+        .sum_pairs(&bench.context, &run_squares, 2, &squares)
+        .unwrap();
+    apply_graft::<F32, R>(
+        &bench.context,
+        segments,
+        &params,
+        &direction,
+        &squares,
+        &table,
+        0.5,
+        0.5,
+        Strategy::Inferred,
+    )
+    .unwrap();
+    bench.read(segments, &params)
+}
+
+#[test]
+fn gradients_at_either_end_of_the_range_leave_finite_weights_for_every_band() {
+    let bench = Bench::open();
+    let lengths = [1usize, 2, 50];
+    let weights = tensors(&lengths, |t, i| noise(t + 3, i));
+    for (band, removal) in [
+        (0, EdgeRemoval::Outgoing),
+        (1, EdgeRemoval::Outgoing),
+        (4, EdgeRemoval::Incident),
+    ] {
+        for scale in [1e30, 1e19, 1e-18, 1e-22, 1e-30, 1e-40] {
+            // Random, constant, and alternating between the scale and zero.
+            for shape in 0..3 {
+                let h =
+                    accumulate(
+                        &bench,
+                        &lengths,
+                        band,
+                        3,
+                        Decay::Average(0.9),
+                        |s, t, i| match shape {
+                            0 => scale * noise(s + 50 * t, i),
+                            1 => scale,
+                            _ => scale * (i % 2) as f64,
+                        },
+                    );
+                let uploaded = Uploaded {
+                    moment: h.moment,
+                    diagonal: h.diagonal,
+                    edges: h.edges,
+                };
+                for (epsilon, relative) in [(1e-8, false), (1e-8, true)] {
+                    let options = Options {
+                        epsilon,
+                        relative,
+                        removal,
+                        gamma: Tolerance {
+                            absolute: 0.0,
+                            relative: 1e-7,
+                        },
+                        lr: 1e-3,
+                        corrections: (Hyper::correction(0.9, 3), Hyper::correction(0.9, 3)),
+                        ..PLAIN
+                    };
+                    let (found, _) = fused(&bench, &h.segments, &uploaded, &weights, options);
+                    assert!(
+                        found.iter().flatten().all(|w| w.is_finite()),
+                        "band {band}, scale {scale:e}, shape {shape}, relative {relative}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn proportional_neighbours_are_all_cut_and_left_with_the_damped_diagonal() {
+    let bench = Bench::open();
+    let segments = Segments::new(&[24, 2]).unwrap();
+    for band in [1, 2, 4] {
+        let h = [24usize, 2].map(|n| {
+            let mut h = Statistics::zeros(n, band);
+            // g_i = −½ g_{i+1}, exact in f32 with its products.
+            let g: Vec<f64> = (0..n).map(|i| (-2.0f64).powi(i as i32)).collect();
+            h.accumulate(&g, 0.9, Decay::Sum(1.0));
+            round(h.damped(1.0, 1e-6))
+        });
+        // γ lies above the 10⁻⁶ that damping leaves of the first pivot, 10⁻³ of the pivots without neighbours.
+        let gamma = Tolerance {
+            absolute: 1e-4,
+            relative: 1e-4,
+        };
+        for removal in REMOVALS {
+            let found = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
+            assert_eq!(found.cut.count, 23 + 1);
+            assert_eq!(segments.locate(found.cut.first.unwrap()), Some((0, 0)));
+            let d = bench.read(&segments, &found.d);
+            for (d, h) in d.iter().zip(&h) {
+                let expected: Vec<f64> = h.diagonal.iter().map(|h| 1.0 / h).collect();
+                // One division; Vulkan allows it 2.5 ulp, 5 roundings.
+                assert_close(d, &expected, 5.0 * ROUNDING, 0.0, "D");
+            }
+            for psi in &found.psi {
+                let psi = bench.read(&segments, psi).concat();
+                assert_eq!(psi, vec![0f32; 26], "band {band}, {removal:?}");
+            }
+        }
+    }
+}
+
+/// κ₁ of the statistics of column j and its later neighbours.
+fn condition(h: &Statistics, j: usize) -> f64 {
+    let n = h.diagonal.len();
+    let last = (j + h.edges.len()).min(n - 1);
+    let entry = |a: usize, b: usize| match a.abs_diff(b) {
+        0 => h.diagonal[a],
+        k => h.edges[k - 1][a.min(b)],
+    };
+    let matrix: Vec<Vec<f64>> = (j..=last)
+        .map(|a| (j..=last).map(|b| entry(a, b)).collect())
+        .collect();
+    let norm = |rows: &[Vec<f64>]| {
+        rows.iter()
+            .map(|row| row.iter().map(|x| x.abs()).sum())
+            .fold(0.0, f64::max)
+    };
+    let inverse: Vec<Vec<f64>> = (0..matrix.len())
+        .map(|i| {
+            let mut unit = vec![0.0; matrix.len()];
+            unit[i] = 1.0;
+            reference::solve(matrix.clone(), unit)
+        })
+        .collect();
+    norm(&matrix) * norm(&inverse)
+}
+
+#[test]
+fn nearly_singular_statistics_lose_no_more_digits_than_their_condition_says() {
+    let bench = Bench::open();
+    let lengths = [1usize, 2, 5, 101];
+    let segments = Segments::new(&lengths).unwrap();
+    for band in [1, 2, 4] {
+        for closeness in [0.1, 0.01] {
+            let h: Vec<Statistics> = lengths
+                .iter()
+                .enumerate()
+                .map(|(t, &n)| {
+                    let mut h = Statistics::zeros(n, band);
+                    for step in 0..40 {
+                        let common = noise(step + 900, t);
+                        let g: Vec<f64> = (0..n)
+                            .map(|i| common + closeness * noise(step + 50 * t, i))
+                            .collect();
+                        h.accumulate(&g, 0.9, Decay::Average(0.95));
+                    }
+                    round(h)
+                })
+                .collect();
+            let found = run_factor(
+                &bench,
+                &segments,
+                &h,
+                PLAIN.gamma,
+                EdgeRemoval::Outgoing,
+                Strategy::Inferred,
+            );
+            let d = bench.read(&segments, &found.d);
+            let psi: Vec<_> = found.psi.iter().map(|p| bench.read(&segments, p)).collect();
+            let mut worst: f64 = 0.0;
+            for (t, h) in h.iter().enumerate() {
+                let expected = reference::factor(h, PLAIN.gamma, EdgeRemoval::Outgoing);
+                for j in 0..lengths[t] {
+                    // The elimination is backward stable: its result is exact for H with each entry off by a few
+                    // roundings for each of its b + 1 pivots, and what follows from that is multiplied by κ.
+                    let condition = condition(h, j);
+                    worst = worst.max(condition);
+                    let bound = 4.0 * (band + 1) as f64 * condition * ROUNDING;
+                    let what = format!("band {band}, tensor {t}, column {j}, κ = {condition:.0}");
+                    assert_close(&d[t][j..=j], &expected.d[j..=j], bound, 0.0, &what);
+                    let size = (0..band).map(|k| expected.psi[k][j].abs()).sum();
+                    for (found, expected) in psi.iter().zip(&expected.psi) {
+                        assert_close(&found[t][j..=j], &expected[j..=j], bound, size, &what);
+                    }
+                }
+            }
+            assert!(worst > 1e2, "κ = {worst} is not nearly singular");
+        }
+    }
+}
+
+#[test]
+fn a_unit_with_too_many_runs_for_the_software_driver_is_refused_and_not_computed_wrongly() {
+    let bench = Bench::open();
+    let band = 10;
+    let lengths = [1000usize];
+    let segments = Segments::new(&lengths).unwrap();
+    let mut h = Statistics::zeros(1000, band);
+    for step in 0..40 {
+        let g: Vec<f64> = (0..1000).map(|i| noise(step, i)).collect();
+        h.accumulate(&g, 0.9, Decay::Average(0.95));
+    }
+    let h = round(h.damped(1.0, 0.05));
+    let expected = reference::factor(&h, PLAIN.gamma, EdgeRemoval::Outgoing);
+    let uploaded = upload(&bench, &segments, std::slice::from_ref(&h));
+    let mut refused = 0;
+    // A rolled elimination, the runs of 32 columns shared by 64 units, by 8, by 1.
+    for units in [64, 8, 1] {
+        let psi: Vec<_> = (0..band).map(|_| bench.zeros(&segments)).collect();
+        let (d, evidence) = (bench.zeros(&segments), bench.slots());
+        let result = factor::<F32, R>(
+            &bench.context,
+            &segments,
+            FactorBuffers {
+                diagonal: &uploaded.diagonal,
+                edges: &uploaded.edges,
+                psi: &psi,
+                d: &d,
+                evidence: &evidence,
+            },
+            1.0,
+            0.0,
+            PLAIN.gamma,
+            EdgeRemoval::Outgoing,
+            Strategy::Forced(Blueprint {
+                sweep: Sweep {
+                    width: 1,
+                    run: 32,
+                    units,
+                    cubes: 1,
+                },
+                unroll: false,
+            }),
+        );
+        match result {
+            Ok(()) => {
+                let found = bench.read(&segments, &d);
+                let what = format!("{units} units");
+                assert_close(
+                    &found[0],
+                    &expected.d,
+                    crate::factor::tolerance(band),
+                    0.0,
+                    &what,
+                );
+            }
+            Err(error) => {
+                assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(refused, 1, "one unit cannot walk the whole arena");
+}
