@@ -13,6 +13,7 @@ use sonew_harness::interrupt::{EXIT_STATUS, Interrupt};
 use sonew_harness::kernel_io::{self, KERNELS};
 use sonew_harness::plan::Plan;
 use sonew_harness::record::{RunFolder, timestamp};
+use sonew_harness::schedule::Schedule;
 use sonew_harness::train::train;
 use sonew_optimizers::{Context, OptimizerConfig, Processor};
 use sonew_runtime::{DeviceVisitor, Opened, Selector};
@@ -187,6 +188,11 @@ impl DeviceVisitor for RunJob {
         let info = &device.info;
         if !run.quiet {
             eprintln!("{} through {} ({})", info.name, info.backend, info.id);
+            if run.schedule == Schedule::PAPER && run.epochs <= 5 {
+                eprintln!(
+                    "note: the paper's schedule starts with an epoch at learning rate 0 and warms up until the fifth; --schedule paper=100 takes the first epochs of its 100, --schedule constant none of it"
+                );
+            }
         }
         let context = Rc::new(context(&device));
         if self.compare {
@@ -216,11 +222,14 @@ impl DeviceVisitor for RunJob {
             }
         }
         let path = folder.path();
-        print(&format!(
-            "\nplot   {}\nrecord {}",
-            path.join("loss.png").display(),
-            path.display()
-        ))?;
+        let plot = path.join("loss.png");
+        if interrupt.requested() {
+            print("interrupted")?;
+        }
+        if plot.exists() {
+            print(&format!("\nplot   {}", plot.display()))?;
+        }
+        print(&format!("record {}", path.display()))?;
         Ok(if interrupt.requested() {
             ExitCode::from(EXIT_STATUS as u8)
         } else {
