@@ -11,7 +11,7 @@ use sonew_optimizers::{Context, Optimizer};
 use crate::data::Images;
 use crate::init::Weights;
 use crate::interrupt::Interrupt;
-use crate::network::Network;
+use crate::network::{Network, Route};
 use crate::order::BatchOrder;
 use crate::plan::Plan;
 use crate::plot::{Curve, LossPlot, Scale};
@@ -100,7 +100,7 @@ struct Run<'a, R: Runtime> {
     context: Rc<Context<R>>,
     plan: &'a Plan,
     images: &'a Images,
-    network: Network,
+    network: Network<R>,
     optimizer: Box<dyn Optimizer<R>>,
     params: Handle,
     order: BatchOrder,
@@ -180,7 +180,7 @@ impl<'a, R: Runtime> Run<'a, R> {
                 ),
             });
         }
-        let network = Network::new(&plan.sizes, plan.batch)?;
+        let network = Network::new(&context, &plan.sizes, plan.batch, Route::Auto)?;
         let mut order = match &plan.order {
             Some(path) => BatchOrder::load(
                 path,

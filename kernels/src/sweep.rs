@@ -7,6 +7,9 @@ use crate::context::{Grid, Processor};
 use crate::error::Error;
 use crate::segments::{BLOCK, Segments};
 
+/// Mesa's llvmpipe ends every loop of a unit once they have taken this many iterations together, without an error.
+const SOFTWARE_DRIVER_ITERATIONS: usize = 65_535;
+
 /// How an elementwise kernel walks over the arena: unit `u` of `cubes · units` takes the runs `u`, `u + cubes·units`, …
 /// of `run` consecutive vectors of `width` values each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -73,16 +76,44 @@ impl Sweep {
         (segments.blocks() - 2) * self.runs_per_block()
     }
 
+    /// Requires that a software driver does not cut the loops of a unit short, where one run takes at most
+    /// `iterations`, those of all its loops and their exits together.
+    pub(crate) fn check_loops(
+        &self,
+        operation: &'static str,
+        segments: &Segments,
+        processor: Processor,
+        iterations: usize,
+    ) -> Result<(), Error> {
+        let runs = self.runs(segments).div_ceil(self.total_units(segments));
+        let needed = runs * (1 + iterations) + 1;
+        if processor == Processor::Gpu || needed <= SOFTWARE_DRIVER_ITERATIONS {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
+            operation,
+            reason: format!(
+                "a unit with {runs} runs of {iterations} loop iterations takes {needed}, and the software driver stops silently after {SOFTWARE_DRIVER_ITERATIONS}; use more units, shorter runs or a band of at most 16, or a GPU"
+            ),
+        })
+    }
+
     pub(crate) fn check(&self, operation: &'static str) -> Result<(), Error> {
         let columns = self.run * self.width;
-        if matches!(self.width, 1 | 2 | 4 | 8) && columns > 0 && BLOCK.is_multiple_of(columns) {
+        let divides = columns > 0 && BLOCK.is_multiple_of(columns);
+        if matches!(self.width, 1 | 2 | 4 | 8) && divides && self.units > 0 && self.cubes > 0 {
             return Ok(());
         }
         Err(Error::Shape {
             operation,
             argument: "blueprint",
-            found: format!("width {} and run {}", self.width, self.run),
-            expected: format!("width 1, 2, 4 or 8 and a product that divides {BLOCK}"),
+            found: format!(
+                "width {}, run {}, {} units and {} cubes",
+                self.width, self.run, self.units, self.cubes
+            ),
+            expected: format!(
+                "width 1, 2, 4 or 8, width · run a divisor of {BLOCK}, and at least one unit and cube"
+            ),
         })
     }
 }

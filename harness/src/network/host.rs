@@ -4,17 +4,8 @@ use sonew_kernels::matmul::{HostMatrix, host as product};
 use sonew_kernels::network::host::{activate, backward_tanh, column_sums, loss, loss_and_gradient};
 use sonew_kernels::segments::Segments;
 
-use super::NetworkError;
+use super::{Layer, Layout, NetworkError, check_images, mean_over_batches};
 use crate::data::Images;
-
-/// One layer's part of the arena.
-struct Layer {
-    inputs: usize,
-    outputs: usize,
-    linear: bool,
-    weight: std::ops::Range<usize>,
-    bias: std::ops::Range<usize>,
-}
 
 /// Layers, and room for the activations of one batch.
 pub(super) struct HostNetwork {
@@ -30,34 +21,17 @@ pub(super) struct HostNetwork {
 }
 
 impl HostNetwork {
-    pub fn new(sizes: &[usize], batch: usize) -> Result<Self, NetworkError> {
-        let lengths: Vec<usize> = sizes
-            .windows(2)
-            .flat_map(|pair| [pair[0] * pair[1], pair[1]])
-            .collect();
-        let segments = Segments::new(&lengths)?;
-        let count = sizes.len() - 1;
-        let layers: Vec<Layer> = sizes
-            .windows(2)
-            .enumerate()
-            .map(|(l, pair)| Layer {
-                inputs: pair[0],
-                outputs: pair[1],
-                // The code, in the middle, and the logits.
-                linear: l + 1 == count || l + 1 == count / 2,
-                weight: segments.tensors()[2 * l].clone(),
-                bias: segments.tensors()[2 * l + 1].clone(),
-            })
-            .collect();
-        let widest = sizes[1..count].iter().max().copied().unwrap_or(0);
-        Ok(Self {
-            activations: sizes[1..].iter().map(|n| vec![0.0; n * batch]).collect(),
-            deltas: [vec![0.0; widest * batch], vec![0.0; widest * batch]],
-            gradient: vec![0.0; segments.arena_len()],
-            segments,
-            layers,
+    pub fn new(layout: Layout, batch: usize) -> Self {
+        let buffers = |layer: &Layer| vec![0.0; layer.outputs * batch];
+        let widest = layout.widest_hidden() * batch;
+        Self {
+            activations: layout.layers.iter().map(buffers).collect(),
+            deltas: [vec![0.0; widest], vec![0.0; widest]],
+            gradient: vec![0.0; layout.segments.arena_len()],
+            segments: layout.segments,
+            layers: layout.layers,
             batch,
-        })
+        }
     }
 
     pub fn segments(&self) -> &Segments {
@@ -93,13 +67,7 @@ impl HostNetwork {
         images: &[f32],
     ) -> Result<(f64, &[f32]), NetworkError> {
         let pixels = self.layers[0].inputs;
-        if images.len() != self.batch * pixels {
-            return Err(NetworkError::Shape {
-                argument: "images",
-                found: format!("{} values", images.len()),
-                expected: format!("{} images of {pixels} pixels", self.batch),
-            });
-        }
+        check_images(images, self.batch, pixels)?;
         self.forward(params, images, self.batch)?;
         let last = self.layers.len() - 1;
         let rows = self.batch;
@@ -150,17 +118,10 @@ impl HostNetwork {
     /// The mean loss over all images, in batches; the last may be short.
     pub fn evaluate(&mut self, params: &[f32], images: &Images) -> Result<f64, NetworkError> {
         let pixels = self.layers[0].inputs;
-        let mut batch = vec![0.0; self.batch * pixels];
-        let mut total = 0.0;
-        let indices: Vec<u32> = (0..images.count as u32).collect();
-        for chunk in indices.chunks(self.batch) {
-            let rows = chunk.len();
-            let batch = &mut batch[..rows * pixels];
-            images.fill_batch(chunk, batch)?;
-            self.forward(params, batch, rows)?;
+        mean_over_batches(images, self.batch, pixels, |values, rows| {
+            self.forward(params, values, rows)?;
             let logits = &self.activations[self.layers.len() - 1][..rows * pixels];
-            total += loss(logits, batch, pixels) * rows as f64;
-        }
-        Ok(total / images.count as f64)
+            Ok(loss(logits, values, pixels))
+        })
     }
 }

@@ -3,13 +3,22 @@
 //!
 //! Parameters and gradients lie in one arena, w0, b0, w1, b1, … in this order, each W row-major [out, in]: the incoming
 //! weights of an output unit follow each other, which is the order of SONew's chains.
+//!
+//! On a CPU adapter all of it runs in host memory; on a graphics processor all of it runs on the device, and what comes
+//! back per step is the loss.
 
+mod device;
 mod host;
+
+use std::marker::PhantomData;
+use std::ops::Range;
 
 use cubecl::Runtime;
 use cubecl::server::Handle;
-use sonew_kernels::context::Context;
+use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::matmul::Blueprint;
 use sonew_kernels::segments::Segments;
+use sonew_kernels::sweep::Strategy;
 
 use crate::data::Images;
 
@@ -34,32 +43,63 @@ pub enum NetworkError {
     Kernel(#[from] sonew_kernels::error::Error),
 }
 
+/// Where the network runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Route {
+    /// [`Route::Host`] on a CPU adapter, [`Route::Device`] elsewhere.
+    #[default]
+    Auto,
+    /// In host memory: parameters are read and gradients written once per step.
+    Host,
+    /// In device memory.
+    Device,
+}
+
 /// The loss of a batch and its gradient.
 pub struct Gradients {
     /// Nats per image, before the update.
     pub loss: f64,
-    /// The gradient, an arena.
+    /// The gradient, an arena; on the device route the next call writes to the same one.
     pub grads: Handle,
 }
 
 /// The network, with room for one batch.
-pub struct Network {
-    host: host::HostNetwork,
+pub struct Network<R: Runtime> {
+    place: Place,
+    runtime: PhantomData<fn() -> R>,
 }
 
-impl Network {
+enum Place {
+    Host(host::HostNetwork),
+    Device(Box<device::DeviceNetwork>),
+}
+
+impl<R: Runtime> Network<R> {
     /// A network of the given layer sizes, input and output included, for batches of `batch` images.
     ///
     /// # Errors
-    /// [`NetworkError::Shape`] for fewer than two layers, an empty layer or an empty batch.
-    pub fn new(sizes: &[usize], batch: usize) -> Result<Self, NetworkError> {
-        if sizes.len() < 3 || sizes.contains(&0) {
-            return Err(NetworkError::Shape {
-                argument: "sizes",
-                found: format!("{sizes:?}"),
-                expected: "at least three sizes, none of them 0".into(),
-            });
-        }
+    /// [`NetworkError::Shape`] for fewer than two layers, an empty layer, an output of another size than the input, or
+    /// an empty batch.
+    pub fn new(
+        context: &Context<R>,
+        sizes: &[usize],
+        batch: usize,
+        route: Route,
+    ) -> Result<Self, NetworkError> {
+        Self::with_products(context, sizes, batch, route, Strategy::Inferred)
+    }
+
+    /// As [`Network::new`], with the kernel of the device route's matrix products.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn with_products(
+        context: &Context<R>,
+        sizes: &[usize],
+        batch: usize,
+        route: Route,
+        products: Strategy<Blueprint>,
+    ) -> Result<Self, NetworkError> {
         if batch == 0 {
             return Err(NetworkError::Shape {
                 argument: "batch",
@@ -67,45 +107,176 @@ impl Network {
                 expected: "at least 1".into(),
             });
         }
+        let layout = Layout::new(sizes)?;
+        let on_host = match route {
+            Route::Auto => context.processor() == Processor::Cpu,
+            Route::Host => true,
+            Route::Device => false,
+        };
+        let place = if on_host {
+            Place::Host(host::HostNetwork::new(layout, batch))
+        } else {
+            let device = device::DeviceNetwork::new(context, layout, batch, products);
+            Place::Device(Box::new(device))
+        };
         Ok(Self {
-            host: host::HostNetwork::new(sizes, batch)?,
+            place,
+            runtime: PhantomData,
         })
     }
 
     /// Where the tensors lie in the arena.
     pub fn segments(&self) -> &Segments {
-        self.host.segments()
+        match &self.place {
+            Place::Host(host) => host.segments(),
+            Place::Device(device) => device.segments(),
+        }
     }
 
     /// The loss of a batch and its gradient; `images` is [batch, pixels] in [0, 1].
     ///
     /// # Errors
-    /// [`NetworkError::Shape`] for a batch of another size; launch failures found when the parameters are read.
-    pub fn gradients<R: Runtime>(
+    /// [`NetworkError::Shape`] for a batch or an arena of another size; launch failures found when the parameters or
+    /// the loss are read.
+    pub fn gradients(
         &mut self,
         context: &Context<R>,
         params: &Handle,
         images: &[f32],
     ) -> Result<Gradients, NetworkError> {
-        let params = context.download("reading parameters", params)?;
-        let (loss, grads) = self.host.gradients(&params, images)?;
-        Ok(Gradients {
-            loss,
-            grads: context.upload(grads),
-        })
+        self.check_params(params)?;
+        match &mut self.place {
+            Place::Host(host) => {
+                let params = context.download("reading parameters", params)?;
+                let (loss, grads) = host.gradients(&params, images)?;
+                Ok(Gradients {
+                    loss,
+                    grads: context.upload(grads),
+                })
+            }
+            Place::Device(device) => device.gradients(context, params, images),
+        }
     }
 
     /// The mean loss per image over a whole set.
     ///
     /// # Errors
     /// As [`Network::gradients`].
-    pub fn evaluate<R: Runtime>(
+    pub fn evaluate(
         &mut self,
         context: &Context<R>,
         params: &Handle,
         images: &Images,
     ) -> Result<f64, NetworkError> {
-        let params = context.download("reading parameters", params)?;
-        self.host.evaluate(&params, images)
+        self.check_params(params)?;
+        match &mut self.place {
+            Place::Host(host) => {
+                let params = context.download("reading parameters", params)?;
+                host.evaluate(&params, images)
+            }
+            Place::Device(device) => device.evaluate(context, params, images),
+        }
     }
+
+    fn check_params(&self, params: &Handle) -> Result<(), NetworkError> {
+        let expected = 4 * self.segments().arena_len() as u64;
+        let found = params.size_in_used();
+        if found == expected {
+            return Ok(());
+        }
+        Err(NetworkError::Shape {
+            argument: "the parameter arena",
+            found: format!("{found} bytes"),
+            expected: format!("{expected}"),
+        })
+    }
+}
+
+/// One layer's part of the arena.
+struct Layer {
+    inputs: usize,
+    outputs: usize,
+    /// No tanh: the code, in the middle, and the logits.
+    linear: bool,
+    weight: Range<usize>,
+    bias: Range<usize>,
+}
+
+/// The layers and the arena they share.
+struct Layout {
+    segments: Segments,
+    layers: Vec<Layer>,
+}
+
+impl Layout {
+    fn new(sizes: &[usize]) -> Result<Self, NetworkError> {
+        if sizes.len() < 3 || sizes.contains(&0) || sizes.first() != sizes.last() {
+            return Err(NetworkError::Shape {
+                argument: "sizes",
+                found: format!("{sizes:?}"),
+                expected: "at least three sizes, none of them 0, the last as the first".into(),
+            });
+        }
+        let lengths: Vec<usize> = sizes
+            .windows(2)
+            .flat_map(|pair| [pair[0] * pair[1], pair[1]])
+            .collect();
+        let segments = Segments::new(&lengths)?;
+        let count = sizes.len() - 1;
+        let layers = sizes
+            .windows(2)
+            .enumerate()
+            .map(|(l, pair)| Layer {
+                inputs: pair[0],
+                outputs: pair[1],
+                linear: l + 1 == count || l + 1 == count / 2,
+                weight: segments.tensors()[2 * l].clone(),
+                bias: segments.tensors()[2 * l + 1].clone(),
+            })
+            .collect();
+        Ok(Self { segments, layers })
+    }
+
+    /// Units of the widest hidden layer.
+    fn widest_hidden(&self) -> usize {
+        let hidden = &self.layers[1..];
+        hidden.iter().map(|layer| layer.inputs).max().unwrap_or(0)
+    }
+}
+
+fn check_images(images: &[f32], batch: usize, pixels: usize) -> Result<(), NetworkError> {
+    if images.len() == batch * pixels {
+        return Ok(());
+    }
+    Err(NetworkError::Shape {
+        argument: "images",
+        found: format!("{} values", images.len()),
+        expected: format!("{batch} images of {pixels} pixels"),
+    })
+}
+
+/// Calls `run` with all images in batches, the last of which may be short, and the number of images in each; returns
+/// the mean of what it returns, weighted by that number.
+fn mean_over_batches(
+    images: &Images,
+    batch: usize,
+    pixels: usize,
+    mut run: impl FnMut(&[f32], usize) -> Result<f64, NetworkError>,
+) -> Result<f64, NetworkError> {
+    if images.pixels_per_image() != pixels || images.count == 0 {
+        return Err(NetworkError::Shape {
+            argument: "images",
+            found: format!("{} of {} pixels", images.count, images.pixels_per_image()),
+            expected: format!("at least one of {pixels} pixels"),
+        });
+    }
+    let mut values = vec![0.0; batch.min(images.count) * pixels];
+    let mut total = 0.0;
+    let indices: Vec<u32> = (0..images.count as u32).collect();
+    for chunk in indices.chunks(batch) {
+        let values = &mut values[..chunk.len() * pixels];
+        images.fill_batch(chunk, values)?;
+        total += run(values, chunk.len())? * chunk.len() as f64;
+    }
+    Ok(total / images.count as f64)
 }

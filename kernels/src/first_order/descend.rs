@@ -185,6 +185,12 @@ pub fn descend<L: FirstOrder, S: Precision, R: Runtime>(
     }
     let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
     sweep.check(operation)?;
+    sweep.check_loops(
+        operation,
+        segments,
+        context.processor(),
+        2 * (sweep.run + 1),
+    )?;
     let vectors = n / sweep.width;
     let grid = sweep.grid(segments, 3 + L::STATES.len());
     require_slots(operation, buffers.evidence, grid)?;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Processor;
 use crate::error::Error;
-use crate::segments::{BLOCK, GAP};
+use crate::segments::{BLOCK, GAP, Segments};
 use crate::sweep::Sweep;
 
 /// Which edges go when the pivot S_j of a vertex is too small (Algorithm 3 of the paper).
@@ -43,10 +43,6 @@ pub struct Blueprint {
     pub unroll: bool,
 }
 
-/// Mesa's llvmpipe ends every loop of a unit once they have taken 65,535 iterations together, without an error. A margin
-/// below that.
-const SOFTWARE_DRIVER_ITERATIONS: usize = 60_000;
-
 impl Blueprint {
     /// The default for a band on a device.
     pub fn infer(processor: Processor, band: usize) -> Self {
@@ -56,7 +52,8 @@ impl Blueprint {
         let (columns, units, cubes) = match processor {
             // Few units, each walking a whole block: the columns before its start cost least. A loop that is not
             // unrolled has to fit the driver's limit.
-            Processor::Cpu => (if unroll { BLOCK } else { 8 }, 32, 4096),
+            Processor::Cpu if unroll => (BLOCK, 32, 4096),
+            Processor::Cpu => (8, 32, 65_535),
             // Neighbouring units read neighbouring vectors; a longer run for wide bands bounds the recomputation.
             Processor::Gpu => (if band <= 1 { 8 } else { 32 }, 128, 65_535),
         };
@@ -74,6 +71,7 @@ impl Blueprint {
         operation: &'static str,
         band: usize,
         removal: EdgeRemoval,
+        segments: &Segments,
         processor: Processor,
     ) -> Result<(), Error> {
         self.sweep.check(operation)?;
@@ -85,27 +83,21 @@ impl Blueprint {
                 expected: "at most 32, the zeros between tensors of the arena",
             });
         }
-        let needed = self.iterations(band, removal);
-        if processor == Processor::Cpu && needed > SOFTWARE_DRIVER_ITERATIONS {
-            return Err(Error::Unsupported {
-                operation,
-                reason: format!(
-                    "band {band} with {removal:?} removal takes {needed} loop iterations a unit, and the software driver stops silently after 65,535; use a band of at most 16, or a GPU"
-                ),
-            });
-        }
-        Ok(())
+        let iterations = self.iterations(band, removal);
+        self.sweep
+            .check_loops(operation, segments, processor, iterations)
     }
 
-    /// Loop iterations of a unit in one run, at most.
+    /// Loop iterations of one run, at most; leaving a loop counts as one.
     fn iterations(&self, band: usize, removal: EdgeRemoval) -> usize {
         let reach = Reach::new(band, self.sweep.width, removal);
         let steps = reach.behind + self.sweep.run;
+        let walk = reach.ahead + 1 + steps + 1;
         if self.unroll {
-            return reach.ahead + steps;
+            return walk;
         }
         let kept = reach.ahead * self.sweep.width;
-        let slide = kept + band + band * kept;
+        let slide = (kept + 1) + (band + 1) + band * (kept + 1);
         let pairs = band * band.saturating_sub(1) / 2;
         let triples = pairs * band.saturating_sub(2) / 3;
         let eliminations = if removal == EdgeRemoval::Incident {
@@ -113,8 +105,14 @@ impl Blueprint {
         } else {
             1
         };
-        let columns = self.sweep.width * (eliminations * (2 * (band + pairs) + triples) + 4 * band);
-        reach.ahead * (1 + slide) + steps * (1 + slide + columns + 2 * kept)
+        // Forwards the loops over p, q and s, backwards those over p and q.
+        let elimination = triples + 3 * pairs + 4 * band + 2;
+        let columns = self.sweep.width * (eliminations * elimination + 3 * (band + 1));
+        walk + band
+            + reach.reach
+            + 2
+            + reach.ahead * slide
+            + steps * (slide + columns + 2 * (kept + self.sweep.width + 1))
     }
 }
 

@@ -8,6 +8,7 @@ use cubecl::server::Handle;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::elimination::{Gamma, GammaLaunch, Window, Workspace};
+use super::graft::require_non_negative;
 use super::window::{Plan, mark, slide, solve};
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
@@ -115,7 +116,7 @@ fn factor_kernel<S: Precision, N: Size>(
 ///
 /// # Errors
 /// [`Error::Length`] if a buffer does not have the arena's length, [`Error::Shape`] if there are not as many ψ as
-/// off-diagonals, [`Error::Range`] for γ or the band outside their range; launch errors as [`Context::launch`].
+/// off-diagonals, [`Error::Range`] for γ, the correction, ε or the band outside their range; launch errors as [`Context::launch`].
 pub fn factor<S: Precision, R: Runtime>(
     context: &Context<R>,
     segments: &Segments,
@@ -129,8 +130,10 @@ pub fn factor<S: Precision, R: Runtime>(
     let operation = "sonew factor";
     let band = buffers.edges.len();
     let blueprint = strategy.resolve(|| Blueprint::infer(context.processor(), band));
-    blueprint.check(operation, band, removal, context.processor())?;
+    blueprint.check(operation, band, removal, segments, context.processor())?;
     gamma.check(operation)?;
+    require_non_negative(operation, "correction", correction)?;
+    require_non_negative(operation, "epsilon", epsilon)?;
     let n = segments.arena_len();
     require_arena::<S::State>(operation, "diagonal", buffers.diagonal, n)?;
     require_arena::<S::State>(operation, "d", buffers.d, n)?;

@@ -38,7 +38,7 @@ pub struct GraftBuffers<'a> {
     pub graft: Graft,
     /// The graft's ε ≥ 0.
     pub epsilon: f64,
-    /// Decay of the RMSProp graft's second moment.
+    /// Decay of the RMSProp graft's second moment, in [0, 1).
     pub decay: f64,
     /// u, an arena in the state's format.
     pub direction: &'a Handle,
@@ -77,6 +77,15 @@ impl GraftBuffers<'_> {
         needs("grads", gradient, self.grads.is_some())?;
         needs("grad_squares", rmsprop, self.grad_squares.is_some())?;
         needs("second", rmsprop, self.second.is_some())?;
+        require_non_negative(operation, "graft-epsilon", self.epsilon)?;
+        if !(0.0..1.0).contains(&self.decay) {
+            return Err(Error::Range {
+                operation,
+                argument: "graft-decay",
+                found: self.decay,
+                expected: "0 ≤ β < 1",
+            });
+        }
         require_arena::<S::State>(operation, "direction", self.direction, n)?;
         require_bytes(operation, "squares", self.squares, squares)?;
         if let Some(grads) = self.grads {
@@ -90,6 +99,23 @@ impl GraftBuffers<'_> {
         }
         Ok(())
     }
+}
+
+/// Requires that `found` is finite and ≥ 0.
+pub(crate) fn require_non_negative(
+    operation: &'static str,
+    argument: &'static str,
+    found: f64,
+) -> Result<(), Error> {
+    if found >= 0.0 && found.is_finite() {
+        return Ok(());
+    }
+    Err(Error::Range {
+        operation,
+        argument,
+        found,
+        expected: "finite and ≥ 0",
+    })
 }
 
 #[cube(launch_unchecked)]
@@ -133,8 +159,8 @@ fn graft_kernel<S: Precision, NP: Size, NS: Size>(
 /// [`super::Reduction`].
 ///
 /// # Errors
-/// [`Error::Length`] if a buffer has another length than the arena or tables need; launch errors as
-/// [`Context::launch`].
+/// [`Error::Length`] if a buffer has another length than the arena or tables need, [`Error::Range`] for a
+/// hyperparameter outside its range; launch errors as [`Context::launch`].
 pub fn apply_graft<S: Precision, R: Runtime>(
     context: &Context<R>,
     segments: &Segments,
@@ -147,6 +173,8 @@ pub fn apply_graft<S: Precision, R: Runtime>(
     strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
     let operation = "sonew graft";
+    require_non_negative(operation, "lr", lr)?;
+    require_non_negative(operation, "weight-decay", weight_decay)?;
     let n = segments.arena_len();
     require_arena::<S::Params>(operation, "params", params, n)?;
     require_arena::<S::State>(operation, "direction", direction, n)?;
@@ -160,6 +188,7 @@ pub fn apply_graft<S: Precision, R: Runtime>(
     )?;
     let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
     sweep.check(operation)?;
+    sweep.check_loops(operation, segments, context.processor(), sweep.run + 1)?;
     let vectors = n / sweep.width;
     let grid = sweep.grid(segments, 4);
     let variant = (type_name::<S>(), sweep);

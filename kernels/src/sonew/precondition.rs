@@ -124,6 +124,7 @@ pub fn precondition<S: Precision, R: Runtime>(
         ..Sweep::infer(context.processor())
     });
     sweep.check(operation)?;
+    sweep.check_loops(operation, segments, context.processor(), sweep.run + 1)?;
     if sweep.width != 1 {
         return Err(Error::Shape {
             operation,

@@ -176,6 +176,12 @@ pub fn statistics<S: Precision, R: Runtime>(
     let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
     let width = sweep.width;
     sweep.check(operation)?;
+    sweep.check_loops(
+        operation,
+        segments,
+        context.processor(),
+        2 * (sweep.run + 1),
+    )?;
     let grid = sweep.grid(segments, 4 + band);
     require_slots(operation, buffers.evidence, grid)?;
     let (rho, omega) = decay.weights();

@@ -36,7 +36,7 @@ fn walk<L: FirstOrder>(
     let evidence = bench.slots();
     let mut out = Vec::new();
     for (step, g) in gradients.iter().enumerate() {
-        let grads = bench.arena(&segments, &[g.clone()]);
+        let grads = bench.arena(&segments, std::slice::from_ref(g));
         let buffers = Buffers {
             params: &params,
             grads: &grads,
@@ -546,8 +546,8 @@ fn a_unit_with_too_many_runs_for_the_software_driver_is_refused_and_not_computed
     let expected = reference::factor(&h, PLAIN.gamma, EdgeRemoval::Outgoing);
     let uploaded = upload(&bench, &segments, std::slice::from_ref(&h));
     let mut refused = 0;
-    // A rolled elimination, the runs of 32 columns shared by 64 units, by 8, by 1.
-    for units in [64, 8, 1] {
+    // A rolled elimination, the runs of 32 columns shared by 64 units, by 32, by 1.
+    for units in [64, 32, 1] {
         let psi: Vec<_> = (0..band).map(|_| bench.zeros(&segments)).collect();
         let (d, evidence) = (bench.zeros(&segments), bench.slots());
         let result = factor::<F32, R>(
@@ -593,4 +593,76 @@ fn a_unit_with_too_many_runs_for_the_software_driver_is_refused_and_not_computed
         }
     }
     assert_eq!(refused, 1, "one unit cannot walk the whole arena");
+}
+
+#[test]
+fn a_sweep_with_too_long_a_walk_for_the_software_driver_is_refused() {
+    let bench = Bench::open();
+    let segments = Segments::new(&[70_000]).unwrap();
+    let (params, grads) = (bench.zeros(&segments), bench.zeros(&segments));
+    let evidence = bench.slots();
+    let walk = |units| {
+        let buffers = Buffers {
+            params: &params,
+            grads: &grads,
+            states: &[],
+            evidence: &evidence,
+        };
+        let hyper = Hyper {
+            lr: LR,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 0.0,
+            weight_decay: 0.0,
+            step: 1,
+        };
+        let sweep = Sweep {
+            width: 1,
+            run: 1,
+            units,
+            cubes: 1,
+        };
+        descend::<Sgd, F32, R>(
+            &bench.context,
+            &segments,
+            buffers,
+            hyper,
+            Strategy::Forced(sweep),
+        )
+    };
+    let error = walk(1).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Unsupported {
+                operation: "sgd",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    walk(8).unwrap();
+}
+
+#[test]
+fn a_band_beyond_the_unrolled_ones_follows_its_oracle() {
+    let bench = Bench::open();
+    let (band, n) = (17, 300);
+    let segments = Segments::new(&[n]).unwrap();
+    let mut h = Statistics::zeros(n, band);
+    for step in 0..4 * band {
+        let g: Vec<f64> = (0..n).map(|i| noise(step, i)).collect();
+        h.accumulate(&g, 0.9, Decay::Average(0.95));
+    }
+    let mut h = round(h.damped(1.0, 0.05));
+    h.moment = (0..n).map(|i| exact(noise(70, i))).collect();
+    let uploaded = upload(&bench, &segments, std::slice::from_ref(&h));
+    let (found, _) = fused(&bench, &segments, &uploaded, &[vec![0.0; n]], PLAIN);
+    let expected: Vec<f64> = reference::factor(&h, PLAIN.gamma, PLAIN.removal)
+        .precondition(&h.moment)
+        .iter()
+        .map(|u| -u)
+        .collect();
+    let tolerance = crate::factor::tolerance(band);
+    assert_close(&found[0], &expected, tolerance, largest(&expected), "−u");
 }

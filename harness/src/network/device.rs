@@ -1,0 +1,325 @@
+//! The network in device memory, the route of graphics processors.
+
+use std::ops::Range;
+
+use cubecl::Runtime;
+use cubecl::server::Handle;
+use sonew_kernels::context::Context;
+use sonew_kernels::matmul::{Blueprint, DeviceMatrix, device as product};
+use sonew_kernels::network::activation::{activate, backward_tanh};
+use sonew_kernels::network::dense::{column_sums, column_sums_scratch};
+use sonew_kernels::network::loss::{LANES, loss, mean_loss};
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sweep::Strategy;
+
+use super::{Gradients, Layer, Layout, NetworkError, check_images, mean_over_batches};
+use crate::data::Images;
+
+/// Layers, and room for the activations of one batch.
+pub(super) struct DeviceNetwork {
+    segments: Segments,
+    layers: Vec<Layer>,
+    batch: usize,
+    products: Strategy<Blueprint>,
+    /// The output of each layer, [batch, outputs]; of the last the logits, then δ.
+    activations: Vec<Handle>,
+    /// δ of a hidden layer, two buffers that take turns.
+    deltas: [Handle; 2],
+    /// The partial losses of each row.
+    partials: Handle,
+    /// Column sums of chunks of rows.
+    scratch: Handle,
+    /// The gradient, an arena whose gaps stay zero.
+    gradient: Handle,
+}
+
+impl DeviceNetwork {
+    pub fn new<R: Runtime>(
+        context: &Context<R>,
+        layout: Layout,
+        batch: usize,
+        products: Strategy<Blueprint>,
+    ) -> Self {
+        let values = |count: usize| context.client().empty(4 * count);
+        let Layout { segments, layers } = &layout;
+        let delta = || values(layout.widest_hidden() * batch);
+        let sums = |layer: &Layer| column_sums_scratch(batch, layer.outputs);
+        Self {
+            activations: layers.iter().map(|l| values(l.outputs * batch)).collect(),
+            deltas: [delta(), delta()],
+            partials: values(batch * LANES),
+            scratch: values(layers.iter().map(sums).max().unwrap_or(1)),
+            gradient: context.upload(&vec![0f32; segments.arena_len()]),
+            segments: layout.segments,
+            layers: layout.layers,
+            batch,
+            products,
+        }
+    }
+
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// Fills the activations of the first `rows` rows; the last layer's are logits.
+    fn forward<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        params: &Handle,
+        images: &Handle,
+        rows: usize,
+    ) -> Result<(), NetworkError> {
+        let mut input = images.clone();
+        for (layer, activation) in self.layers.iter().zip(&self.activations) {
+            let out = part(activation, 0..rows * layer.outputs);
+            // Z = X Wᵀ
+            product(
+                context,
+                &DeviceMatrix::row_major(out.clone(), rows, layer.outputs)?,
+                &DeviceMatrix::row_major(input, rows, layer.inputs)?,
+                &layer.weight_in(params)?.transposed(),
+                self.products,
+            )?;
+            let bias = part(params, layer.bias.clone());
+            activate(context, &out, &bias, rows, layer.outputs, layer.linear)?;
+            input = out;
+        }
+        Ok(())
+    }
+
+    /// The loss of a full batch and its gradient.
+    pub fn gradients<R: Runtime>(
+        &mut self,
+        context: &Context<R>,
+        params: &Handle,
+        images: &[f32],
+    ) -> Result<Gradients, NetworkError> {
+        let pixels = self.layers[0].inputs;
+        let rows = self.batch;
+        check_images(images, rows, pixels)?;
+        let images = context.upload(images);
+        self.forward(context, params, &images, rows)?;
+        let last = self.layers.len() - 1;
+        let logits = &self.activations[last];
+        loss(context, logits, &images, &self.partials, rows, pixels, true)?;
+        let [mut delta, mut next] = self.deltas.clone();
+        for (l, layer) in self.layers.iter().enumerate().rev() {
+            let own = if l == last { logits } else { &delta };
+            let own = part(own, 0..rows * layer.outputs);
+            if !layer.linear {
+                backward_tanh(context, &own, &self.activations[l], rows, layer.outputs)?;
+            }
+            let bias = part(&self.gradient, layer.bias.clone());
+            column_sums(context, &own, &self.scratch, &bias, rows, layer.outputs)?;
+            let input = match l {
+                0 => &images,
+                _ => &self.activations[l - 1],
+            };
+            let errors = DeviceMatrix::row_major(own, rows, layer.outputs)?;
+            // dW = δᵀ X
+            product(
+                context,
+                &layer.weight_in(&self.gradient)?,
+                &errors.clone().transposed(),
+                &DeviceMatrix::row_major(input.clone(), rows, layer.inputs)?,
+                self.products,
+            )?;
+            if l > 0 {
+                // δ of the layer before = δ W
+                let before = part(&next, 0..rows * layer.inputs);
+                product(
+                    context,
+                    &DeviceMatrix::row_major(before, rows, layer.inputs)?,
+                    &errors,
+                    &layer.weight_in(params)?,
+                    self.products,
+                )?;
+                std::mem::swap(&mut delta, &mut next);
+            }
+        }
+        Ok(Gradients {
+            loss: mean_loss(context, &self.partials, rows)?,
+            grads: self.gradient.clone(),
+        })
+    }
+
+    /// The mean loss over all images, in batches; the last may be short.
+    pub fn evaluate<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        params: &Handle,
+        images: &Images,
+    ) -> Result<f64, NetworkError> {
+        let pixels = self.layers[0].inputs;
+        mean_over_batches(images, self.batch, pixels, |values, rows| {
+            let targets = context.upload(values);
+            self.forward(context, params, &targets, rows)?;
+            let logits = &self.activations[self.layers.len() - 1];
+            let logits = part(logits, 0..rows * pixels);
+            let partials = part(&self.partials, 0..rows * LANES);
+            loss(context, &logits, &targets, &partials, rows, pixels, false)?;
+            Ok(mean_loss(context, &partials, rows)?)
+        })
+    }
+}
+
+impl Layer {
+    /// The layer's weights in an arena.
+    fn weight_in(&self, arena: &Handle) -> Result<DeviceMatrix, NetworkError> {
+        let weight = part(arena, self.weight.clone());
+        Ok(DeviceMatrix::row_major(weight, self.outputs, self.inputs)?)
+    }
+}
+
+/// The values `range` of a buffer of f32.
+fn part(buffer: &Handle, range: Range<usize>) -> Handle {
+    let left = buffer.size_in_used() - 4 * range.end as u64;
+    buffer
+        .clone()
+        .offset_start(4 * range.start as u64)
+        .offset_end(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use sonew_kernels::context::Processor;
+    use sonew_kernels::network::reference::{Layer as Oracle, loss_and_gradients};
+    use sonew_runtime::{DeviceVisitor, Opened, Selector};
+
+    use super::*;
+    use crate::init::Weights;
+    use crate::network::{Network, Route};
+
+    const SIZES: [usize; 5] = [7, 5, 3, 5, 7];
+    const BATCH: usize = 4;
+
+    struct Found {
+        loss: f64,
+        evaluated: f64,
+        gradients: Vec<Vec<f32>>,
+        gaps_are_zero: bool,
+    }
+
+    /// Both routes, each asked twice, with the last layer's weights `scale` times as large.
+    struct BothRoutes {
+        scale: f32,
+    }
+
+    impl BothRoutes {
+        fn weights(&self) -> Weights {
+            let mut weights = Weights::glorot_uniform(&SIZES, 3).unwrap();
+            for (l, layer) in weights.layers.iter_mut().enumerate() {
+                for (i, bias) in layer.bias.iter_mut().enumerate() {
+                    *bias = ((i + l) as f32).sin() * 0.3;
+                }
+            }
+            for w in &mut weights.layers[3].weight {
+                *w *= self.scale;
+            }
+            weights
+        }
+    }
+
+    /// Five images in batches of four: the last batch is short.
+    fn images() -> Images {
+        Images {
+            count: BATCH + 1,
+            rows: 1,
+            cols: SIZES[0],
+            pixels: (0..(BATCH + 1) * SIZES[0])
+                .map(|i| (i * 37) as u8)
+                .collect(),
+        }
+    }
+
+    fn values(count: usize) -> Vec<f32> {
+        let mut values = vec![0.0; count * SIZES[0]];
+        let indices: Vec<u32> = (0..count as u32).collect();
+        images().fill_batch(&indices, &mut values).unwrap();
+        values
+    }
+
+    impl DeviceVisitor for BothRoutes {
+        type Output = [Found; 2];
+
+        fn visit<R: Runtime>(self, device: Opened<R>) -> [Found; 2] {
+            let context = Context::new(device.client, Processor::Cpu);
+            let weights = self.weights();
+            let tensors: Vec<&[f32]> = weights
+                .layers
+                .iter()
+                .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
+                .collect();
+            [Route::Host, Route::Device].map(|route| {
+                let naive = Strategy::Forced(Blueprint::Naive);
+                let mut network =
+                    Network::with_products(&context, &SIZES, BATCH, route, naive).unwrap();
+                let segments = network.segments().clone();
+                let params = context.upload(&segments.gather(&tensors).unwrap());
+                let evaluated = network.evaluate(&context, &params, &images()).unwrap();
+                // What a call leaves behind does not show in the next.
+                let mut ask = || {
+                    network
+                        .gradients(&context, &params, &values(BATCH))
+                        .unwrap()
+                };
+                let first = ask().loss;
+                let gradients = ask();
+                assert_eq!(first.to_bits(), gradients.loss.to_bits());
+                let arena: Vec<f32> = context.download("test", &gradients.grads).unwrap();
+                let gaps_are_zero = arena
+                    .iter()
+                    .enumerate()
+                    .all(|(at, &g)| g == 0.0 || segments.locate(at).is_some());
+                Found {
+                    loss: gradients.loss,
+                    evaluated,
+                    gradients: segments.scatter(&arena),
+                    gaps_are_zero,
+                }
+            })
+        }
+    }
+
+    #[test]
+    fn both_routes_follow_the_oracle_even_for_large_logits() {
+        for scale in [1.0, 60.0] {
+            let check = BothRoutes { scale };
+            let oracle: Vec<Oracle> = check
+                .weights()
+                .layers
+                .iter()
+                .enumerate()
+                .map(|(l, layer)| Oracle {
+                    inputs: layer.inputs,
+                    weight: layer.weight.iter().map(|&w| w.into()).collect(),
+                    bias: layer.bias.iter().map(|&b| b.into()).collect(),
+                    linear: l == 1 || l == 3,
+                })
+                .collect();
+            let x: Vec<f64> = values(BATCH + 1).iter().map(|&p| p.into()).collect();
+            let all = loss_and_gradients(&oracle, &x, &x, BATCH + 1).0;
+            let x = &x[..BATCH * SIZES[0]];
+            let (loss, expected) = loss_and_gradients(&oracle, x, x, BATCH);
+            let device = sonew_runtime::open(Selector::Software)
+                .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
+            // f32 through four layers: some 100 roundings.
+            for (found, route) in device.accept(check).iter().zip(["host", "device"]) {
+                assert!((found.loss - loss).abs() < 1e-5 * loss, "{route}");
+                assert!((found.evaluated - all).abs() < 1e-5 * all, "{route}");
+                assert!(found.gaps_are_zero, "{route}");
+                let expected = expected.iter().flat_map(|(dw, db)| [dw, db]);
+                for (t, (found, expected)) in found.gradients.iter().zip(expected).enumerate() {
+                    let largest = expected.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+                    for (f, e) in found.iter().zip(expected) {
+                        let error = (f64::from(*f) - e).abs();
+                        assert!(
+                            error < 2e-5 * largest,
+                            "{route}, tensor {t}: {f:e}, expected {e:e}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

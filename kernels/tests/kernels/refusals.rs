@@ -1,0 +1,497 @@
+//! What the kernels of SONew refuse, and that the error names the argument.
+
+use cubecl::server::Handle;
+use sonew_kernels::context::Processor;
+use sonew_kernels::error::Error;
+use sonew_kernels::first_order::{Buffers, Hyper, Sgd, descend};
+use sonew_kernels::precision::F32;
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sonew::{
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Graft, GraftBuffers,
+    PreconditionBuffers, Reduction, StatisticsBuffers, Tolerance, UpdateBuffers, apply_graft,
+    factor, largest_row_sum, precondition, squared_norm, statistics, update,
+};
+use sonew_kernels::sweep::{Strategy, Sweep};
+
+use crate::bench::*;
+use crate::identities::PLAIN;
+
+/// The argument that an error names, if it is about an argument.
+#[track_caller]
+fn argument(result: Result<(), Error>) -> &'static str {
+    match result.unwrap_err() {
+        Error::Length { argument, .. }
+        | Error::Range { argument, .. }
+        | Error::Shape { argument, .. } => argument,
+        other => panic!("not about an argument: {other}"),
+    }
+}
+
+struct Fixture {
+    bench: Bench,
+    segments: Segments,
+    arena: Handle,
+    short: Handle,
+    evidence: Handle,
+    table: Handle,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let bench = Bench::open();
+        let segments = Segments::new(&[10, 3]).unwrap();
+        Self {
+            arena: bench.zeros(&segments),
+            short: bench.values(1),
+            evidence: bench.slots(),
+            table: bench.context.upload(&segments.tensor_of_block()),
+            bench,
+            segments,
+        }
+    }
+
+    fn buffers<'a>(&'a self, edges: &'a [Handle]) -> UpdateBuffers<'a> {
+        UpdateBuffers {
+            moment: &self.arena,
+            diagonal: &self.arena,
+            edges,
+            evidence: &self.evidence,
+            tensor_of_block: &self.table,
+        }
+    }
+
+    fn apply(&self) -> Descent<'_> {
+        Descent::Apply {
+            params: &self.arena,
+            lr: 0.1,
+            weight_decay: 0.1,
+        }
+    }
+
+    fn update(
+        &self,
+        buffers: UpdateBuffers<'_>,
+        descent: Descent<'_>,
+        damping: Damping<'_>,
+        gamma: Tolerance,
+    ) -> Result<(), Error> {
+        update::<F32, R>(
+            &self.bench.context,
+            &self.segments,
+            buffers,
+            descent,
+            damping,
+            gamma,
+            EdgeRemoval::Outgoing,
+            (1.0, 1.0),
+            Strategy::Inferred,
+        )
+    }
+}
+
+#[test]
+fn the_update_names_the_buffer_that_has_another_length() {
+    let f = Fixture::new();
+    let (edges, wrong) = ([f.arena.clone()], [f.short.clone()]);
+    let good = f.buffers(&edges);
+    let run = |buffers| argument(f.update(buffers, f.apply(), Damping::Absolute(0.0), PLAIN.gamma));
+    let short = &f.short;
+    assert_eq!(
+        run(UpdateBuffers {
+            moment: short,
+            ..good
+        }),
+        "moment"
+    );
+    assert_eq!(
+        run(UpdateBuffers {
+            diagonal: short,
+            ..good
+        }),
+        "diagonal"
+    );
+    assert_eq!(
+        run(UpdateBuffers {
+            edges: &wrong,
+            ..good
+        }),
+        "edges"
+    );
+    assert_eq!(
+        run(UpdateBuffers {
+            evidence: short,
+            ..good
+        }),
+        "evidence"
+    );
+    assert_eq!(
+        run(UpdateBuffers {
+            tensor_of_block: short,
+            ..good
+        }),
+        "tensor_of_block"
+    );
+    let params = Descent::Apply {
+        params: short,
+        lr: 0.1,
+        weight_decay: 0.0,
+    };
+    let plain = PLAIN.gamma;
+    assert_eq!(
+        argument(f.update(good, params, Damping::Absolute(0.0), plain)),
+        "params"
+    );
+    let relative = Damping::Relative {
+        epsilon: 0.1,
+        row_sums: short,
+    };
+    assert_eq!(
+        argument(f.update(good, f.apply(), relative, plain)),
+        "row_sums"
+    );
+    f.update(good, f.apply(), Damping::Absolute(0.0), plain)
+        .expect("the same call without the fault");
+}
+
+#[test]
+fn the_update_names_the_hyperparameter_out_of_range() {
+    let f = Fixture::new();
+    let edges = [f.arena.clone()];
+    let sums = f.bench.values(2);
+    let run =
+        |descent, damping, gamma| argument(f.update(f.buffers(&edges), descent, damping, gamma));
+    for bad in [-1.0, f64::NAN, f64::INFINITY] {
+        let lr = Descent::Apply {
+            params: &f.arena,
+            lr: bad,
+            weight_decay: 0.0,
+        };
+        assert_eq!(run(lr, Damping::Absolute(0.0), PLAIN.gamma), "lr");
+        let decay = Descent::Apply {
+            params: &f.arena,
+            lr: 0.1,
+            weight_decay: bad,
+        };
+        assert_eq!(
+            run(decay, Damping::Absolute(0.0), PLAIN.gamma),
+            "weight-decay"
+        );
+        assert_eq!(
+            run(f.apply(), Damping::Absolute(bad), PLAIN.gamma),
+            "epsilon"
+        );
+        let relative = Damping::Relative {
+            epsilon: bad,
+            row_sums: &sums,
+        };
+        assert_eq!(run(f.apply(), relative, PLAIN.gamma), "relative-epsilon");
+        let absolute = Tolerance {
+            absolute: bad,
+            relative: 0.0,
+        };
+        assert_eq!(run(f.apply(), Damping::Absolute(0.0), absolute), "gamma");
+    }
+    for bad in [-0.1, 1.0, f64::NAN] {
+        let gamma = Tolerance {
+            absolute: 0.0,
+            relative: bad,
+        };
+        assert_eq!(
+            run(f.apply(), Damping::Absolute(0.0), gamma),
+            "relative-gamma"
+        );
+    }
+    let wide = vec![f.arena.clone(); 33];
+    let result = f.update(
+        f.buffers(&wide),
+        f.apply(),
+        Damping::Absolute(0.0),
+        PLAIN.gamma,
+    );
+    assert_eq!(argument(result), "band");
+}
+
+#[test]
+fn a_staged_update_names_the_buffer_that_its_graft_lacks_or_has_no_use_for() {
+    let f = Fixture::new();
+    let edges = [f.arena.clone()];
+    let runs =
+        Blueprint::infer(Processor::Cpu, 1).sweep.runs_per_block() * (f.segments.blocks() - 2);
+    let (squares, norms) = (f.bench.values(2 * runs), f.bench.values(2));
+    let stage = |graft: Graft, change: &dyn Fn(&mut GraftBuffers<'_>)| {
+        let mut stage = GraftBuffers {
+            graft,
+            epsilon: 1e-8,
+            decay: 0.9,
+            direction: &f.arena,
+            squares: &squares,
+            grads: matches!(graft, Graft::Sgd | Graft::RmsProp).then_some(&f.arena),
+            grad_squares: (graft == Graft::RmsProp).then_some(&norms),
+            second: (graft == Graft::RmsProp).then_some(&f.arena),
+        };
+        change(&mut stage);
+        f.update(
+            f.buffers(&edges),
+            Descent::Stage(stage),
+            Damping::Absolute(0.0),
+            PLAIN.gamma,
+        )
+    };
+    assert_eq!(argument(stage(Graft::Sgd, &|s| s.grads = None)), "grads");
+    assert_eq!(
+        argument(stage(Graft::RmsProp, &|s| s.grad_squares = None)),
+        "grad_squares"
+    );
+    assert_eq!(
+        argument(stage(Graft::RmsProp, &|s| s.second = None)),
+        "second"
+    );
+    assert_eq!(
+        argument(stage(Graft::Adam, &|s| s.grads = Some(s.direction))),
+        "grads"
+    );
+    assert_eq!(
+        argument(stage(Graft::Adam, &|s| s.squares = s.direction)),
+        "squares"
+    );
+    assert_eq!(
+        argument(stage(Graft::Adam, &|s| s.direction = s.squares)),
+        "direction"
+    );
+    assert_eq!(
+        argument(stage(Graft::RmsProp, &|s| s.grad_squares = s.grads)),
+        "grad_squares"
+    );
+}
+
+#[test]
+fn grafts_and_the_factor_name_the_hyperparameter_out_of_range() {
+    let f = Fixture::new();
+    let (context, segments) = (&f.bench.context, &f.segments);
+    let edges = [f.arena.clone()];
+    let squares = f.bench.values(4);
+    for bad in [-1.0, f64::NAN, f64::INFINITY] {
+        let stage = |epsilon, decay| {
+            let stage = GraftBuffers {
+                graft: Graft::Adam,
+                epsilon,
+                decay,
+                direction: &f.arena,
+                squares: &squares,
+                grads: None,
+                grad_squares: None,
+                second: None,
+            };
+            argument(f.update(
+                f.buffers(&edges),
+                Descent::Stage(stage),
+                Damping::Absolute(0.0),
+                PLAIN.gamma,
+            ))
+        };
+        assert_eq!(stage(bad, 0.9), "graft-epsilon");
+        assert_eq!(stage(1e-8, bad), "graft-decay");
+        let graft = |lr, weight_decay| {
+            argument(apply_graft::<F32, R>(
+                context,
+                segments,
+                &f.arena,
+                &f.arena,
+                &squares,
+                &f.table,
+                lr,
+                weight_decay,
+                Strategy::Inferred,
+            ))
+        };
+        assert_eq!(graft(bad, 0.0), "lr");
+        assert_eq!(graft(0.1, bad), "weight-decay");
+        let factored = |correction, epsilon| {
+            let buffers = FactorBuffers {
+                diagonal: &f.arena,
+                edges: &edges,
+                psi: &edges,
+                d: &f.arena,
+                evidence: &f.evidence,
+            };
+            argument(factor::<F32, R>(
+                context,
+                segments,
+                buffers,
+                correction,
+                epsilon,
+                PLAIN.gamma,
+                EdgeRemoval::Outgoing,
+                Strategy::Inferred,
+            ))
+        };
+        assert_eq!(factored(bad, 0.0), "correction");
+        assert_eq!(factored(1.0, bad), "epsilon");
+    }
+}
+
+#[test]
+fn the_statistics_name_what_is_out_of_range() {
+    let f = Fixture::new();
+    let edges = [f.arena.clone()];
+    let run = |beta1, decay| {
+        let buffers = StatisticsBuffers {
+            grads: &f.arena,
+            moment: &f.arena,
+            diagonal: &f.arena,
+            edges: &edges,
+            evidence: &f.evidence,
+        };
+        argument(statistics::<F32, R>(
+            &f.bench.context,
+            &f.segments,
+            buffers,
+            beta1,
+            decay,
+            Strategy::Inferred,
+        ))
+    };
+    for bad in [-0.1, 1.0, f64::NAN] {
+        assert_eq!(run(bad, Decay::Average(0.9)), "beta1");
+        assert_eq!(run(0.9, Decay::Average(bad)), "beta2");
+    }
+    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(run(0.9, Decay::Sum(bad)), "lambda");
+    }
+}
+
+#[test]
+fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_fault() {
+    let f = Fixture::new();
+    let (context, segments) = (&f.bench.context, &f.segments);
+    let (one, none): ([Handle; 1], [Handle; 0]) = ([f.arena.clone()], []);
+    let factored = |psi: &[Handle], d: &Handle| {
+        let buffers = FactorBuffers {
+            diagonal: &f.arena,
+            edges: &one,
+            psi,
+            d,
+            evidence: &f.evidence,
+        };
+        argument(factor::<F32, R>(
+            context,
+            segments,
+            buffers,
+            1.0,
+            0.0,
+            PLAIN.gamma,
+            EdgeRemoval::Outgoing,
+            Strategy::Inferred,
+        ))
+    };
+    assert_eq!(factored(&none, &f.arena), "psi");
+    assert_eq!(factored(std::slice::from_ref(&f.short), &f.arena), "psi");
+    assert_eq!(factored(&one, &f.short), "d");
+
+    let preconditioned = |psi: &[Handle], direction: &Handle, strategy| {
+        let buffers = PreconditionBuffers {
+            psi,
+            d: &f.arena,
+            moment: &f.arena,
+            direction,
+        };
+        argument(precondition::<F32, R>(context, segments, buffers, strategy))
+    };
+    assert_eq!(
+        preconditioned(&one, &f.short, Strategy::Inferred),
+        "direction"
+    );
+    let wide = vec![f.arena.clone(); 33];
+    assert_eq!(preconditioned(&wide, &f.arena, Strategy::Inferred), "band");
+    let vectors = Strategy::Forced(Sweep::infer(Processor::Cpu));
+    assert_eq!(preconditioned(&one, &f.arena, vectors), "blueprint");
+
+    let reduction = Reduction::new(context, segments);
+    let (partials, out) = (f.bench.values(segments.blocks() - 2), f.bench.values(2));
+    let norm = |values, partials, out| {
+        argument(squared_norm::<F32, R>(
+            context, segments, &reduction, values, partials, out,
+        ))
+    };
+    assert_eq!(norm(&f.short, &partials, &out), "values");
+    assert_eq!(norm(&f.arena, &f.short, &out), "partials");
+    assert_eq!(norm(&f.arena, &partials, &f.short), "out");
+    let sums = |diagonal, edges: &[Handle]| {
+        argument(largest_row_sum::<F32, R>(
+            context, segments, &reduction, diagonal, edges, &partials, &out,
+        ))
+    };
+    assert_eq!(sums(&f.short, &one), "diagonal");
+    assert_eq!(sums(&f.arena, std::slice::from_ref(&f.short)), "edges");
+
+    let squares = f.bench.values(4);
+    let grafted = |params, squares, table| {
+        argument(apply_graft::<F32, R>(
+            context,
+            segments,
+            params,
+            &f.arena,
+            squares,
+            table,
+            0.1,
+            0.1,
+            Strategy::Inferred,
+        ))
+    };
+    assert_eq!(grafted(&f.short, &squares, &f.table), "params");
+    assert_eq!(grafted(&f.arena, &f.short, &f.table), "squares");
+    assert_eq!(grafted(&f.arena, &squares, &f.short), "tensor_of_block");
+}
+
+#[test]
+fn a_sweep_without_units_or_with_too_many_cubes_is_an_error_and_no_panic() {
+    let f = Fixture::new();
+    let large = Segments::new(&[70_000]).unwrap();
+    let arena = f.bench.zeros(&large);
+    let evidence = f.bench.context.upload(&vec![0u32; 150_000]);
+    let run = |units, cubes| {
+        let buffers = Buffers {
+            params: &arena,
+            grads: &arena,
+            states: &[],
+            evidence: &evidence,
+        };
+        let hyper = Hyper {
+            lr: 0.1,
+            beta1: 0.9,
+            beta2: 0.9,
+            epsilon: 0.0,
+            weight_decay: 0.0,
+            step: 1,
+        };
+        let sweep = Sweep {
+            width: 1,
+            run: 1,
+            units,
+            cubes,
+        };
+        descend::<Sgd, F32, R>(
+            &f.bench.context,
+            &large,
+            buffers,
+            hyper,
+            Strategy::Forced(sweep),
+        )
+    };
+    assert_eq!(argument(run(0, 1)), "blueprint");
+    assert_eq!(argument(run(1, 0)), "blueprint");
+    let error = run(1, 1 << 20).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Limit {
+                resource: "cubes",
+                found: 70_000..,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    // A slot for each of them comes first.
+    assert_eq!(argument(run(1 << 20, 1)), "evidence");
+}
