@@ -185,7 +185,7 @@ mod tests {
     fn shown_epochs_lie_inside_the_run() {
         assert_eq!(epochs_to_show(100), [10, 20, 50]);
         assert_eq!(epochs_to_show(10), [1, 2, 5]);
-        assert_eq!(epochs_to_show(3), [1]);
+        assert_eq!(epochs_to_show(4), [0, 1, 2]);
         assert_eq!(epochs_to_show(1), [0; 0]);
     }
 }
