@@ -75,3 +75,37 @@ pub enum Error {
         reason: String,
     },
 }
+
+/// `found` as f32, if it is finite and ≥ 0.
+pub(crate) fn require_non_negative(
+    operation: &'static str,
+    argument: &'static str,
+    found: f64,
+) -> Result<f32, Error> {
+    if found >= 0.0 && found.is_finite() {
+        return Ok(found as f32);
+    }
+    Err(Error::Range {
+        operation,
+        argument,
+        found,
+        expected: "finite and ≥ 0",
+    })
+}
+
+/// `found` as f32, if it can be the decay of a moving average: 0 ≤ β < 1.
+pub(crate) fn require_decay(
+    operation: &'static str,
+    argument: &'static str,
+    found: f64,
+) -> Result<f32, Error> {
+    if (0.0..1.0).contains(&found) {
+        return Ok(found as f32);
+    }
+    Err(Error::Range {
+        operation,
+        argument,
+        found,
+        expected: "0 ≤ β < 1",
+    })
+}

@@ -92,6 +92,17 @@ impl Arithmetic for Exact {
     }
 }
 
+/// A scalar argument, copied into a register.
+///
+/// Scalar arguments lie in a buffer, and a kernel reads them there wherever they are named. A driver that cannot tell
+/// that no store touches that buffer reads them again in every iteration.
+#[cube]
+pub(crate) fn held(argument: f32) -> f32 {
+    let mut register = 0.0f32;
+    register += argument;
+    register
+}
+
 /// `a + b`, rounded once.
 #[cube]
 pub fn sum<A: Arithmetic>(a: f32, b: f32) -> f32 {

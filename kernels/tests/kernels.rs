@@ -16,5 +16,7 @@ mod identities;
 mod refusals;
 #[path = "kernels/statistics.rs"]
 mod statistics;
+#[path = "kernels/step.rs"]
+mod step;
 #[path = "kernels/update.rs"]
 mod update;

@@ -59,7 +59,8 @@ pub trait Optimizer<R: Runtime> {
     /// Steps taken.
     fn steps(&self) -> u64;
 
-    /// Bytes of state per parameter of the model: what a checkpoint would have to hold, pads and gaps not counted.
+    /// Bytes of state per parameter of the model: what a checkpoint would have to hold, pads, gaps and ghost columns not
+    /// counted.
     fn state_bytes_per_parameter(&self) -> usize;
 
     /// Bytes of scratch per parameter, allocated once beside the states.

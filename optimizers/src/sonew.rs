@@ -1,5 +1,6 @@
-//! SONew as an optimizer: statistics, then factor, precondition and descent. Two launches a step; two more where
-//! grafting needs norms, where ε is relative, and where the RMSProp graft normalises the gradient.
+//! SONew as an optimizer. One launch a step where the runs of a unit are long and nothing needs a norm; otherwise
+//! statistics, then factor, precondition and descent, and two more launches where grafting needs norms, where ε is
+//! relative, and where the RMSProp graft normalises the gradient.
 
 use std::rc::Rc;
 
@@ -11,8 +12,9 @@ use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::F32;
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, Graft, GraftBuffers, Reduction, StatisticsBuffers,
-    Tolerance, UpdateBuffers, apply_graft, largest_row_sum, squared_norm, statistics, update,
+    Blueprint, Damping, Decay, Descent, Ghosts, Graft, GraftBuffers, Reduction, StatisticsBuffers,
+    StepBuffers, StepRates, Tolerance, UpdateBuffers, apply_graft, largest_row_sum, squared_norm,
+    statistics, step, update,
 };
 use sonew_kernels::sweep::{Strategy, Sweep};
 
@@ -29,6 +31,8 @@ pub(crate) struct Sonew<R: Runtime> {
     non_finite: Handle,
     cut: Handle,
     scratch: Option<Scratch>,
+    /// Whether a step is one launch; the states then have ghost columns.
+    fused: bool,
     sweep: Sweep,
     blueprint: Blueprint,
     step: u64,
@@ -57,7 +61,18 @@ impl<R: Runtime> Sonew<R> {
     pub(crate) fn new(config: SonewConfig, context: Rc<Context<R>>, segments: &Segments) -> Self {
         let sweep = Sweep::infer(context.processor());
         let blueprint = Blueprint::infer(context.processor(), config.band);
-        let arena = || context.upload(&vec![0f32; segments.arena_len()]);
+        let grafting = config.graft != Graft::None;
+        let norms = grafting || config.relative_epsilon > 0.0;
+        let ghosts = Ghosts::new(segments, config.band, config.removal, blueprint);
+        let fused = !norms && ghosts.are_few();
+        let state = || {
+            let values = if fused {
+                ghosts.state_len()
+            } else {
+                segments.arena_len()
+            };
+            context.upload(&vec![0f32; values])
+        };
         let values = |count: usize| context.upload(&vec![0f32; count]);
         let slots = |sweep: Sweep| {
             let bytes = Evidence::bytes(sweep.total_units(segments));
@@ -65,14 +80,13 @@ impl<R: Runtime> Sonew<R> {
         };
         let tensors = segments.tensors().len();
         let inner = segments.blocks() - 2;
-        let grafting = config.graft != Graft::None;
         let staged = grafting.then(|| Staged {
-            direction: arena(),
+            direction: state(),
             run_squares: values(2 * inner * blueprint.sweep.runs_per_block()),
             tensor_squares: values(2 * tensors),
-            second: (config.graft == Graft::RmsProp).then(arena),
+            second: (config.graft == Graft::RmsProp).then(state),
         });
-        let scratch = (grafting || config.relative_epsilon > 0.0).then(|| Scratch {
+        let scratch = norms.then(|| Scratch {
             reduction: Reduction::new(&context, segments),
             block_partials: values(inner),
             row_sums: values(tensors),
@@ -80,13 +94,14 @@ impl<R: Runtime> Sonew<R> {
             staged,
         });
         Self {
-            moment: arena(),
-            diagonal: arena(),
-            edges: (0..config.band).map(|_| arena()).collect(),
+            moment: state(),
+            diagonal: state(),
+            edges: (0..config.band).map(|_| state()).collect(),
             tensor_of_block: context.upload(&segments.tensor_of_block()),
-            non_finite: slots(sweep),
+            non_finite: slots(if fused { blueprint.sweep } else { sweep }),
             cut: slots(blueprint.sweep),
             scratch,
+            fused,
             segments: segments.clone(),
             sweep,
             blueprint,
@@ -126,12 +141,56 @@ impl<R: Runtime> Sonew<R> {
             row_sums: &scratch.row_sums,
         })
     }
-}
 
-impl<R: Runtime> Optimizer<R> for Sonew<R> {
-    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+    /// (1/(1−β₁ᵗ), 1/(1−β₂ᵗ)), the latter 1 where statistics are sums.
+    fn corrections(&self, t: u64) -> (f64, f64) {
+        let second = match self.config.statistics {
+            StatisticsForm::Average => Hyper::correction(self.config.beta2, t),
+            StatisticsForm::Sum => 1.0,
+        };
+        (Hyper::correction(self.config.beta1, t), second)
+    }
+
+    fn gamma(&self) -> Tolerance {
+        Tolerance {
+            absolute: self.config.gamma,
+            relative: self.config.relative_gamma,
+        }
+    }
+
+    /// Everything in one launch.
+    fn step_fused(&self, params: &Handle, grads: &Handle, lr: f64, t: u64) -> Result<(), Error> {
         let config = self.config;
-        let t = self.step + 1;
+        step::<F32, R>(
+            &self.context,
+            &self.segments,
+            StepBuffers {
+                params,
+                grads,
+                moment: &self.moment,
+                diagonal: &self.diagonal,
+                edges: &self.edges,
+                non_finite: &self.non_finite,
+                cut: &self.cut,
+            },
+            StepRates {
+                lr,
+                weight_decay: config.weight_decay,
+                beta1: config.beta1,
+                decay: self.decay(),
+                epsilon: config.epsilon,
+                corrections: self.corrections(t),
+            },
+            self.gamma(),
+            config.removal,
+            Strategy::Forced(self.blueprint),
+        )?;
+        Ok(())
+    }
+
+    /// Statistics in a launch of their own, then what needs them.
+    fn step_apart(&self, params: &Handle, grads: &Handle, lr: f64, t: u64) -> Result<(), Error> {
+        let config = self.config;
         statistics::<F32, R>(
             &self.context,
             &self.segments,
@@ -146,88 +205,93 @@ impl<R: Runtime> Optimizer<R> for Sonew<R> {
             self.decay(),
             Strategy::Forced(self.sweep),
         )?;
-        let corrections = (
-            Hyper::correction(config.beta1, t),
-            match config.statistics {
-                StatisticsForm::Average => Hyper::correction(config.beta2, t),
-                StatisticsForm::Sum => 1.0,
-            },
-        );
         let damping = self.damping()?;
-        let buffers = UpdateBuffers {
-            moment: &self.moment,
-            diagonal: &self.diagonal,
-            edges: &self.edges,
-            evidence: &self.cut,
-            tensor_of_block: &self.tensor_of_block,
-        };
-        let gamma = Tolerance {
-            absolute: config.gamma,
-            relative: config.relative_gamma,
-        };
-        let run_update = |descent| {
-            update::<F32, R>(
-                &self.context,
-                &self.segments,
-                buffers,
-                descent,
-                damping,
-                gamma,
-                config.removal,
-                corrections,
-                Strategy::Forced(self.blueprint),
-            )
-        };
         let staged = self.scratch.as_ref().and_then(|scratch| {
             let staged = scratch.staged.as_ref()?;
             Some((scratch, staged))
         });
-        match staged {
-            None => run_update(Descent::Apply {
-                params,
-                lr,
-                weight_decay: config.weight_decay,
-            })?,
-            Some((scratch, staged)) => {
-                let rmsprop = config.graft == Graft::RmsProp;
-                if rmsprop {
-                    squared_norm::<F32, R>(
-                        &self.context,
-                        &self.segments,
-                        &scratch.reduction,
-                        grads,
-                        &scratch.block_partials,
-                        &scratch.grad_squares,
-                    )?;
-                }
-                run_update(Descent::Stage(GraftBuffers {
-                    graft: config.graft,
-                    epsilon: config.graft_epsilon,
-                    decay: config.beta2,
-                    direction: &staged.direction,
-                    squares: &staged.run_squares,
-                    grads: (rmsprop || config.graft == Graft::Sgd).then_some(grads),
-                    grad_squares: rmsprop.then_some(&scratch.grad_squares),
-                    second: staged.second.as_ref(),
-                }))?;
-                scratch.reduction.sum_pairs(
-                    &self.context,
-                    &staged.run_squares,
-                    self.blueprint.sweep.runs_per_block(),
-                    &staged.tensor_squares,
-                )?;
-                apply_graft::<F32, R>(
-                    &self.context,
-                    &self.segments,
+        let Some((scratch, staged)) = staged else {
+            return self.update(
+                Descent::Apply {
                     params,
-                    &staged.direction,
-                    &staged.tensor_squares,
-                    &self.tensor_of_block,
                     lr,
-                    config.weight_decay,
-                    Strategy::Forced(self.sweep),
-                )?;
-            }
+                    weight_decay: config.weight_decay,
+                },
+                damping,
+                t,
+            );
+        };
+        let rmsprop = config.graft == Graft::RmsProp;
+        if rmsprop {
+            squared_norm::<F32, R>(
+                &self.context,
+                &self.segments,
+                &scratch.reduction,
+                grads,
+                &scratch.block_partials,
+                &scratch.grad_squares,
+            )?;
+        }
+        let stage = GraftBuffers {
+            graft: config.graft,
+            epsilon: config.graft_epsilon,
+            decay: config.beta2,
+            direction: &staged.direction,
+            squares: &staged.run_squares,
+            grads: (rmsprop || config.graft == Graft::Sgd).then_some(grads),
+            grad_squares: rmsprop.then_some(&scratch.grad_squares),
+            second: staged.second.as_ref(),
+        };
+        self.update(Descent::Stage(stage), damping, t)?;
+        scratch.reduction.sum_pairs(
+            &self.context,
+            &staged.run_squares,
+            self.blueprint.sweep.runs_per_block(),
+            &staged.tensor_squares,
+        )?;
+        apply_graft::<F32, R>(
+            &self.context,
+            &self.segments,
+            params,
+            &staged.direction,
+            &staged.tensor_squares,
+            &self.tensor_of_block,
+            lr,
+            config.weight_decay,
+            Strategy::Forced(self.sweep),
+        )?;
+        Ok(())
+    }
+
+    fn update(&self, descent: Descent<'_>, damping: Damping<'_>, t: u64) -> Result<(), Error> {
+        update::<F32, R>(
+            &self.context,
+            &self.segments,
+            UpdateBuffers {
+                moment: &self.moment,
+                diagonal: &self.diagonal,
+                edges: &self.edges,
+                evidence: &self.cut,
+                tensor_of_block: &self.tensor_of_block,
+            },
+            descent,
+            damping,
+            self.gamma(),
+            self.config.removal,
+            self.corrections(t),
+            Strategy::Forced(self.blueprint),
+        )?;
+        Ok(())
+    }
+}
+
+impl<R: Runtime> Optimizer<R> for Sonew<R> {
+    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+        let t = self.step + 1;
+        if self.fused {
+            self.step_fused(params, grads, lr, t)?;
+        } else {
+            self.step_apart(params, grads, lr, t)?;
         }
         self.step = t;
         Ok(())

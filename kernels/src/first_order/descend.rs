@@ -8,9 +8,9 @@ use cubecl::server::Handle;
 use super::rules::FirstOrder;
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, require_decay, require_non_negative};
 use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
-use crate::precision::{Precision, Storage, difference, product};
+use crate::precision::{Precision, Storage, difference, held, product};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
 
@@ -24,6 +24,22 @@ pub struct Values {
     pub(crate) correction1: f32,
     pub(crate) correction2: f32,
     pub(crate) shrink: f32,
+}
+
+#[cube]
+impl Values {
+    /// A copy in registers.
+    fn held(&self) -> Values {
+        Values {
+            lr: held(self.lr),
+            beta1: held(self.beta1),
+            beta2: held(self.beta2),
+            epsilon: held(self.epsilon),
+            correction1: held(self.correction1),
+            correction2: held(self.correction2),
+            shrink: held(self.shrink),
+        }
+    }
 }
 
 /// The hyperparameters of a step; a rule ignores those its formula does not name.
@@ -50,36 +66,20 @@ impl Hyper {
     }
 
     fn check(&self, operation: &'static str) -> Result<(), Error> {
-        let range = |argument, found: f64, ok: bool, expected| {
-            if ok {
-                Ok(())
-            } else {
-                Err(Error::Range {
-                    operation,
-                    argument,
-                    found,
-                    expected,
-                })
-            }
-        };
-        let non_negative = |x: f64| x >= 0.0 && x.is_finite();
-        let decay = |x: f64| (0.0..1.0).contains(&x);
-        range("lr", self.lr, non_negative(self.lr), "finite and ≥ 0")?;
-        range("beta1", self.beta1, decay(self.beta1), "0 ≤ β < 1")?;
-        range("beta2", self.beta2, decay(self.beta2), "0 ≤ β < 1")?;
-        range(
-            "epsilon",
-            self.epsilon,
-            non_negative(self.epsilon),
-            "finite and ≥ 0",
-        )?;
-        range(
-            "weight_decay",
-            self.weight_decay,
-            non_negative(self.weight_decay),
-            "finite and ≥ 0",
-        )?;
-        range("step", self.step as f64, self.step > 0, "≥ 1")
+        require_non_negative(operation, "lr", self.lr)?;
+        require_decay(operation, "beta1", self.beta1)?;
+        require_decay(operation, "beta2", self.beta2)?;
+        require_non_negative(operation, "epsilon", self.epsilon)?;
+        require_non_negative(operation, "weight-decay", self.weight_decay)?;
+        if self.step > 0 {
+            return Ok(());
+        }
+        Err(Error::Range {
+            operation,
+            argument: "step",
+            found: 0.0,
+            expected: "≥ 1",
+        })
     }
 }
 
@@ -108,6 +108,7 @@ fn descend_kernel<L: FirstOrder, S: Precision, NP: Size, NS: Size>(
     #[comptime] count: usize,
 ) {
     let mut run = ABSOLUTE_POS;
+    let hyper = hyper.held();
     let mut found = Found::new();
     while run < runs as usize {
         let start = run_start(run, sweep);
@@ -132,7 +133,7 @@ fn descend_kernel<L: FirstOrder, S: Precision, NP: Size, NS: Size>(
                 }
                 let g = *gradient.index(lane);
                 let w = *weight.index(lane);
-                let step = L::step::<S::Math>(g, &state, hyper);
+                let step = L::step::<S::Math>(g, &state, &hyper);
                 let decayed = difference::<S::Math>(w, product::<S::Math>(hyper.shrink, w));
                 new_weight.push(difference::<S::Math>(decayed, *step.index(0usize)));
                 results.push(step);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::context::Processor;
-use crate::error::Error;
+use crate::error::{Error, require_non_negative};
 use crate::segments::{BLOCK, GAP, Segments};
 use crate::sweep::Sweep;
 
@@ -52,7 +52,7 @@ impl Blueprint {
         let (columns, units, cubes) = match processor {
             // Few units, each walking a whole block: the columns before its start cost least. A loop that is not
             // unrolled has to fit the driver's limit.
-            Processor::Cpu if unroll => (BLOCK, 32, 4096),
+            Processor::Cpu if unroll => (BLOCK, 64, 4096),
             Processor::Cpu => (8, 32, 65_535),
             // Neighbouring units read neighbouring vectors; a longer run for wide bands bounds the recomputation.
             Processor::Gpu => (if band <= 1 { 8 } else { 32 }, 128, 65_535),
@@ -97,7 +97,7 @@ impl Blueprint {
             return walk;
         }
         let kept = reach.ahead * self.sweep.width;
-        let slide = (kept + 1) + (band + 1) + band * (kept + 1);
+        let shift = (kept + 1) + (band + 1) + band * (kept + 1) + (kept + 1);
         let pairs = band * band.saturating_sub(1) / 2;
         let triples = pairs * band.saturating_sub(2) / 3;
         let eliminations = if removal == EdgeRemoval::Incident {
@@ -108,40 +108,23 @@ impl Blueprint {
         // Forwards the loops over p, q and s, backwards those over p and q.
         let elimination = triples + 3 * pairs + 4 * band + 2;
         let columns = self.sweep.width * (eliminations * elimination + 3 * (band + 1));
-        walk + band
-            + reach.reach
-            + 2
-            + reach.ahead * slide
-            + steps * (slide + columns + 2 * (kept + self.sweep.width + 1))
+        let mark = (reach.reach * self.sweep.width + 1) + (self.sweep.width + 1);
+        walk + band + 1 + reach.ahead * shift + steps * (shift + mark + columns)
     }
 }
 
 impl Tolerance {
     pub(crate) fn check(&self, operation: &'static str) -> Result<(), Error> {
-        let range = |argument, found: f64, ok: bool, expected| {
-            if ok {
-                Ok(())
-            } else {
-                Err(Error::Range {
-                    operation,
-                    argument,
-                    found,
-                    expected,
-                })
-            }
-        };
-        range(
-            "gamma",
-            self.absolute,
-            self.absolute >= 0.0 && self.absolute.is_finite(),
-            "finite and ≥ 0",
-        )?;
-        range(
-            "relative-gamma",
-            self.relative,
-            (0.0..1.0).contains(&self.relative),
-            "0 ≤ γ < 1",
-        )
+        require_non_negative(operation, "gamma", self.absolute)?;
+        if (0.0..1.0).contains(&self.relative) {
+            return Ok(());
+        }
+        Err(Error::Range {
+            operation,
+            argument: "relative-gamma",
+            found: self.relative,
+            expected: "0 ≤ γ < 1",
+        })
     }
 }
 

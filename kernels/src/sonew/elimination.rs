@@ -8,13 +8,24 @@
 
 use cubecl::prelude::*;
 
-use crate::precision::{Arithmetic, difference, product, quotient, sum};
+use crate::precision::{Arithmetic, difference, held, product, quotient, sum};
 
 /// γ as the kernels see it.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub struct Gamma {
     pub(crate) absolute: f32,
     pub(crate) relative: f32,
+}
+
+#[cube]
+impl Gamma {
+    /// A copy in registers.
+    pub(crate) fn held(&self) -> Gamma {
+        Gamma {
+            absolute: held(self.absolute),
+            relative: held(self.relative),
+        }
+    }
 }
 
 /// Whether a pivot may be trusted: pivot > γ_abs + γ_rel · h. False for NaN.

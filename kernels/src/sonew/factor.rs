@@ -8,13 +8,12 @@ use cubecl::server::Handle;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::elimination::{Gamma, GammaLaunch, Window, Workspace};
-use super::graft::require_non_negative;
-use super::window::{Plan, mark, slide, solve};
+use super::window::{Plan, append, mark, shift, solve};
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, require_non_negative};
 use crate::evidence::{Found, note, require_slots};
-use crate::precision::{Precision, Storage};
+use crate::precision::{Precision, Storage, held};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, run_start};
 
@@ -47,6 +46,9 @@ fn factor_kernel<S: Precision, N: Size>(
     #[comptime] plan: Plan,
 ) {
     let mut run = ABSOLUTE_POS;
+    let gamma = gamma.held();
+    let correction = held(correction);
+    let epsilon = held(epsilon);
     let mut found = Found::new();
     let mut work = Workspace::new(plan.band);
     let mut psi = Array::<f32>::new(comptime!(core::cmp::max(plan.band, 1)));
@@ -55,7 +57,8 @@ fn factor_kernel<S: Precision, N: Size>(
     while run < runs as usize {
         let origin = run_start(run, plan.sweep) - plan.behind;
         for step in 0..plan.ahead {
-            slide::<S, N>(
+            shift(&mut window, plan);
+            append::<S, N>(
                 &mut window,
                 diagonal,
                 edges,
@@ -67,7 +70,8 @@ fn factor_kernel<S: Precision, N: Size>(
         }
         for step in 0..comptime!(plan.behind + plan.sweep.run) {
             let at = origin + step;
-            slide::<S, N>(
+            shift(&mut window, plan);
+            append::<S, N>(
                 &mut window,
                 diagonal,
                 edges,
@@ -77,12 +81,12 @@ fn factor_kernel<S: Precision, N: Size>(
                 plan,
             );
             if comptime!(plan.incident) {
-                mark::<S::Math>(&mut window, *gamma, &mut work, &mut psi, plan);
+                mark::<S::Math>(&mut window, gamma, &mut work, &mut psi, plan);
             }
             let mut d = Sequence::<f32>::new();
             #[unroll]
             for lane in 0..plan.width {
-                let column = solve::<S::Math>(&window, lane, *gamma, &mut work, &mut psi, plan);
+                let column = solve::<S::Math>(&window, lane, gamma, &mut work, &mut psi, plan);
                 d.push(column.d);
                 #[unroll]
                 for k in 0..plan.band {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::buffers::{array, require_arena, require_bytes};
 use crate::context::Context;
-use crate::error::Error;
-use crate::precision::{Arithmetic, Precision, Storage, difference, product, quotient, sum};
+use crate::error::{Error, require_decay, require_non_negative};
+use crate::precision::{Arithmetic, Precision, Storage, difference, held, product, quotient, sum};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
 
@@ -78,14 +78,7 @@ impl GraftBuffers<'_> {
         needs("grad_squares", rmsprop, self.grad_squares.is_some())?;
         needs("second", rmsprop, self.second.is_some())?;
         require_non_negative(operation, "graft-epsilon", self.epsilon)?;
-        if !(0.0..1.0).contains(&self.decay) {
-            return Err(Error::Range {
-                operation,
-                argument: "graft-decay",
-                found: self.decay,
-                expected: "0 ≤ β < 1",
-            });
-        }
+        require_decay(operation, "graft-decay", self.decay)?;
         require_arena::<S::State>(operation, "direction", self.direction, n)?;
         require_bytes(operation, "squares", self.squares, squares)?;
         if let Some(grads) = self.grads {
@@ -101,23 +94,6 @@ impl GraftBuffers<'_> {
     }
 }
 
-/// Requires that `found` is finite and ≥ 0.
-pub(crate) fn require_non_negative(
-    operation: &'static str,
-    argument: &'static str,
-    found: f64,
-) -> Result<(), Error> {
-    if found >= 0.0 && found.is_finite() {
-        return Ok(());
-    }
-    Err(Error::Range {
-        operation,
-        argument,
-        found,
-        expected: "finite and ≥ 0",
-    })
-}
-
 #[cube(launch_unchecked)]
 fn graft_kernel<S: Precision, NP: Size, NS: Size>(
     params: &mut Array<Vector<<S::Params as Storage>::Word, NP>>,
@@ -130,6 +106,8 @@ fn graft_kernel<S: Precision, NP: Size, NS: Size>(
     #[comptime] sweep: Sweep,
 ) {
     let mut run = ABSOLUTE_POS;
+    let lr = held(lr);
+    let shrink = held(shrink);
     while run < runs as usize {
         let tensor = tensor_of_block[run / comptime!(sweep.runs_per_block()) + 1] as usize;
         let length = S::Math::round(squares[tensor * 2].sqrt());

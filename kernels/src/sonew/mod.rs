@@ -9,7 +9,8 @@
 //!   edges cut where S_j is too small to trust (Algorithm 3);
 //! * precondition ([`precondition`]): u = L D Lᵀ m̂, three elementwise sweeps and no recurrence.
 //!
-//! [`update`] does the last two and the descent in one launch over the whole arena without storing the factor.
+//! [`update`] does the last two and the descent in one launch over the whole arena without storing the factor, [`step`]
+//! the statistics as well.
 //!
 //! Shapes: the diagonal of H, each of its b off-diagonals (entry i of the k-th couples i and i+1+k), the moment m, the
 //! gradient and the parameters are arenas of one [`crate::segments::Segments`] layout.
@@ -17,18 +18,23 @@
 mod blueprint;
 mod elimination;
 mod factor;
+mod ghosts;
 mod graft;
 mod precondition;
 mod reduction;
 pub mod reference;
 mod statistics;
+mod step;
 mod update;
+mod walk;
 mod window;
 
 pub use blueprint::{Blueprint, EdgeRemoval, Tolerance};
 pub use factor::{FactorBuffers, factor};
+pub use ghosts::Ghosts;
 pub use graft::{Graft, GraftBuffers, apply_graft};
 pub use precondition::{PreconditionBuffers, precondition};
 pub use reduction::{Reduction, largest_row_sum, squared_norm};
 pub use statistics::{Decay, StatisticsBuffers, statistics};
+pub use step::{StepBuffers, StepRates, step};
 pub use update::{Damping, Descent, UpdateBuffers, update};

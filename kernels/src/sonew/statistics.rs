@@ -14,10 +14,10 @@ use cubecl::server::Handle;
 
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, require_decay};
 use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
 use crate::first_order::moving_average;
-use crate::precision::{Arithmetic, Precision, Storage, product, sum};
+use crate::precision::{Arithmetic, Precision, Storage, held, product, sum};
 use crate::segments::{GAP, Segments};
 use crate::sweep::{Strategy, Sweep, run_start};
 
@@ -57,7 +57,7 @@ pub struct StatisticsBuffers<'a> {
 
 /// `old · ρ + ω · a b`, saturated to finite numbers.
 #[cube]
-fn accumulate<A: Arithmetic>(old: f32, a: f32, b: f32, rho: f32, omega: f32) -> f32 {
+pub(super) fn accumulate<A: Arithmetic>(old: f32, a: f32, b: f32, rho: f32, omega: f32) -> f32 {
     let largest = 3.402_823_5e38f32;
     let new = sum::<A>(
         product::<A>(rho, old),
@@ -83,6 +83,9 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
     let width = comptime!(sweep.width);
     let reach = comptime!(band.div_ceil(width));
     let mut run = ABSOLUTE_POS;
+    let beta1 = held(beta1);
+    let rho = held(rho);
+    let omega = held(omega);
     let mut found = Found::new();
     // The gradient of the current vector and of the b values after it.
     let mut g = Array::<f32>::new(comptime!((reach + 1) * width));
@@ -136,7 +139,7 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
 
 /// Reads the vector `at` into the `slot`-th vector of the window.
 #[cube]
-fn read_gradient<S: Storage, N: Size>(
+pub(super) fn read_gradient<S: Storage, N: Size>(
     window: &mut Array<f32>,
     grads: &Array<Vector<S::Word, N>>,
     at: usize,
@@ -216,13 +219,14 @@ pub fn statistics<S: Precision, R: Runtime>(
     })
 }
 
-fn check_range(
+pub(super) fn check_range(
     operation: &'static str,
     beta1: f64,
     decay: Decay,
     band: usize,
 ) -> Result<(), Error> {
-    let range = |argument, found: f64, expected| {
+    require_decay(operation, "beta1", beta1)?;
+    let range = |argument, found, expected| {
         Err(Error::Range {
             operation,
             argument,
@@ -230,17 +234,14 @@ fn check_range(
             expected,
         })
     };
-    if !(0.0..1.0).contains(&beta1) {
-        return range("beta1", beta1, "0 ≤ β < 1");
-    }
     match decay {
-        Decay::Average(beta2) if !(0.0..1.0).contains(&beta2) => {
-            return range("beta2", beta2, "0 ≤ β < 1");
+        Decay::Average(beta2) => {
+            require_decay(operation, "beta2", beta2)?;
         }
         Decay::Sum(lambda) if !(lambda > 0.0 && lambda.is_finite()) => {
             return range("lambda", lambda, "finite and > 0");
         }
-        _ => {}
+        Decay::Sum(_) => {}
     }
     if band > GAP {
         return range("band", band as f64, "at most 32, the zeros between tensors");

@@ -1,8 +1,4 @@
 //! Factor, precondition and descend in one launch: w ← w − η (L D Lᵀ m̂ + λ w), the factor never leaving the registers.
-//!
-//! A unit walks along its run of columns. At column j it has Ĥ and m̂ of the next columns in a window, solves for ψ_j
-//! and D_j, forms y_j = D_j (m̂_j − Σ_k ψ_jk m̂_{j+1+k}), and adds −ψ_jk y_j to the u of the b later columns; u_j is
-//! complete once y_j is added. A run starts b columns early, where only what reaches its own columns matters.
 
 use core::any::type_name;
 
@@ -10,14 +6,15 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
-use super::elimination::{Gamma, GammaLaunch, Window, Workspace};
+use super::elimination::{Gamma, GammaLaunch};
 use super::graft::{Graft, GraftBuffers};
-use super::window::{Plan, mark, slide, solve};
+use super::walk::{Walk, append_moment, lower, move_on, precondition_vector, restart};
+use super::window::{Plan, append};
 use crate::buffers::{array, optional, require_arena, require_bytes};
 use crate::context::Context;
-use crate::error::Error;
-use crate::evidence::{Found, note, require_slots};
-use crate::precision::{Arithmetic, Precision, Storage, difference, product, quotient, sum};
+use crate::error::{Error, require_non_negative};
+use crate::evidence::{Found, require_slots};
+use crate::precision::{Arithmetic, Precision, Storage, held, product, quotient, sum};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, run_start};
 
@@ -32,6 +29,23 @@ pub struct Scalars {
     relative_epsilon: f32,
     graft_epsilon: f32,
     graft_decay: f32,
+}
+
+#[cube]
+impl Scalars {
+    /// A copy in registers.
+    fn held(&self) -> Scalars {
+        Scalars {
+            lr: held(self.lr),
+            shrink: held(self.shrink),
+            correction1: held(self.correction1),
+            correction2: held(self.correction2),
+            epsilon: held(self.epsilon),
+            relative_epsilon: held(self.relative_epsilon),
+            graft_epsilon: held(self.graft_epsilon),
+            graft_decay: held(self.graft_decay),
+        }
+    }
 }
 
 /// ε, what is added to the diagonal of Ĥ.
@@ -108,12 +122,10 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
     #[comptime] mode: Mode,
 ) {
     let mut run = ABSOLUTE_POS;
+    let scalars = scalars.held();
+    let gamma = gamma.held();
     let mut found = Found::new();
-    let mut work = Workspace::new(plan.band);
-    let mut psi = Array::<f32>::new(comptime!(core::cmp::max(plan.band, 1)));
-    let mut carry = Array::<f32>::new(comptime!(core::cmp::max(plan.band, 1)));
-    let mut ahead = Array::<f32>::new(comptime!((plan.reach + 1) * plan.width));
-    let mut window = Window::new(plan);
+    let mut walk = Walk::new(plan);
     while run < runs as usize {
         // Runs start behind the leading pad.
         let start = run_start(run, plan.sweep);
@@ -123,109 +135,54 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
             let norm = product::<S::Math>(scalars.correction2, row_sums.index(0usize)[tensor]);
             epsilon = max(product::<S::Math>(scalars.relative_epsilon, norm), 1e-16f32);
         }
-        #[unroll(plan.unroll)]
-        for k in 0..plan.band {
-            carry[k] = 0.0;
-        }
+        restart(&mut walk, plan);
         let origin = start - plan.behind;
         for step in 0..plan.ahead {
-            slide::<S, NS>(
-                &mut window,
+            move_on(&mut walk, plan);
+            read::<S, NS>(
+                &mut walk,
+                moment,
                 diagonal,
                 edges,
                 origin + step,
-                scalars.correction2,
+                &scalars,
                 epsilon,
                 plan,
-            );
-        }
-        #[unroll(plan.unroll)]
-        for step in 0..plan.reach {
-            read_moment::<S, NS>(
-                &mut ahead,
-                moment,
-                origin + step,
-                step,
-                scalars.correction1,
-                plan.width,
             );
         }
         let mut square = 0.0f32;
         let mut graft_square = 0.0f32;
         for step in 0..comptime!(plan.behind + plan.sweep.run) {
             let at = origin + step;
-            slide::<S, NS>(
-                &mut window,
+            let owned = step >= plan.behind;
+            move_on(&mut walk, plan);
+            read::<S, NS>(
+                &mut walk,
+                moment,
                 diagonal,
                 edges,
                 at + plan.ahead,
-                scalars.correction2,
+                &scalars,
                 epsilon,
                 plan,
             );
-            read_moment::<S, NS>(
-                &mut ahead,
-                moment,
-                at + plan.reach,
-                plan.reach,
-                scalars.correction1,
-                plan.width,
-            );
-            if comptime!(plan.incident) {
-                mark::<S::Math>(&mut window, *gamma, &mut work, &mut psi, plan);
-            }
-            let mut u = Sequence::<f32>::new();
-            #[unroll]
-            for lane in 0..plan.width {
-                let column = solve::<S::Math>(&window, lane, *gamma, &mut work, &mut psi, plan);
-                let mut y = ahead[lane];
-                #[unroll(plan.unroll)]
-                for k in 0..plan.band {
-                    y = difference::<S::Math>(y, product::<S::Math>(psi[k], ahead[lane + k + 1]));
-                }
-                y = product::<S::Math>(column.d, y);
-                if comptime!(plan.band > 0) {
-                    u.push(sum::<S::Math>(carry[0], y));
-                    #[unroll(plan.unroll)]
-                    for k in 0..comptime!(core::cmp::max(plan.band, 1) - 1) {
-                        carry[k] =
-                            difference::<S::Math>(carry[k + 1], product::<S::Math>(psi[k], y));
-                    }
-                    let last = comptime!(core::cmp::max(plan.band, 1) - 1);
-                    carry[last] = -product::<S::Math>(psi[last], y);
-                } else {
-                    u.push(y);
-                }
-                note(
-                    &mut found,
-                    column.cut && step >= plan.behind,
-                    at * plan.width + lane,
-                );
-            }
-            if step >= plan.behind {
+            let u = precondition_vector::<S::Math>(&mut walk, &mut found, owned, at, gamma, plan);
+            if owned {
                 if comptime!(mode.apply) {
                     let weights = S::Params::load::<NP>(params.index(0usize), at, plan.width);
-                    let mut lowered = Sequence::<f32>::new();
-                    #[unroll]
-                    for lane in 0..plan.width {
-                        let w = *weights.index(lane);
-                        let kept = difference::<S::Math>(w, product::<S::Math>(scalars.shrink, w));
-                        lowered.push(difference::<S::Math>(
-                            kept,
-                            product::<S::Math>(scalars.lr, *u.index(lane)),
-                        ));
-                    }
+                    let lowered =
+                        lower::<S::Math>(&weights, &u, scalars.lr, scalars.shrink, plan.width);
                     S::Params::store::<NP>(params.index_mut(0usize), at, &lowered, plan.width);
                 } else {
                     let other = graft_direction::<S, NP, NS>(
-                        &ahead,
+                        &walk.moment,
                         diagonal,
                         grads,
                         grad_squares,
                         second,
                         at,
                         tensor,
-                        scalars,
+                        &scalars,
                         plan.width,
                         mode.graft,
                     );
@@ -237,10 +194,6 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
                     S::State::store::<NS>(direction.index_mut(0usize), at, &u, plan.width);
                 }
             }
-            #[unroll(plan.unroll)]
-            for c in 0..comptime!(plan.reach * plan.width) {
-                ahead[c] = ahead[c + plan.width];
-            }
         }
         if comptime!(!mode.apply) {
             squares.index_mut(0usize)[run * 2] = square;
@@ -251,21 +204,29 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
     crate::evidence::write(&found, evidence);
 }
 
-/// Reads m̂ of the vector `at` into the `slot`-th vector of the window.
+/// Reads Ĥ + ε and m̂ of the vector `at` into the end of the window.
 #[cube]
-fn read_moment<S: Precision, N: Size>(
-    ahead: &mut Array<f32>,
+fn read<S: Precision, N: Size>(
+    walk: &mut Walk,
     moment: &Array<Vector<<S::State as Storage>::Word, N>>,
+    diagonal: &Array<Vector<<S::State as Storage>::Word, N>>,
+    edges: &Sequence<Array<Vector<<S::State as Storage>::Word, N>>>,
     at: usize,
-    slot: usize,
-    correction: f32,
-    #[comptime] width: usize,
+    scalars: &Scalars,
+    epsilon: f32,
+    #[comptime] plan: Plan,
 ) {
-    let values = S::State::load::<N>(moment, at, width);
-    #[unroll]
-    for lane in 0..width {
-        ahead[slot * width + lane] = product::<S::Math>(correction, *values.index(lane));
-    }
+    append::<S, N>(
+        &mut walk.window,
+        diagonal,
+        edges,
+        at,
+        scalars.correction2,
+        epsilon,
+        plan,
+    );
+    let values = S::State::load::<N>(moment, at, plan.width);
+    append_moment::<S::Math>(walk, &values, scalars.correction1, plan);
 }
 
 /// The graft's own update for the vector `at`, whose m̂ is the first of the window.
@@ -362,18 +323,7 @@ pub fn update<S: Precision, R: Runtime>(
     let table = 4 * segments.blocks() as u64;
     require_bytes(operation, "tensor_of_block", buffers.tensor_of_block, table)?;
     let per_tensor = 4 * segments.tensors().len() as u64;
-    let non_negative = |argument, found: f64| {
-        if found >= 0.0 && found.is_finite() {
-            Ok(found as f32)
-        } else {
-            Err(Error::Range {
-                operation,
-                argument,
-                found,
-                expected: "finite and ≥ 0",
-            })
-        }
-    };
+    let non_negative = |argument, found| require_non_negative(operation, argument, found);
     let (epsilon, relative_epsilon, row_sums) = match damping {
         Damping::Absolute(epsilon) => (non_negative("epsilon", epsilon)?, 0.0, None),
         Damping::Relative { epsilon, row_sums } => {

@@ -77,17 +77,9 @@ impl Window {
     }
 }
 
-/// Moves the window one vector on: drops its first, appends the vector `at` of Ĥ + ε.
+/// Drops the first vector of the window and makes room for the next at its end.
 #[cube]
-pub(crate) fn slide<S: Precision, N: Size>(
-    window: &mut Window,
-    diagonal: &Array<Vector<<S::State as Storage>::Word, N>>,
-    edges: &Sequence<Array<Vector<<S::State as Storage>::Word, N>>>,
-    at: usize,
-    correction: f32,
-    epsilon: f32,
-    #[comptime] plan: Plan,
-) {
+pub(crate) fn shift(window: &mut Window, #[comptime] plan: Plan) {
     let kept = comptime!(plan.ahead * plan.width);
     #[unroll(plan.unroll)]
     for c in 0..kept {
@@ -100,20 +92,58 @@ pub(crate) fn slide<S: Precision, N: Size>(
             window.edges[k * plan.span + c] = window.edges[k * plan.span + c + plan.width];
         }
     }
+}
+
+/// Sets the last vector of the window to Ĥ + ε, from the vector `at` of H.
+#[cube]
+pub(crate) fn append<S: Precision, N: Size>(
+    window: &mut Window,
+    diagonal: &Array<Vector<<S::State as Storage>::Word, N>>,
+    edges: &Sequence<Array<Vector<<S::State as Storage>::Word, N>>>,
+    at: usize,
+    correction: f32,
+    epsilon: f32,
+    #[comptime] plan: Plan,
+) {
     let h = S::State::load::<N>(diagonal, at, plan.width);
-    #[unroll]
-    for lane in 0..plan.width {
-        window.diagonal[kept + lane] =
-            sum::<S::Math>(product::<S::Math>(correction, *h.index(lane)), epsilon);
-    }
+    append_diagonal::<S::Math>(window, &h, correction, epsilon, plan);
     #[unroll]
     for k in 0..plan.band {
         let e = S::State::load::<N>(edges.index(k), at, plan.width);
-        #[unroll]
-        for lane in 0..plan.width {
-            window.edges[k * plan.span + kept + lane] =
-                product::<S::Math>(correction, *e.index(lane));
-        }
+        append_edge::<S::Math>(window, k, &e, correction, plan);
+    }
+}
+
+/// Sets the diagonal of the last vector of the window.
+#[cube]
+pub(crate) fn append_diagonal<A: Arithmetic>(
+    window: &mut Window,
+    h: &Sequence<f32>,
+    correction: f32,
+    epsilon: f32,
+    #[comptime] plan: Plan,
+) {
+    let kept = comptime!(plan.ahead * plan.width);
+    #[unroll]
+    for lane in 0..plan.width {
+        window.diagonal[kept + lane] = sum::<A>(product::<A>(correction, *h.index(lane)), epsilon);
+    }
+}
+
+/// Sets the `k`-th off-diagonal of the last vector of the window.
+#[cube]
+pub(crate) fn append_edge<A: Arithmetic>(
+    window: &mut Window,
+    #[comptime] k: usize,
+    e: &Sequence<f32>,
+    correction: f32,
+    #[comptime] plan: Plan,
+) {
+    let kept = comptime!(plan.ahead * plan.width);
+    #[unroll]
+    for lane in 0..plan.width {
+        window.edges[comptime!(k * plan.span + kept) + lane] =
+            product::<A>(correction, *e.index(lane));
     }
 }
 

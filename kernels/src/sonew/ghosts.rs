@@ -1,0 +1,68 @@
+//! Ghost columns: the copies that a run keeps of its neighbours' statistics.
+//!
+//! A run of the fused step needs the new statistics of a few columns before and after it while the runs that own them
+//! are updating them. Instead of waiting for each other, each run updates copies of its own from the same gradient.
+//! They lie behind the arena in the same buffer: for each run first the vectors before it, then those after it. All
+//! states start at zero, so the copies need no set-up.
+
+use super::blueprint::{Blueprint, EdgeRemoval, Reach};
+use crate::segments::Segments;
+
+/// Where the ghost columns of a state lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ghosts {
+    arena: usize,
+    per_run: usize,
+    runs: usize,
+    columns: usize,
+}
+
+impl Ghosts {
+    /// The ghost columns of the runs of a blueprint.
+    pub fn new(
+        segments: &Segments,
+        band: usize,
+        removal: EdgeRemoval,
+        blueprint: Blueprint,
+    ) -> Self {
+        let reach = Reach::new(band, blueprint.sweep.width, removal);
+        Self {
+            arena: segments.arena_len(),
+            per_run: (reach.behind + reach.ahead) * blueprint.sweep.width,
+            runs: blueprint.sweep.runs(segments),
+            columns: blueprint.sweep.run * blueprint.sweep.width,
+        }
+    }
+
+    /// Values in a state of [`super::step`]: the arena and the ghost columns behind it.
+    pub fn state_len(&self) -> usize {
+        self.arena + self.per_run * self.runs
+    }
+
+    /// Whether a step in one launch is worth its ghost columns: they are at most an eighth of the columns of a run.
+    pub fn are_few(&self) -> bool {
+        8 * self.per_run <= self.columns
+    }
+
+    /// For each ghost column its index in the state and the index of the column it copies.
+    pub fn copies(&self) -> impl Iterator<Item = (usize, usize)> {
+        let Self {
+            arena,
+            per_run,
+            runs,
+            columns,
+        } = *self;
+        (0..runs).flat_map(move |run| {
+            let start = crate::segments::BLOCK + run * columns;
+            let half = per_run / 2;
+            (0..per_run).map(move |i| {
+                let copied = if i < half {
+                    start - half + i
+                } else {
+                    start + columns + i - half
+                };
+                (arena + run * per_run + i, copied)
+            })
+        })
+    }
+}

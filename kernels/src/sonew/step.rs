@@ -1,0 +1,313 @@
+//! A whole step in one launch: statistics, factor, precondition and descent, each state read and written once.
+//!
+//! A tridiagonal step moves 9 arenas' worth of values where [`super::statistics`] and [`super::update`] together move
+//! 12; on a driver that pays per access that is its time. The price are [`Ghosts`].
+
+use core::any::type_name;
+
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+
+use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
+use super::elimination::{Gamma, GammaLaunch};
+use super::ghosts::Ghosts;
+use super::statistics::{Decay, accumulate, check_range, read_gradient};
+use super::walk::{Walk, append_moment, lower, move_on, precondition_vector, restart};
+use super::window::{Plan, append_diagonal, append_edge};
+use crate::buffers::{array, require_arena};
+use crate::context::Context;
+use crate::error::{Error, require_non_negative};
+use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
+use crate::first_order::moving_average;
+use crate::precision::{Precision, Storage, held};
+use crate::segments::Segments;
+use crate::sweep::{Strategy, run_start};
+
+/// The buffers of a step. States hold [`Ghosts::state_len`] values.
+#[derive(Clone, Copy)]
+pub struct StepBuffers<'a> {
+    /// Parameters, an arena updated in place.
+    pub params: &'a Handle,
+    /// Gradients, an arena.
+    pub grads: &'a Handle,
+    /// First moment m, updated in place.
+    pub moment: &'a Handle,
+    /// Diagonal of H, updated in place.
+    pub diagonal: &'a Handle,
+    /// Off-diagonals of H, nearest first, updated in place; as many as the band is wide.
+    pub edges: &'a [Handle],
+    /// Non-finite gradients seen, one slot a unit.
+    pub non_finite: &'a Handle,
+    /// Pivots cut, one slot a unit.
+    pub cut: &'a Handle,
+}
+
+/// The numbers of a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepRates {
+    /// Learning rate η ≥ 0.
+    pub lr: f64,
+    /// Decoupled weight decay λ ≥ 0.
+    pub weight_decay: f64,
+    /// Decay of the first moment, in [0, 1).
+    pub beta1: f64,
+    /// How old statistics and the new product are weighed.
+    pub decay: Decay,
+    /// Ĥ_jj + ε, ε ≥ 0.
+    pub epsilon: f64,
+    /// m̂ = `corrections.0` · m, Ĥ = `corrections.1` · H.
+    pub corrections: (f64, f64),
+}
+
+/// [`StepRates`] as the kernel sees them.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub struct Rates {
+    lr: f32,
+    shrink: f32,
+    beta1: f32,
+    rho: f32,
+    omega: f32,
+    epsilon: f32,
+    correction1: f32,
+    correction2: f32,
+}
+
+#[cube]
+impl Rates {
+    /// A copy in registers.
+    fn held(&self) -> Rates {
+        Rates {
+            lr: held(self.lr),
+            shrink: held(self.shrink),
+            beta1: held(self.beta1),
+            rho: held(self.rho),
+            omega: held(self.omega),
+            epsilon: held(self.epsilon),
+            correction1: held(self.correction1),
+            correction2: held(self.correction2),
+        }
+    }
+}
+
+#[cube(launch_unchecked)]
+fn step_kernel<S: Precision, NP: Size, NS: Size>(
+    params: &mut Array<Vector<<S::Params as Storage>::Word, NP>>,
+    grads: &Array<Vector<<S::Params as Storage>::Word, NP>>,
+    moment: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
+    diagonal: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
+    edges: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    non_finite: &mut Array<u32>,
+    cut: &mut Array<u32>,
+    rates: &Rates,
+    gamma: &Gamma,
+    runs: u32,
+    // The first vector behind the arena.
+    behind_arena: u32,
+    #[comptime] plan: Plan,
+) {
+    let mut run = ABSOLUTE_POS;
+    let rates = rates.held();
+    let gamma = gamma.held();
+    let mut bad = Found::new();
+    let mut lost = Found::new();
+    let mut walk = Walk::new(plan);
+    // The gradient of the last vector of the window and of the b values after it.
+    let mut g = Array::<f32>::new(comptime!((plan.reach + 1) * plan.width));
+    while run < runs as usize {
+        let start = run_start(run, plan.sweep);
+        let origin = start - plan.behind;
+        let ghosts = behind_arena as usize + run * comptime!(plan.behind + plan.ahead);
+        let mut largest = 0u32;
+        restart(&mut walk, plan);
+        #[unroll]
+        for v in 0..plan.reach {
+            read_gradient::<S::Params, NP>(&mut g, grads, origin + v, v, plan.width);
+        }
+        // The window has to hold `ahead` vectors, and as many ghosts lie before the run.
+        for step in 0..plan.behind {
+            let next = origin + step + plan.reach;
+            read_gradient::<S::Params, NP>(&mut g, grads, next, plan.reach, plan.width);
+            accumulate_vector::<S, NS>(
+                &mut walk,
+                &mut g,
+                moment,
+                diagonal,
+                edges,
+                ghosts + step,
+                &rates,
+                plan,
+            );
+        }
+        for step in 0..comptime!(plan.sweep.run + plan.ahead) {
+            let next = start + step + plan.reach;
+            read_gradient::<S::Params, NP>(&mut g, grads, next, plan.reach, plan.width);
+            #[unroll]
+            for lane in 0..plan.width {
+                largest = max(largest, magnitude_bits(g[lane]));
+            }
+            // Behind the last vector of the run come its ghosts.
+            let ghost = ghosts + plan.behind + step - plan.sweep.run;
+            let state = select(step < plan.sweep.run, start + step, ghost);
+            accumulate_vector::<S, NS>(
+                &mut walk, &mut g, moment, diagonal, edges, state, &rates, plan,
+            );
+            let at = origin + step;
+            let owned = step >= plan.behind;
+            let u = precondition_vector::<S::Math>(&mut walk, &mut lost, owned, at, gamma, plan);
+            if owned {
+                let weights = S::Params::load::<NP>(params, at, plan.width);
+                let lowered = lower::<S::Math>(&weights, &u, rates.lr, rates.shrink, plan.width);
+                S::Params::store::<NP>(params, at, &lowered, plan.width);
+            }
+        }
+        note_non_finite::<S::Params, NP>(&mut bad, grads, start, largest, plan.sweep);
+        run += CUBE_COUNT * CUBE_DIM as usize;
+    }
+    crate::evidence::write(&bad, non_finite);
+    crate::evidence::write(&lost, cut);
+}
+
+/// Updates the vector `at` of every state with the first vector of `g` and the b values after it, moves the walk on by
+/// it, and moves `g` on.
+#[cube]
+fn accumulate_vector<S: Precision, N: Size>(
+    walk: &mut Walk,
+    g: &mut Array<f32>,
+    moment: &mut Array<Vector<<S::State as Storage>::Word, N>>,
+    diagonal: &mut Array<Vector<<S::State as Storage>::Word, N>>,
+    edges: &mut Sequence<Array<Vector<<S::State as Storage>::Word, N>>>,
+    at: usize,
+    rates: &Rates,
+    #[comptime] plan: Plan,
+) {
+    move_on(walk, plan);
+    let old_moment = S::State::load::<N>(moment, at, plan.width);
+    let old_diagonal = S::State::load::<N>(diagonal, at, plan.width);
+    let mut new_moment = Sequence::<f32>::new();
+    let mut new_diagonal = Sequence::<f32>::new();
+    #[unroll]
+    for lane in 0..plan.width {
+        let gl = g[lane];
+        let m = *old_moment.index(lane);
+        let h = *old_diagonal.index(lane);
+        new_moment.push(moving_average::<S::Math>(m, gl, rates.beta1));
+        new_diagonal.push(accumulate::<S::Math>(h, gl, gl, rates.rho, rates.omega));
+    }
+    S::State::store::<N>(moment, at, &new_moment, plan.width);
+    S::State::store::<N>(diagonal, at, &new_diagonal, plan.width);
+    append_moment::<S::Math>(walk, &new_moment, rates.correction1, plan);
+    append_diagonal::<S::Math>(
+        &mut walk.window,
+        &new_diagonal,
+        rates.correction2,
+        rates.epsilon,
+        plan,
+    );
+    #[unroll]
+    for k in 0..plan.band {
+        let old = S::State::load::<N>(edges.index(k), at, plan.width);
+        let mut new = Sequence::<f32>::new();
+        #[unroll]
+        for lane in 0..plan.width {
+            let e = *old.index(lane);
+            let other = g[lane + k + 1];
+            new.push(accumulate::<S::Math>(
+                e,
+                g[lane],
+                other,
+                rates.rho,
+                rates.omega,
+            ));
+        }
+        S::State::store::<N>(edges.index_mut(k), at, &new, plan.width);
+        append_edge::<S::Math>(&mut walk.window, k, &new, rates.correction2, plan);
+    }
+    #[unroll]
+    for c in 0..comptime!(plan.reach * plan.width) {
+        g[c] = g[c + plan.width];
+    }
+}
+
+/// Statistics, factor, precondition and descent over the whole arena, in one launch; the same step as
+/// [`super::statistics`] and then [`super::update`] with an absolute ε and no graft.
+///
+/// # Errors
+/// [`Error::Length`] if a buffer has another length than it needs, [`Error::Range`] for a number outside its range;
+/// launch errors as [`Context::launch`].
+pub fn step<S: Precision, R: Runtime>(
+    context: &Context<R>,
+    segments: &Segments,
+    buffers: StepBuffers<'_>,
+    rates: StepRates,
+    gamma: Tolerance,
+    removal: EdgeRemoval,
+    strategy: Strategy<Blueprint>,
+) -> Result<(), Error> {
+    let operation = "sonew step";
+    let band = buffers.edges.len();
+    let blueprint = strategy.resolve(|| Blueprint::infer(context.processor(), band));
+    blueprint.check(operation, band, removal, segments, context.processor())?;
+    check_range(operation, rates.beta1, rates.decay, band)?;
+    gamma.check(operation)?;
+    let lr = require_non_negative(operation, "lr", rates.lr)?;
+    let decay = require_non_negative(operation, "weight-decay", rates.weight_decay)?;
+    let epsilon = require_non_negative(operation, "epsilon", rates.epsilon)?;
+    let n = segments.arena_len();
+    let states = Ghosts::new(segments, band, removal, blueprint).state_len();
+    require_arena::<S::Params>(operation, "params", buffers.params, n)?;
+    require_arena::<S::Params>(operation, "grads", buffers.grads, n)?;
+    require_arena::<S::State>(operation, "moment", buffers.moment, states)?;
+    require_arena::<S::State>(operation, "diagonal", buffers.diagonal, states)?;
+    for edge in buffers.edges {
+        require_arena::<S::State>(operation, "edges", edge, states)?;
+    }
+    let plan = Plan::new(band, removal, blueprint);
+    let grid = blueprint.sweep.grid(segments, 6 + band);
+    require_slots(operation, buffers.non_finite, grid)?;
+    require_slots(operation, buffers.cut, grid)?;
+    let (rho, omega) = rates.decay.weights();
+    let variant = (type_name::<S>(), plan, blueprint);
+    context.launch(operation, variant, grid, move |client, cubes, units| {
+        let vectors = n / plan.width;
+        let state_vectors = states / plan.width;
+        let slots = 2 * (grid.cubes * grid.units) as usize;
+        let mut edges = SequenceArg::new();
+        for edge in buffers.edges {
+            edges.push(array::<R>(edge, state_vectors));
+        }
+        let kernel_rates = RatesLaunch::new(
+            lr,
+            lr * decay,
+            rates.beta1 as f32,
+            rho as f32,
+            omega as f32,
+            epsilon,
+            rates.corrections.0 as f32,
+            rates.corrections.1 as f32,
+        );
+        // SAFETY: parameters and gradients hold the arena, states the arena and the ghosts of every run, and the
+        // evidence a slot for each unit, all checked above. Runs cover the blocks between the pads; a run reads at
+        // most 3 · reach · width < BLOCK gradients before and after itself, which lie in the arena.
+        unsafe {
+            step_kernel::launch_unchecked::<S, R>(
+                client,
+                cubes,
+                units,
+                plan.width / S::Params::PER_WORD,
+                plan.width / S::State::PER_WORD,
+                array::<R>(buffers.params, vectors),
+                array::<R>(buffers.grads, vectors),
+                array::<R>(buffers.moment, state_vectors),
+                array::<R>(buffers.diagonal, state_vectors),
+                edges,
+                array::<R>(buffers.non_finite, slots),
+                array::<R>(buffers.cut, slots),
+                kernel_rates,
+                GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),
+                blueprint.sweep.runs(segments) as u32,
+                vectors as u32,
+                plan,
+            );
+        }
+    })
+}
