@@ -104,7 +104,7 @@ impl Rule for RmsProp {
         let square = product::<A>(gradient, gradient);
         let second = moving_average::<A>(*state.index(0usize), square, hyper.beta2);
         let root = A::round(sum::<A>(second, hyper.epsilon).sqrt());
-        // v + ε = 0 only when v and ε vanish, and then g does.
+        // v + ε = 0 only when ε is 0 and every square so far was 0 or underflowed: no information, no move.
         let scaled = select(root == 0.0, 0.0, quotient::<A>(gradient, root));
         let velocity = sum::<A>(
             product::<A>(hyper.beta1, *state.index(1usize)),
@@ -132,7 +132,7 @@ impl Rule for Adam {
         let numerator = product::<A>(first, hyper.correction1);
         let root = A::round(product::<A>(second, hyper.correction2).sqrt());
         let denominator = sum::<A>(root, hyper.epsilon);
-        // √v̂ + ε = 0 only when v and ε vanish, and then every gradient so far was 0.
+        // √v̂ + ε = 0 only when ε is 0 and every square so far was 0 or underflowed: no information, no move.
         let scaled = select(
             denominator == 0.0,
             0.0,

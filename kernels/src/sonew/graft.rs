@@ -94,6 +94,69 @@ impl GraftBuffers<'_> {
     }
 }
 
+/// The graft's own update for the vector `at`, `moment` being the window of m̂ that starts there.
+#[cube]
+pub(super) fn graft_direction<S: Precision, NP: Size, NS: Size>(
+    moment: &Array<f32>,
+    diagonal: &Array<Vector<<S::State as Storage>::Word, NS>>,
+    grads: &Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
+    grad_squares: &Sequence<Array<f32>>,
+    second: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    at: usize,
+    tensor: usize,
+    correction: f32,
+    epsilon: f32,
+    decay: f32,
+    #[comptime] width: usize,
+    #[comptime] graft: Graft,
+) -> Sequence<f32> {
+    let mut out = Sequence::<f32>::new();
+    if comptime!(graft == Graft::Sgd) {
+        let g = S::Params::load::<NP>(grads.index(0usize), at, width);
+        #[unroll]
+        for lane in 0..width {
+            out.push(*g.index(lane));
+        }
+    } else if comptime!(graft == Graft::Momentum || graft == Graft::None) {
+        #[unroll]
+        for lane in 0..width {
+            out.push(moment[lane]);
+        }
+    } else if comptime!(graft == Graft::Adam) {
+        let v = S::State::load::<NS>(diagonal, at, width);
+        #[unroll]
+        for lane in 0..width {
+            let root = S::Math::round(product::<S::Math>(correction, *v.index(lane)).sqrt());
+            let below = sum::<S::Math>(root, epsilon);
+            out.push(select(
+                below > 0.0,
+                quotient::<S::Math>(moment[lane], below),
+                0.0,
+            ));
+        }
+    } else {
+        let g = S::Params::load::<NP>(grads.index(0usize), at, width);
+        let d = S::State::load::<NS>(second.index(0usize), at, width);
+        let norm = S::Math::round(grad_squares.index(0usize)[tensor].sqrt());
+        let below = sum::<S::Math>(norm, 1e-16f32);
+        let mut new = Sequence::<f32>::new();
+        #[unroll]
+        for lane in 0..width {
+            let scaled = quotient::<S::Math>(*g.index(lane), below);
+            let moved = crate::first_order::moving_average::<S::Math>(
+                *d.index(lane),
+                product::<S::Math>(scaled, scaled),
+                decay,
+            );
+            let root = sum::<S::Math>(S::Math::round(moved.sqrt()), epsilon);
+            new.push(moved);
+            out.push(select(root > 0.0, quotient::<S::Math>(scaled, root), 0.0));
+        }
+        S::State::store::<NS>(second.index_mut(0usize), at, &new, width);
+    }
+    out
+}
+
 #[cube(launch_unchecked)]
 fn graft_kernel<S: Precision, NP: Size, NS: Size>(
     params: &mut Array<Vector<<S::Params as Storage>::Word, NP>>,

@@ -7,14 +7,14 @@ use cubecl::server::Handle;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::elimination::{Gamma, GammaLaunch};
-use super::graft::{Graft, GraftBuffers};
+use super::graft::{Graft, GraftBuffers, graft_direction};
 use super::walk::{Walk, append_moment, lower, move_on, precondition_vector, restart};
 use super::window::{Plan, append};
 use crate::buffers::{array, optional, require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
 use crate::evidence::{Found, require_slots};
-use crate::precision::{Arithmetic, Precision, Storage, held, product, quotient, sum};
+use crate::precision::{Precision, Storage, held, product};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, run_start};
 
@@ -182,7 +182,9 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
                         second,
                         at,
                         tensor,
-                        &scalars,
+                        scalars.correction2,
+                        scalars.graft_epsilon,
+                        scalars.graft_decay,
                         plan.width,
                         mode.graft,
                     );
@@ -227,68 +229,6 @@ fn read<S: Precision, N: Size>(
     );
     let values = S::State::load::<N>(moment, at, plan.width);
     append_moment::<S::Math>(walk, &values, scalars.correction1, plan);
-}
-
-/// The graft's own update for the vector `at`, whose m̂ is the first of the window.
-#[cube]
-fn graft_direction<S: Precision, NP: Size, NS: Size>(
-    ahead: &Array<f32>,
-    diagonal: &Array<Vector<<S::State as Storage>::Word, NS>>,
-    grads: &Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
-    grad_squares: &Sequence<Array<f32>>,
-    second: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
-    at: usize,
-    tensor: usize,
-    scalars: &Scalars,
-    #[comptime] width: usize,
-    #[comptime] graft: Graft,
-) -> Sequence<f32> {
-    let mut out = Sequence::<f32>::new();
-    if comptime!(graft == Graft::Sgd) {
-        let g = S::Params::load::<NP>(grads.index(0usize), at, width);
-        #[unroll]
-        for lane in 0..width {
-            out.push(*g.index(lane));
-        }
-    } else if comptime!(graft == Graft::Momentum || graft == Graft::None) {
-        #[unroll]
-        for lane in 0..width {
-            out.push(ahead[lane]);
-        }
-    } else if comptime!(graft == Graft::Adam) {
-        let v = S::State::load::<NS>(diagonal, at, width);
-        #[unroll]
-        for lane in 0..width {
-            let root =
-                S::Math::round(product::<S::Math>(scalars.correction2, *v.index(lane)).sqrt());
-            let below = sum::<S::Math>(root, scalars.graft_epsilon);
-            out.push(select(
-                below > 0.0,
-                quotient::<S::Math>(ahead[lane], below),
-                0.0,
-            ));
-        }
-    } else {
-        let g = S::Params::load::<NP>(grads.index(0usize), at, width);
-        let d = S::State::load::<NS>(second.index(0usize), at, width);
-        let norm = S::Math::round(grad_squares.index(0usize)[tensor].sqrt());
-        let below = sum::<S::Math>(norm, 1e-16f32);
-        let mut new = Sequence::<f32>::new();
-        #[unroll]
-        for lane in 0..width {
-            let scaled = quotient::<S::Math>(*g.index(lane), below);
-            let moved = crate::first_order::moving_average::<S::Math>(
-                *d.index(lane),
-                product::<S::Math>(scaled, scaled),
-                scalars.graft_decay,
-            );
-            let root = sum::<S::Math>(S::Math::round(moved.sqrt()), scalars.graft_epsilon);
-            new.push(moved);
-            out.push(select(root > 0.0, quotient::<S::Math>(scaled, root), 0.0));
-        }
-        S::State::store::<NS>(second.index_mut(0usize), at, &new, width);
-    }
-    out
 }
 
 /// Factors, preconditions and descends (or stages for grafting) over the whole arena, in one launch.

@@ -1,0 +1,118 @@
+//! One kernel on arrays from a file: for kernel developers and for other languages that want to check one.
+
+mod spec;
+mod vectors;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use cubecl::Runtime;
+use sonew_kernels::context::Context;
+use sonew_kernels::error::Error as KernelError;
+
+use crate::arrays::{self, Array, Arrays, ArraysError};
+
+pub use spec::{KERNELS, KernelSpec};
+
+/// Why a kernel could not be run on a file.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelIoError {
+    /// No kernel has this name.
+    #[error("no kernel is called `{found}`; `sonew kernel --list` shows them: {known}")]
+    Unknown {
+        /// The name found.
+        found: String,
+        /// The names there are.
+        known: String,
+    },
+    /// An option is not one of the kernel's, or cannot be read.
+    #[error("kernel {kernel}: option {found}: {expected}")]
+    Option {
+        /// The kernel.
+        kernel: &'static str,
+        /// What was given.
+        found: String,
+        /// What it expects.
+        expected: String,
+    },
+    /// An array does not have the shape the others ask for.
+    #[error("kernel {kernel}: array `{array}` has shape {found:?}, expected {expected}")]
+    Shape {
+        /// The kernel.
+        kernel: &'static str,
+        /// The array.
+        array: &'static str,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape expected.
+        expected: String,
+    },
+    /// The file.
+    #[error(transparent)]
+    Arrays(#[from] ArraysError),
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// A kernel, its options and its file.
+struct Job<'a, R: Runtime> {
+    context: &'a Context<R>,
+    spec: &'static KernelSpec,
+    options: BTreeMap<&'static str, String>,
+    arrays: Arrays,
+}
+
+type Results = BTreeMap<String, Array>;
+
+/// Runs the kernel `name` on the arrays of `input` and writes its outputs to `output`.
+///
+/// # Errors
+/// Unknown names and options, missing or misshapen arrays, and whatever the kernel refuses.
+pub fn run<R: Runtime>(
+    context: &Context<R>,
+    name: &str,
+    input: &Path,
+    output: &Path,
+    settings: &[(String, String)],
+) -> Result<(), KernelIoError> {
+    let spec = KernelSpec::named(name)?;
+    let job = Job {
+        context,
+        spec,
+        options: spec.with_settings(settings)?,
+        arrays: Arrays::read(input)?,
+    };
+    arrays::write(output, &vectors::run(job)?)?;
+    Ok(())
+}
+
+impl<R: Runtime> Job<'_, R> {
+    fn number(&self, key: &'static str) -> Result<f64, KernelIoError> {
+        let text = &self.options[key];
+        text.parse()
+            .map_err(|_| self.bad_option(key, text, "a number"))
+    }
+
+    fn bad_option(&self, key: &str, found: &str, expected: &str) -> KernelIoError {
+        KernelIoError::Option {
+            kernel: self.spec.name,
+            found: format!("{key}={found}"),
+            expected: format!("expected {expected}"),
+        }
+    }
+
+    fn misshapen(
+        &self,
+        array: &'static str,
+        found: Vec<usize>,
+        expected: impl Into<String>,
+    ) -> KernelIoError {
+        KernelIoError::Shape {
+            kernel: self.spec.name,
+            array,
+            found,
+            expected: expected.into(),
+        }
+    }
+}
