@@ -139,7 +139,7 @@ pub fn train<R: Runtime>(
         losses: Vec::new(),
         seconds_per_epoch: 0.0,
         optimizer_ms_per_step: 0.0,
-        state_bytes_per_parameter: run.optimizer.state_bytes_per_parameter() as f64,
+        state_bytes_per_parameter: run.optimizer.state_bytes_per_parameter(),
         note: String::new(),
     };
     let outcome = run.epochs(folder, &mut summary, quiet);

@@ -7,6 +7,7 @@ pub mod context;
 pub mod error;
 pub mod evidence;
 pub mod first_order;
+pub mod kronecker;
 pub mod matmul;
 pub mod network;
 pub mod precision;

@@ -6,6 +6,8 @@
 //! automatic choice of that crate takes TF32 on CUDA, which keeps 10 of the 23 bits of a product's factors. Never a
 //! lower precision than asked.
 
+use core::ops::{Add, Mul};
+
 use cubecl::ir::{ElemType, FloatKind, StorageType};
 use cubecl::prelude::*;
 use cubecl::server::Handle;
@@ -21,22 +23,53 @@ use crate::sweep::Strategy;
 
 const OPERATION: &str = "matrix product";
 
+/// A number that the host product computes with.
+pub trait HostFloat:
+    Copy + Send + Sync + Add<Output = Self> + Mul<Output = Self> + Into<f64> + 'static
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+
+    /// Rounded to this format.
+    fn rounded(x: f64) -> Self;
+}
+
+impl HostFloat for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+
+    fn rounded(x: f64) -> Self {
+        x as Self
+    }
+}
+
+impl HostFloat for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+
+    fn rounded(x: f64) -> Self {
+        x
+    }
+}
+
 /// A matrix in host memory: entry (i, j) is `values[i · row_stride + j · column_stride]`.
 #[derive(Clone, Copy, Debug)]
-pub struct HostMatrix<'a> {
-    values: &'a [f32],
+pub struct HostMatrix<'a, F = f32> {
+    values: &'a [F],
     rows: usize,
     columns: usize,
     row_stride: usize,
     column_stride: usize,
 }
 
-impl<'a> HostMatrix<'a> {
+impl<'a, F: HostFloat> HostMatrix<'a, F> {
     /// A `rows × columns` matrix whose rows follow each other.
     ///
     /// # Errors
     /// [`Error::Shape`] if there are not exactly `rows · columns` values.
-    pub fn row_major(values: &'a [f32], rows: usize, columns: usize) -> Result<Self, Error> {
+    pub fn row_major(values: &'a [F], rows: usize, columns: usize) -> Result<Self, Error> {
         if values.len() != rows * columns {
             return Err(Error::Shape {
                 operation: OPERATION,
@@ -50,6 +83,34 @@ impl<'a> HostMatrix<'a> {
             rows,
             columns,
             row_stride: columns,
+            column_stride: 1,
+        })
+    }
+
+    /// A `rows × columns` matrix at the start of `values`, with `row_stride` values from one row to the next.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the rows overlap or reach beyond the values.
+    pub fn part(
+        values: &'a [F],
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+    ) -> Result<Self, Error> {
+        let needed = rows.saturating_sub(1) * row_stride + columns;
+        if row_stride < columns || values.len() < needed {
+            return Err(Error::Shape {
+                operation: OPERATION,
+                argument: "part of a matrix",
+                found: format!("{} values, rows {row_stride} apart", values.len()),
+                expected: format!("{rows} rows of {columns}"),
+            });
+        }
+        Ok(Self {
+            values,
+            rows,
+            columns,
+            row_stride,
             column_stride: 1,
         })
     }
@@ -71,11 +132,27 @@ impl<'a> HostMatrix<'a> {
 ///
 /// # Errors
 /// [`Error::Shape`] if the shapes do not fit.
-pub fn host(
-    c: &mut [f32],
-    a: HostMatrix<'_>,
-    b: HostMatrix<'_>,
+pub fn host<F: HostFloat>(
+    c: &mut [F],
+    a: HostMatrix<'_, F>,
+    b: HostMatrix<'_, F>,
     accumulate: bool,
+) -> Result<(), Error> {
+    let keep = if accumulate { F::ONE } else { F::ZERO };
+    host_weighted(c, keep, accumulate, a, b, F::ONE)
+}
+
+/// C ← `keep` · C + `weight` · A B, where what C holds is not read unless `read`.
+///
+/// # Errors
+/// As [`host`].
+pub(crate) fn host_weighted<F: HostFloat>(
+    c: &mut [F],
+    keep: F,
+    read: bool,
+    a: HostMatrix<'_, F>,
+    b: HostMatrix<'_, F>,
+    weight: F,
 ) -> Result<(), Error> {
     if a.columns != b.rows || c.len() != a.rows * b.columns {
         return Err(Error::Shape {
@@ -105,15 +182,15 @@ pub fn host(
             c.as_mut_ptr(),
             1,
             b.columns as isize,
-            accumulate,
+            read,
             a.values.as_ptr(),
             a.column_stride as isize,
             a.row_stride as isize,
             b.values.as_ptr(),
             b.column_stride as isize,
             b.row_stride as isize,
-            1.0,
-            1.0,
+            keep,
+            weight,
             false,
             false,
             false,

@@ -18,10 +18,11 @@ pub const BLOCK: usize = 256;
 /// The zeros that follow each tensor at least, and so the widest band.
 pub const GAP: usize = 32;
 
-/// Where the tensors of a model lie in the arena.
+/// Where the tensors of a model lie in the arena, and their shapes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segments {
     tensors: Vec<Range<usize>>,
+    shapes: Vec<Vec<usize>>,
     blocks: usize,
 }
 
@@ -31,30 +32,38 @@ impl Segments {
     /// # Errors
     /// [`Error::Shape`] if there are no values at all, or more than the 2³¹ that kernels can index.
     pub fn new(lengths: &[usize]) -> Result<Self, Error> {
+        Self::with_shapes(lengths.iter().map(|&n| vec![n]).collect())
+    }
+
+    /// The layout of tensors of the given shapes, row-major, in this order. A scalar has the shape `[]`.
+    ///
+    /// # Errors
+    /// As [`Segments::new`].
+    pub fn with_shapes(shapes: Vec<Vec<usize>>) -> Result<Self, Error> {
         let shape = |found: String, expected: &str| Error::Shape {
             operation: "arena layout",
-            argument: "lengths",
+            argument: "shapes",
             found,
             expected: expected.into(),
         };
-        if lengths.iter().all(|&n| n == 0) {
-            return Err(shape(format!("{lengths:?}"), "at least one value"));
-        }
         let mut blocks = 1;
-        let mut tensors = Vec::with_capacity(lengths.len());
-        for &n in lengths {
+        let mut tensors = Vec::with_capacity(shapes.len());
+        for lengths in &shapes {
             let start = blocks * BLOCK;
-            let end = start
-                .checked_add(n)
-                .filter(|&end| end < (1 << 31) - 2 * BLOCK)
-                .ok_or_else(|| {
-                    shape(format!("{n} values in one tensor"), "fewer than 2³¹ in all")
-                })?;
+            let values = lengths.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+            let (n, end) = values
+                .and_then(|n| Some((n, start.checked_add(n)?)))
+                .filter(|&(_, end)| end < (1 << 31) - 2 * BLOCK)
+                .ok_or_else(|| shape(format!("{lengths:?}"), "fewer than 2³¹ values in all"))?;
             tensors.push(start..end);
             blocks += (n + GAP).div_ceil(BLOCK);
         }
+        if tensors.iter().all(Range::is_empty) {
+            return Err(shape(format!("{shapes:?}"), "at least one value"));
+        }
         Ok(Self {
             tensors,
+            shapes,
             blocks: blocks + 1,
         })
     }
@@ -77,6 +86,11 @@ impl Segments {
     /// Where each tensor lies in the arena.
     pub fn tensors(&self) -> &[Range<usize>] {
         &self.tensors
+    }
+
+    /// The shape of each tensor.
+    pub fn shapes(&self) -> &[Vec<usize>] {
+        &self.shapes
     }
 
     /// The blocks of each tensor, its gap included.

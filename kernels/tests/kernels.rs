@@ -12,6 +12,8 @@ mod failure;
 mod first_order;
 #[path = "kernels/identities.rs"]
 mod identities;
+#[path = "kernels/kronecker.rs"]
+mod kronecker;
 #[path = "kernels/refusals.rs"]
 mod refusals;
 #[path = "kernels/statistics.rs"]

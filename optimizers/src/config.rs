@@ -6,11 +6,12 @@ use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sonew_kernels::context::Context;
+use sonew_kernels::kronecker::{Limits, Method, Ridge};
 use sonew_kernels::segments::{GAP, Segments};
 use sonew_kernels::sonew::{EdgeRemoval, Graft};
 
 use crate::first_order::{self, FirstOrderKind};
-use crate::{Error, Optimizer, sonew};
+use crate::{Error, Optimizer, shampoo, sonew};
 
 /// Settings of a first-order optimizer. A rule ignores what its formula does not name.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,6 +99,107 @@ impl SonewConfig {
     }
 }
 
+/// What Shampoo's ε is relative to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RidgeForm {
+    /// ε · λ_max of each factor.
+    Relative,
+    /// ε.
+    Absolute,
+}
+
+/// Settings of Shampoo.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ShampooConfig {
+    /// Decay of both momenta, in [0, 1).
+    pub beta1: f64,
+    /// Decay of the statistics and of the graft's second moment, in (0, 1).
+    pub beta2: f64,
+    /// ε ≥ 0, the ridge of a root; statistics start at ε · I.
+    pub epsilon: f64,
+    /// What ε is relative to.
+    pub ridge: RidgeForm,
+    /// p of the inverse p-th roots; 0 for twice the number of axes.
+    pub exponent: u32,
+    /// How roots are computed.
+    pub root: Method,
+    /// A root with a residual from here on is refused, > 0.
+    pub residual_threshold: f64,
+    /// Refused roots of one factor in a row that are no error; the last good root stays in use.
+    pub tolerated_failures: u32,
+    /// Steps from one computation of the roots to the next, ≥ 1.
+    pub root_interval: u64,
+    /// Computes the roots of an interval's start over the interval and puts them to use at its end.
+    pub spread_roots: bool,
+    /// Steps from one update of the statistics to the next, ≥ 1.
+    pub statistics_interval: u64,
+    /// The first step, from 0 on, that descends along the preconditioned gradient; the graft's update before.
+    pub start_step: u64,
+    /// Whose step length is taken over, per tensor: none, sgd, adam or rmsprop (normalised).
+    pub graft: Graft,
+    /// ε ≥ 0 of the graft.
+    pub graft_epsilon: f64,
+    /// Nesterov's form of both momenta.
+    pub nesterov: bool,
+    /// Whether vectors, such as biases, are preconditioned (p = 2), or left to the graft.
+    pub vectors: bool,
+    /// Longest side of a block, ≥ 1.
+    pub block_size: usize,
+    /// Neighbouring axes are merged while their product is at most this.
+    pub merge_size: usize,
+    /// Tensors with a longer axis are left to the graft.
+    pub largest_size: usize,
+    /// Decoupled weight decay λ ≥ 0.
+    pub weight_decay: f64,
+}
+
+impl Default for ShampooConfig {
+    /// The benchmark's settings as its authors tuned them in f32 for roots every 20 steps.
+    fn default() -> Self {
+        Self {
+            beta1: 0.900_055,
+            beta2: 0.950_822,
+            epsilon: 9.66e-9,
+            ridge: RidgeForm::Relative,
+            exponent: 0,
+            root: Method::Eigen,
+            residual_threshold: 0.1,
+            tolerated_failures: 3,
+            root_interval: 20,
+            spread_roots: false,
+            statistics_interval: 1,
+            start_step: 25,
+            graft: Graft::RmsProp,
+            graft_epsilon: 1e-12,
+            nesterov: false,
+            vectors: true,
+            block_size: 2048,
+            merge_size: 4096,
+            largest_size: 4096,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl ShampooConfig {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            block: self.block_size,
+            merge: self.merge_size,
+            largest: self.largest_size,
+        }
+    }
+
+    pub(crate) fn ridge(&self) -> Ridge {
+        match self.ridge {
+            RidgeForm::Relative => Ridge::Relative(self.epsilon),
+            RidgeForm::Absolute => Ridge::Absolute(self.epsilon),
+        }
+    }
+}
+
 /// One setting of an optimizer, for listing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Setting {
@@ -120,7 +222,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "epsilon",
-        "ε ≥ 0: Adam outside the root, Adagrad and RMSProp inside, SONew on the diagonal of Ĥ",
+        "ε ≥ 0: Adam outside the root, Adagrad and RMSProp inside, SONew on the diagonal of Ĥ, Shampoo the ridge of a root",
     ),
     (
         "weight-decay",
@@ -153,6 +255,56 @@ const MEANINGS: &[(&str, &str)] = &[
         "whose step length is taken over, per tensor: none, sgd, momentum, adam, rmsprop",
     ),
     ("graft-epsilon", "ε ≥ 0 of the graft"),
+    (
+        "ridge",
+        "relative (epsilon · λ_max of each factor) or absolute",
+    ),
+    (
+        "exponent",
+        "p of the inverse p-th roots; 0: twice the number of axes",
+    ),
+    (
+        "root",
+        "how roots are computed: eigen (f64), newton (f32, as published), newton-double (f64) or newton-refreshed (f32)",
+    ),
+    (
+        "residual-threshold",
+        "a root with a residual from here on is refused, > 0",
+    ),
+    (
+        "tolerated-failures",
+        "refused roots of one factor in a row that are no error; the last good one stays in use",
+    ),
+    (
+        "root-interval",
+        "steps between computations of the roots, ≥ 1",
+    ),
+    (
+        "spread-roots",
+        "true: an interval's roots are computed over it, a few each step, and used from its end on",
+    ),
+    (
+        "statistics-interval",
+        "steps between updates of the statistics, ≥ 1",
+    ),
+    (
+        "start-step",
+        "first step, from 0 on, along the preconditioned gradient; the graft's update before",
+    ),
+    ("nesterov", "true: Nesterov's form of the momenta"),
+    (
+        "vectors",
+        "true: vectors are preconditioned with p = 2; false: left to the graft",
+    ),
+    ("block-size", "longest side of a block, ≥ 1"),
+    (
+        "merge-size",
+        "neighbouring axes are merged while their product is at most this",
+    ),
+    (
+        "largest-size",
+        "tensors with a longer axis than this are left to the graft",
+    ),
 ];
 
 /// Any optimizer of this crate.
@@ -163,17 +315,20 @@ pub enum OptimizerConfig {
     FirstOrder(FirstOrderConfig),
     /// SONew.
     Sonew(SonewConfig),
+    /// Shampoo.
+    Shampoo(ShampooConfig),
 }
 
 impl OptimizerConfig {
     /// The names that [`OptimizerConfig::named`] knows; the last stands for any band.
-    pub const NAMES: [&str; 9] = [
+    pub const NAMES: [&str; 10] = [
         "sgd",
         "momentum",
         "nesterov",
         "adagrad",
         "rmsprop",
         "adam",
+        "shampoo",
         "diag-sonew",
         "tridiag-sonew",
         "band-4-sonew",
@@ -186,6 +341,9 @@ impl OptimizerConfig {
     pub fn named(name: &str) -> Result<Self, Error> {
         if let Some(rule) = FirstOrderKind::named(name) {
             return Ok(Self::FirstOrder(first_order::defaults(rule)));
+        }
+        if name == "shampoo" {
+            return Ok(Self::Shampoo(ShampooConfig::default()));
         }
         let band = match name {
             "diag-sonew" => Some(0),
@@ -207,6 +365,7 @@ impl OptimizerConfig {
             Self::Sonew(SonewConfig { band: 0, .. }) => "diag-sonew".into(),
             Self::Sonew(SonewConfig { band: 1, .. }) => "tridiag-sonew".into(),
             Self::Sonew(config) => format!("band-{}-sonew", config.band),
+            Self::Shampoo(_) => "shampoo".into(),
         }
     }
 
@@ -222,6 +381,7 @@ impl OptimizerConfig {
             },
             Self::Sonew(config) if config.graft == Graft::Adam => 1e-3,
             Self::Sonew(_) => 1e-4,
+            Self::Shampoo(_) => 3.702_88e-3,
         }
     }
 
@@ -318,6 +478,32 @@ impl OptimizerConfig {
                 size("graft-epsilon", c.graft_epsilon)?;
                 size("weight-decay", c.weight_decay)
             }
+            Self::Shampoo(c) => {
+                decay("beta1", c.beta1)?;
+                let beta2 = c.beta2 > 0.0 && c.beta2 < 1.0;
+                check("beta2", c.beta2, beta2, "0 < β < 1")?;
+                size("epsilon", c.epsilon)?;
+                size("graft-epsilon", c.graft_epsilon)?;
+                size("weight-decay", c.weight_decay)?;
+                let threshold = c.residual_threshold > 0.0;
+                check("residual-threshold", c.residual_threshold, threshold, "> 0")?;
+                let count =
+                    |key, found: u64| check(key, found as f64, found > 0, "a whole number ≥ 1");
+                count("root-interval", c.root_interval)?;
+                count("statistics-interval", c.statistics_interval)?;
+                count("block-size", c.block_size as u64)?;
+                if c.graft == Graft::Momentum {
+                    return Err(Error::Unreadable {
+                        optimizer: self.name(),
+                        key: "graft".into(),
+                        found: "momentum".into(),
+                        reason:
+                            "expected none, sgd, adam or rmsprop; the graft has a momentum already"
+                                .into(),
+                    });
+                }
+                Ok(())
+            }
         }
     }
 
@@ -334,13 +520,16 @@ impl OptimizerConfig {
         match *self {
             Self::FirstOrder(config) => Ok(first_order::build(config, context, segments)),
             Self::Sonew(config) => Ok(Box::new(sonew::Sonew::new(config, context, segments))),
+            Self::Shampoo(config) => {
+                Ok(Box::new(shampoo::Shampoo::new(config, context, segments)?))
+            }
         }
     }
 
     fn uses(&self, key: &str) -> bool {
         match self {
             Self::FirstOrder(config) => config.rule.settings().contains(&key),
-            Self::Sonew(_) => true,
+            Self::Sonew(_) | Self::Shampoo(_) => true,
         }
     }
 
@@ -348,6 +537,7 @@ impl OptimizerConfig {
         let value = match self {
             Self::FirstOrder(config) => serde_json::to_value(config),
             Self::Sonew(config) => serde_json::to_value(config),
+            Self::Shampoo(config) => serde_json::to_value(config),
         };
         match value {
             Ok(Value::Object(fields)) => fields,
@@ -359,6 +549,7 @@ impl OptimizerConfig {
         let family = match self {
             Self::FirstOrder(_) => "first-order",
             Self::Sonew(_) => "sonew",
+            Self::Shampoo(_) => "shampoo",
         };
         fields.insert("family".into(), family.into());
         Value::Object(fields)

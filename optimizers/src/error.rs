@@ -5,7 +5,7 @@
 pub enum Error {
     /// No optimizer has this name.
     #[error(
-        "no optimizer is called `{found}`; the names are sgd, momentum, nesterov, adagrad, rmsprop, adam, diag-sonew, tridiag-sonew and band-N-sonew with N from 0 to 32"
+        "no optimizer is called `{found}`; the names are sgd, momentum, nesterov, adagrad, rmsprop, adam, shampoo, diag-sonew, tridiag-sonew and band-N-sonew with N from 0 to 32"
     )]
     UnknownOptimizer {
         /// The name found.
@@ -44,6 +44,24 @@ pub enum Error {
         found: f64,
         /// The range, in words.
         expected: &'static str,
+    },
+    /// The root of one factor failed more often in a row than is tolerated.
+    #[error(
+        "shampoo: tensor {tensor}, block {block}, {side} factor: {failures} failed roots in a row, the last with residual {residual:e} ({reason}); raise epsilon or tolerated-failures, or look for non-finite gradients"
+    )]
+    Root {
+        /// The tensor.
+        tensor: usize,
+        /// The block within the tensor.
+        block: usize,
+        /// left or right.
+        side: &'static str,
+        /// Failures in a row.
+        failures: u32,
+        /// Why the last computation ended.
+        reason: String,
+        /// The last residual.
+        residual: f64,
     },
     /// A kernel refused or failed.
     #[error(transparent)]

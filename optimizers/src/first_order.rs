@@ -176,11 +176,11 @@ impl<L: FirstOrder, R: Runtime> Optimizer<R> for Rule<L, R> {
         self.step
     }
 
-    fn state_bytes_per_parameter(&self) -> usize {
-        self.states.len() * size_of::<f32>()
+    fn state_bytes_per_parameter(&self) -> f64 {
+        4.0 * self.states.len() as f64
     }
 
-    fn scratch_bytes_per_parameter(&self) -> usize {
-        0
+    fn scratch_bytes_per_parameter(&self) -> f64 {
+        0.0
     }
 }

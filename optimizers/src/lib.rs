@@ -1,9 +1,10 @@
-//! Optimizers over one parameter arena: SONew of any band width and the first-order baselines.
+//! Optimizers over one parameter arena: SONew of any band width, Shampoo, and the first-order baselines.
 //!
 //! An optimizer is made from an [`OptimizerConfig`] for a device ([`Context`]) and an arena layout ([`Segments`]), owns
 //! its states, and moves parameters with [`Optimizer::step`]. The learning rate is an argument of the step, not a
-//! state. The number of launches of a step does not depend on the number of tensors, and a step never waits for the
-//! device; [`Optimizer::report`] does, when somebody wants to know what the last step saw.
+//! state. The number of launches of a step does not depend on the number of tensors, and a step does not wait for the
+//! device (Shampoo's does: its products run on the host); [`Optimizer::report`] does, when somebody wants to know what
+//! the last step saw.
 //!
 //! ```no_run
 //! # use std::rc::Rc;
@@ -24,15 +25,22 @@ mod config;
 mod error;
 mod first_order;
 mod report;
+mod shampoo;
 mod sonew;
 
-pub use config::{FirstOrderConfig, OptimizerConfig, Setting, SonewConfig, StatisticsForm};
+pub use config::{
+    FirstOrderConfig, OptimizerConfig, RidgeForm, Setting, ShampooConfig, SonewConfig,
+    StatisticsForm,
+};
 pub use error::Error;
 pub use first_order::FirstOrderKind;
-pub use report::StepReport;
+pub use report::{RootsReport, StepReport};
 pub use sonew_kernels::context::{Context, Processor};
+pub use sonew_kernels::kronecker::Method;
 pub use sonew_kernels::segments::Segments;
 pub use sonew_kernels::sonew::{EdgeRemoval, Graft};
+
+use std::time::Duration;
 
 use cubecl::Runtime;
 use cubecl::server::Handle;
@@ -61,8 +69,18 @@ pub trait Optimizer<R: Runtime> {
 
     /// Bytes of state per parameter of the model: what a checkpoint would have to hold, pads, gaps and ghost columns not
     /// counted.
-    fn state_bytes_per_parameter(&self) -> usize;
+    fn state_bytes_per_parameter(&self) -> f64;
 
     /// Bytes of scratch per parameter, allocated once beside the states.
-    fn scratch_bytes_per_parameter(&self) -> usize;
+    fn scratch_bytes_per_parameter(&self) -> f64;
+
+    /// Host time spent so far in the parts of a step, for optimizers that wait between them.
+    fn parts(&self) -> Vec<(&'static str, Duration)> {
+        Vec::new()
+    }
+
+    /// How each tensor is treated, in words, for optimizers that tell tensors apart.
+    fn assignments(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

@@ -5,7 +5,7 @@ use sonew_kernels::evidence::Evidence;
 use sonew_kernels::segments::Segments;
 
 /// What the last step saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct StepReport {
     /// The step, from 1 on; 0 before the first.
     pub step: u64,
@@ -17,6 +17,21 @@ pub struct StepReport {
     pub pivots_cut: Option<u64>,
     /// The tensor of the first of them, and the index within it.
     pub first_cut: Option<(usize, usize)>,
+    /// Shampoo's roots; `None` for optimizers without.
+    pub roots: Option<RootsReport>,
+}
+
+/// How the roots of Shampoo's factors were found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct RootsReport {
+    /// Roots refused since the start; the old ones stayed in use.
+    pub refused: u64,
+    /// Most iterations among the last computations of each factor.
+    pub most_iterations: u32,
+    /// Largest residual among them.
+    pub largest_residual: f64,
+    /// Largest distance of their check from what it should be.
+    pub largest_check: f64,
 }
 
 impl StepReport {
@@ -33,6 +48,7 @@ impl StepReport {
             first_non_finite: locate(non_finite),
             pivots_cut: cut.map(|cut| cut.count),
             first_cut: cut.and_then(locate),
+            roots: None,
         }
     }
 }

@@ -313,12 +313,12 @@ impl<R: Runtime> Optimizer<R> for Sonew<R> {
         self.step
     }
 
-    fn state_bytes_per_parameter(&self) -> usize {
+    fn state_bytes_per_parameter(&self) -> f64 {
         let graft = usize::from(self.config.graft == Graft::RmsProp);
-        (2 + self.config.band + graft) * size_of::<f32>()
+        4.0 * (2 + self.config.band + graft) as f64
     }
 
-    fn scratch_bytes_per_parameter(&self) -> usize {
-        usize::from(self.config.graft != Graft::None) * size_of::<f32>()
+    fn scratch_bytes_per_parameter(&self) -> f64 {
+        4.0 * f64::from(u8::from(self.config.graft != Graft::None))
     }
 }

@@ -217,11 +217,11 @@ impl Layout {
                 expected: "at least three sizes, none of them 0, the last as the first".into(),
             });
         }
-        let lengths: Vec<usize> = sizes
+        let shapes = sizes
             .windows(2)
-            .flat_map(|pair| [pair[0] * pair[1], pair[1]])
+            .flat_map(|pair| [vec![pair[1], pair[0]], vec![pair[1]]])
             .collect();
-        let segments = Segments::new(&lengths)?;
+        let segments = Segments::with_shapes(shapes)?;
         let count = sizes.len() - 1;
         let layers = sizes
             .windows(2)

@@ -1,0 +1,28 @@
+//! Shampoo (Gupta et al., arXiv 1802.09568; Anil et al., arXiv 2002.09018): a matrix gradient G is preconditioned from
+//! both sides by inverse roots of its Kronecker statistics.
+//!
+//! * statistics ([`statistics`]): L ← β₂ L + ω G Gᵀ, R ← β₂ R + ω Gᵀ G, with ω = 1−β₂, or 1 where β₂ = 1;
+//! * roots ([`inverse_root`]): A^{−1/p} of A = S + ridge · I, p twice the number of axes;
+//! * direction ([`direction`]): L^{−1/4} G R^{−1/4} for a matrix, S^{−1/2} g for a vector;
+//! * descent ([`descend`]): the direction takes over the length of a graft's update, both have a momentum of their own.
+//!
+//! Which tensor is a matrix, a vector or neither, and how a large one is cut into blocks, says [`Blocking`].
+//!
+//! On a CPU adapter statistics, roots and directions are products in host memory, as those of the network are; the
+//! descent is a kernel everywhere.
+
+mod blocking;
+mod descend;
+mod direction;
+mod eigen;
+mod newton;
+pub mod reference;
+mod refreshed;
+mod root;
+mod statistics;
+
+pub use blocking::{Assignment, Block, Blocking, Factor, Limits, Side};
+pub use descend::{DescentBuffers, DescentRates, MeasureBuffers, descend, measure};
+pub use direction::{Workspace, direction};
+pub use root::{Method, Ridge, Root, RootEvidence, Stop, inverse_root, largest_eigenvalue};
+pub use statistics::statistics;

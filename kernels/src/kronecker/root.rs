@@ -1,0 +1,319 @@
+//! The inverse p-th root of a symmetric positive semi-definite matrix, X = (S + ridge · I)^{−1/p}, with evidence of how
+//! it was found.
+//!
+//! | method | how | arithmetic |
+//! |---|---|---|
+//! | [`Method::Eigen`] | eigendecomposition | f64 |
+//! | [`Method::Newton`] | coupled Newton iteration as published | f32 |
+//! | [`Method::NewtonDouble`] | the same | f64 |
+//! | [`Method::NewtonRefreshed`] | longer steps, M computed afresh once | f32, two products summed with more digits |
+//!
+//! S and X are f32. Working in f32 means an error of u ‖S‖ in S, u = 6·10⁻⁸: at a condition of 10⁸ that is more than the
+//! least eigenvalue, on which X depends most. So at least some of the work needs more digits.
+//!
+//! The coupled iterations carry M ≈ Xᵖ A and stop when it is I, but in f32 M converges to I whatever X does: at a
+//! condition of 10⁸ the published test accepts roots that are wrong by a fifth. Every root is therefore checked on its
+//! own: with v a unit vector that X has amplified eight times, so that the directions of the least eigenvalues dominate,
+//! vᵀ X^{p/2} (S + ridge · I) X^{p/2} v must be 1.
+
+use serde::{Deserialize, Serialize};
+
+use super::{eigen, newton, refreshed};
+use crate::error::{Error, require_non_negative};
+
+/// How a root is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Eigendecomposition in f64: on a processor the fastest, and the most accurate.
+    #[default]
+    Eigen,
+    /// Coupled Newton iteration in f32, as published.
+    Newton,
+    /// Coupled Newton iteration in f64.
+    NewtonDouble,
+    /// Coupled Newton iteration in f32 with longer steps, and M computed afresh once with more digits.
+    NewtonRefreshed,
+}
+
+impl Method {
+    /// All methods, by their names.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("eigen", Self::Eigen),
+        ("newton", Self::Newton),
+        ("newton-double", Self::NewtonDouble),
+        ("newton-refreshed", Self::NewtonRefreshed),
+    ];
+}
+
+/// What is added to the diagonal of S.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ridge {
+    /// ε · max(λ_max, 10⁻³⁰).
+    Relative(f64),
+    /// ε.
+    Absolute(f64),
+}
+
+impl Ridge {
+    /// The ridge for a largest eigenvalue λ_max.
+    ///
+    /// The public code has a floor of 10⁻⁶ under λ_max, which is more than the statistics of small gradients ever reach;
+    /// this one only keeps a zero matrix from dividing by zero.
+    pub fn of(self, largest: f64) -> f64 {
+        match self {
+            Self::Relative(epsilon) => epsilon * largest.max(1e-30),
+            Self::Absolute(epsilon) => epsilon,
+        }
+    }
+}
+
+/// Why a computation of a root ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stop {
+    /// Nothing to iterate: 1 × 1, or an eigendecomposition.
+    Direct,
+    /// The residual is within the tolerance.
+    Converged,
+    /// The residual grew by more than a fifth; the root before is returned.
+    Diverging,
+    /// The iterations were used up.
+    Iterations,
+    /// S + ridge · I is not positive definite.
+    Indefinite,
+    /// S holds NaN or infinities, or the root would.
+    NotFinite,
+}
+
+/// How a root was found.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RootEvidence {
+    /// Iterations taken.
+    pub iterations: u32,
+    /// The distance of M from I as the iteration carries it: max|M − I|, or ‖M − I‖_F of [`Method::NewtonRefreshed`].
+    /// 0 where nothing is iterated.
+    pub residual: f64,
+    /// |vᵀ X^{p/2} (S + ridge · I) X^{p/2} v − 1| for a unit v in which the least eigenvalues dominate.
+    pub check: f64,
+    /// What was added to the diagonal.
+    pub ridge: f64,
+    /// Why it ended.
+    pub stop: Stop,
+}
+
+impl RootEvidence {
+    /// Whether the root may be used: finite, and both residual and check below `threshold`.
+    pub fn accepted(&self, threshold: f64) -> bool {
+        !matches!(self.stop, Stop::Indefinite | Stop::NotFinite)
+            && self.residual < threshold
+            && self.check < threshold
+    }
+}
+
+/// A root and its evidence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Root {
+    /// n² values; of no use unless the evidence says so.
+    pub values: Vec<f32>,
+    /// How it was found.
+    pub evidence: RootEvidence,
+}
+
+/// What a method found, before the check.
+pub(super) struct Attempt {
+    pub values: Vec<f32>,
+    pub iterations: u32,
+    pub residual: f64,
+    pub ridge: f64,
+    pub stop: Stop,
+}
+
+impl Attempt {
+    pub fn failed(ridge: f64, stop: Stop) -> Self {
+        Self {
+            values: Vec::new(),
+            iterations: 0,
+            residual: f64::INFINITY,
+            ridge,
+            stop,
+        }
+    }
+}
+
+/// (S + ridge · I)^{−1/p} of the symmetric n × n matrix `s`, in host memory.
+///
+/// A root that cannot be found is no error: the evidence says why, and the caller keeps the root it has.
+///
+/// # Errors
+/// [`Error::Shape`] if `s` does not hold n² values, n ≥ 1; [`Error::Range`] for p = 0 or a ridge that is negative.
+pub fn inverse_root(
+    s: &[f32],
+    n: usize,
+    p: u32,
+    ridge: Ridge,
+    method: Method,
+) -> Result<Root, Error> {
+    let operation = "inverse root";
+    if n == 0 || n.checked_mul(n) != Some(s.len()) {
+        return Err(Error::Shape {
+            operation,
+            argument: "the matrix",
+            found: format!("{} values", s.len()),
+            expected: format!("{n} × {n}, at least 1 × 1"),
+        });
+    }
+    if p == 0 {
+        return Err(Error::Range {
+            operation,
+            argument: "p",
+            found: 0.0,
+            expected: "≥ 1",
+        });
+    }
+    let (Ridge::Relative(epsilon) | Ridge::Absolute(epsilon)) = ridge;
+    require_non_negative(operation, "ridge", epsilon)?;
+    let attempt = if s.iter().any(|x| !x.is_finite()) {
+        Attempt::failed(0.0, Stop::NotFinite)
+    } else if n == 1 {
+        scalar(f64::from(s[0]), p, ridge)
+    } else if method == Method::Eigen {
+        eigen::inverse_root(s, n, p, |largest| ridge.of(largest))?
+    } else {
+        let added = match ridge {
+            Ridge::Relative(_) => ridge.of(largest_eigenvalue(s, n)),
+            Ridge::Absolute(epsilon) => epsilon,
+        };
+        match method {
+            Method::NewtonRefreshed => refreshed::inverse_root(s, n, p, added)?,
+            Method::NewtonDouble => newton::inverse_root::<f64>(s, n, p, added)?,
+            Method::Newton | Method::Eigen => newton::inverse_root::<f32>(s, n, p, added)?,
+        }
+    };
+    Ok(judged(attempt, s, n, p))
+}
+
+/// Checks an attempt; what is not finite is no root.
+fn judged(attempt: Attempt, s: &[f32], n: usize, p: u32) -> Root {
+    let Attempt {
+        mut values,
+        iterations,
+        residual,
+        ridge,
+        mut stop,
+    } = attempt;
+    let missing = values.len() != n * n;
+    if !missing && values.iter().any(|x| !x.is_finite()) {
+        stop = Stop::NotFinite;
+    }
+    let failed = missing || stop == Stop::NotFinite;
+    if failed {
+        values = vec![0.0; n * n];
+    }
+    let check = if failed {
+        f64::INFINITY
+    } else {
+        check(&values, s, n, p, ridge)
+    };
+    Root {
+        values,
+        evidence: RootEvidence {
+            iterations,
+            residual,
+            check,
+            ridge,
+            stop,
+        },
+    }
+}
+
+fn scalar(s: f64, p: u32, ridge: Ridge) -> Attempt {
+    let added = ridge.of(s);
+    if s + added <= 0.0 {
+        return Attempt::failed(added, Stop::Indefinite);
+    }
+    Attempt {
+        values: vec![(s + added).powf(-1.0 / f64::from(p)) as f32],
+        iterations: 0,
+        residual: 0.0,
+        ridge: added,
+        stop: Stop::Direct,
+    }
+}
+
+/// |vᵀ X^⌊p/2⌋ (S + ridge · I) X^⌈p/2⌉ v − 1| in f64, in O(p n²).
+fn check(x: &[f32], s: &[f32], n: usize, p: u32, ridge: f64) -> f64 {
+    let mut v: Vec<f64> = (0..n as u64).map(start).collect();
+    for _ in 0..8 {
+        v = apply(x, &v);
+        let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+        v.iter_mut().for_each(|x| *x /= norm);
+    }
+    let (mut left, mut right) = (v.clone(), v);
+    for _ in 0..p / 2 {
+        left = apply(x, &left);
+    }
+    for _ in 0..p.div_ceil(2) {
+        right = apply(x, &right);
+    }
+    let product = apply(s, &right);
+    let terms = left
+        .iter()
+        .zip(product.iter().zip(&right))
+        .map(|(l, (sr, r))| l * (sr + ridge * r));
+    let distance = (terms.sum::<f64>() - 1.0).abs();
+    if distance.is_nan() {
+        f64::INFINITY
+    } else {
+        distance
+    }
+}
+
+/// M v, summed in f64.
+fn apply(m: &[f32], v: &[f64]) -> Vec<f64> {
+    m.chunks_exact(v.len())
+        .map(|row| row.iter().zip(v).map(|(&a, x)| f64::from(a) * x).sum())
+        .collect()
+}
+
+/// S + ridge · I in f64.
+pub(super) fn with_ridge(s: &[f32], n: usize, ridge: f64) -> Vec<f64> {
+    let mut a: Vec<f64> = s.iter().map(|&x| f64::from(x)).collect();
+    a.iter_mut().step_by(n + 1).for_each(|x| *x += ridge);
+    a
+}
+
+/// λ_max of a symmetric positive semi-definite matrix by power iteration in f64, from a fixed start, until it changes by
+/// less than 10⁻⁶ of itself, at most 100 times.
+///
+/// The public code stops when λ changes by less than 10⁻⁶ in absolute terms, which for the statistics of small
+/// gradients is at once.
+pub fn largest_eigenvalue(s: &[f32], n: usize) -> f64 {
+    let mut v: Vec<f64> = (0..n as u64).map(start).collect();
+    let mut largest = 0.0;
+    for _ in 0..100 {
+        let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+        if norm == 0.0 {
+            return 0.0;
+        }
+        v.iter_mut().for_each(|x| *x /= norm);
+        let next = apply(s, &v);
+        let estimate: f64 = next.iter().zip(&v).map(|(a, x)| a * x).sum();
+        v = next;
+        let done = (estimate - largest).abs() <= 1e-6 * estimate.abs();
+        largest = estimate;
+        if done {
+            break;
+        }
+    }
+    largest
+}
+
+/// An unstructured value in [−1, 1): the finaliser of SplitMix64.
+fn start(i: u64) -> f64 {
+    let mut z = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^= z >> 31;
+    (z >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+}

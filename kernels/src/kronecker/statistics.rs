@@ -1,0 +1,48 @@
+//! Kronecker statistics: L ← β₂ L + ω G Gᵀ and R ← β₂ R + ω Gᵀ G for every block, ω = 1−β₂, or 1 where β₂ = 1 (the plain
+//! sum of the regret analysis).
+
+use super::blocking::{Blocking, Side};
+use crate::error::Error;
+use crate::matmul::{HostMatrix, host_weighted};
+
+/// Updates the factors of all blocks, in host memory: `grads` is an arena, `factors` holds
+/// [`Blocking::factor_values`] values.
+///
+/// # Errors
+/// [`Error::Shape`] if a buffer is too short, [`Error::Range`] for β₂ outside (0, 1].
+pub fn statistics(
+    blocking: &Blocking,
+    grads: &[f32],
+    factors: &mut [f32],
+    beta2: f64,
+) -> Result<(), Error> {
+    let operation = "kronecker statistics";
+    if !(beta2 > 0.0 && beta2 <= 1.0) {
+        return Err(Error::Range {
+            operation,
+            argument: "beta2",
+            found: beta2,
+            expected: "0 < β ≤ 1",
+        });
+    }
+    let weight = if beta2 < 1.0 { 1.0 - beta2 } else { 1.0 };
+    for factor in blocking.factors() {
+        let block = &blocking.blocks()[factor.block];
+        let values = grads.get(block.start..).unwrap_or_default();
+        let g = HostMatrix::part(values, block.rows, block.columns, block.stride)?;
+        let (a, b) = match factor.side {
+            Side::Left => (g, g.transposed()),
+            Side::Right => (g.transposed(), g),
+        };
+        let s = factors
+            .get_mut(factor.range.clone())
+            .ok_or_else(|| Error::Shape {
+                operation,
+                argument: "factors",
+                found: "fewer values".into(),
+                expected: format!("{}", blocking.factor_values()),
+            })?;
+        host_weighted(s, beta2 as f32, true, a, b, weight as f32)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,537 @@
+use sonew_kernels::error::Error;
+use sonew_kernels::evidence::Evidence;
+use sonew_kernels::kronecker::{
+    Blocking, DescentBuffers, DescentRates, Limits, MeasureBuffers, Method, Ridge, Stop, Workspace,
+    descend, direction, inverse_root, largest_eigenvalue, measure, reference, statistics,
+};
+use sonew_kernels::precision::F32;
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sonew::{Graft, Reduction, squared_norm};
+use sonew_kernels::sweep::{Strategy, Sweep};
+
+use crate::bench::*;
+
+const LIMITS: Limits = Limits {
+    block: 2048,
+    merge: 1,
+    largest: 4096,
+};
+
+/// Q Λ Qᵀ with a log-spaced spectrum from 1 down to 1/condition, Q the eigenvectors of an unstructured matrix.
+fn conditioned(n: usize, condition: f64) -> Vec<f32> {
+    let noisy: Vec<f64> = (0..n * n)
+        .map(|at| noise(17, (at / n).min(at % n) * n + (at / n).max(at % n)))
+        .collect();
+    let (_, q) = reference::eigen(&noisy, n);
+    let scaled: Vec<f64> = (0..n * n)
+        .map(|at| q[at] * condition.powf(-((at % n) as f64) / (n - 1) as f64))
+        .collect();
+    let a = reference::multiply(&scaled, &reference::transpose(&q, n, n), n, n, n);
+    a.iter().map(|&x| x as f32).collect()
+}
+
+fn widened(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&x| f64::from(x)).collect()
+}
+
+/// ‖X − Y‖_F / ‖Y‖_F.
+fn relative_error(found: &[f32], expected: &[f64]) -> f64 {
+    let square = |x: f64| x * x;
+    let difference: f64 = found
+        .iter()
+        .zip(expected)
+        .map(|(&f, e)| square(f64::from(f) - e))
+        .sum();
+    let norm: f64 = expected.iter().map(|&e| square(e)).sum();
+    (difference / norm).sqrt()
+}
+
+#[test]
+fn the_oracle_decomposes_what_it_is_given() {
+    let n = 24;
+    let a = widened(&conditioned(n, 1e4));
+    let (values, v) = reference::eigen(&a, n);
+    let scaled: Vec<f64> = (0..n * n).map(|at| v[at] * values[at % n]).collect();
+    let back = reference::multiply(&scaled, &reference::transpose(&v, n, n), n, n, n);
+    let worst = back.iter().zip(&a).map(|(x, y)| (x - y).abs());
+    assert!(worst.fold(0.0, f64::max) < 1e-14);
+}
+
+#[test]
+fn roots_follow_the_oracle_for_every_method_order_and_condition() {
+    // Newton in f32 loses u · condition in the least eigenvalues; the methods in f64 round once, to f32.
+    let bounds: [(Method, &[(f64, f64)]); 4] = [
+        (
+            Method::Eigen,
+            &[
+                (1.0, 1e-6),
+                (1e2, 1e-6),
+                (1e4, 1e-6),
+                (1e6, 1e-6),
+                (1e8, 1e-6),
+            ],
+        ),
+        (Method::Newton, &[(1.0, 1e-5), (1e2, 1e-4), (1e4, 1e-3)]),
+        (
+            Method::NewtonDouble,
+            &[
+                (1.0, 1e-5),
+                (1e2, 1e-5),
+                (1e4, 1e-5),
+                (1e6, 1e-5),
+                (1e8, 1e-5),
+            ],
+        ),
+        // What is promised at 1000 × 1000.
+        (
+            Method::NewtonRefreshed,
+            &[
+                (1.0, 1e-5),
+                (1e2, 1e-4),
+                (1e4, 1e-4),
+                (1e6, 5e-4),
+                (1e8, 1e-2),
+            ],
+        ),
+    ];
+    for n in [2, 5, 40] {
+        for (method, conditions) in bounds {
+            for &(condition, bound) in conditions {
+                let a = conditioned(n, condition);
+                for p in [1, 2, 4, 6] {
+                    let root = inverse_root(&a, n, p, Ridge::Absolute(0.0), method).unwrap();
+                    let expected = reference::inverse_root(&widened(&a), n, p, 0.0);
+                    let error = relative_error(&root.values, &expected);
+                    assert!(
+                        error <= bound && root.evidence.accepted(0.1),
+                        "{method:?}, n {n}, p {p}, condition {condition:e}: error {error:e}, {:?}",
+                        root.evidence
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rank_deficient_diagonal_identity_and_one_by_one_matrices_have_their_roots() {
+    let n = 30;
+    let g: Vec<f64> = (0..n * 4).map(|i| exact(noise(3, i))).collect();
+    let deficient = reference::multiply(&g, &reference::transpose(&g, n, 4), n, 4, n);
+    let deficient: Vec<f32> = deficient.iter().map(|&x| x as f32).collect();
+    let diagonal: Vec<f32> = (0..n * n)
+        .map(|at| {
+            if at % (n + 1) == 0 {
+                2f32.powi(-((at % n) as i32 % 12))
+            } else {
+                0.0
+            }
+        })
+        .collect();
+    let identity: Vec<f32> = (0..n * n)
+        .map(|at| f32::from(u8::from(at % (n + 1) == 0)))
+        .collect();
+    for (_, method) in Method::ALL {
+        for (matrix, size, bound) in [
+            (&deficient[..], n, 2e-3),
+            (&diagonal[..], n, 1e-4),
+            (&identity[..], n, 1e-5),
+            (&[0.25][..], 1, 1e-6),
+        ] {
+            let root = inverse_root(matrix, size, 4, Ridge::Relative(1e-4), method).unwrap();
+            let expected = reference::inverse_root(&widened(matrix), size, 4, root.evidence.ridge);
+            let error = relative_error(&root.values, &expected);
+            assert!(error < bound, "{method:?}, {size}: {error:e}");
+            assert!(root.evidence.accepted(0.1), "{:?}", root.evidence);
+            let largest = reference::eigen(&widened(matrix), size).0;
+            let largest = largest.into_iter().fold(0.0, f64::max);
+            let ratio = root.evidence.ridge / (1e-4 * largest);
+            // Power iteration stops at a change of 10⁻⁶; close eigenvalues leave more than that.
+            assert!((ratio - 1.0).abs() < 1e-2, "ridge off by {ratio}");
+        }
+    }
+}
+
+#[test]
+fn a_matrix_without_a_root_is_refused_with_the_reason_and_no_panic() {
+    let n = 6;
+    let zero = vec![0f32; n * n];
+    let mut spoiled = conditioned(n, 10.0);
+    spoiled[3] = f32::NAN;
+    for (_, method) in Method::ALL {
+        let none = inverse_root(&zero, n, 4, Ridge::Absolute(0.0), method).unwrap();
+        assert_eq!(none.evidence.stop, Stop::Indefinite, "{method:?}");
+        assert!(!none.evidence.accepted(0.1));
+        let bad = inverse_root(&spoiled, n, 4, Ridge::Relative(1e-6), method).unwrap();
+        assert_eq!(bad.evidence.stop, Stop::NotFinite, "{method:?}");
+        assert!(bad.values.iter().all(|x| x.is_finite()));
+        // A ridge gives the zero matrix a root.
+        let ridged = inverse_root(&zero, n, 4, Ridge::Absolute(16.0), method).unwrap();
+        assert!(ridged.evidence.accepted(0.1));
+        assert!((ridged.values[0] - 0.5).abs() < 1e-5);
+    }
+    let scalar = inverse_root(&[0.0], 1, 4, Ridge::Absolute(0.0), Method::Eigen).unwrap();
+    assert_eq!(scalar.evidence.stop, Stop::Indefinite);
+}
+
+#[test]
+fn small_and_large_matrices_have_roots_of_the_same_accuracy() {
+    // Gradients of 10⁻¹⁰ have statistics of 10⁻²⁰; absolute thresholds would take them for zero.
+    let n = 20;
+    let a = conditioned(n, 1e3);
+    let expected = reference::inverse_root(&widened(&a), n, 4, 0.0);
+    for scale in [1e-30f32, 1e-20, 1e20] {
+        let scaled: Vec<f32> = a.iter().map(|x| x * scale).collect();
+        for (_, method) in Method::ALL {
+            let root = inverse_root(&scaled, n, 4, Ridge::Relative(1e-12), method).unwrap();
+            let back = f64::from(scale).powf(0.25);
+            let expected: Vec<f64> = expected.iter().map(|x| x / back).collect();
+            let error = relative_error(&root.values, &expected);
+            assert!(error < 1e-3, "{method:?}, scale {scale:e}: {error:e}");
+        }
+        let largest = largest_eigenvalue(&scaled, n) / f64::from(scale);
+        assert!((largest - 1.0).abs() < 1e-3, "{largest}");
+    }
+    // An eigensolver whose tolerance is absolute loses the least eigenvalues of this one.
+    let a: Vec<f32> = conditioned(64, 1e8).iter().map(|x| x * 1e-12).collect();
+    let root = inverse_root(&a, 64, 4, Ridge::Absolute(0.0), Method::Eigen).unwrap();
+    let error = relative_error(
+        &root.values,
+        &reference::inverse_root(&widened(&a), 64, 4, 0.0),
+    );
+    assert!(error < 1e-6, "{error:e}");
+}
+
+#[test]
+fn a_wrong_root_of_the_published_iteration_is_not_accepted() {
+    let mut refused = 0;
+    for n in [40, 64, 100] {
+        let a = conditioned(n, 1e8);
+        let expected = reference::inverse_root(&widened(&a), n, 4, 0.0);
+        for (_, method) in Method::ALL {
+            let root = inverse_root(&a, n, 4, Ridge::Absolute(0.0), method).unwrap();
+            let error = relative_error(&root.values, &expected);
+            let accepted = root.evidence.accepted(0.1);
+            refused += u32::from(!accepted);
+            assert!(
+                !accepted || error < 0.1,
+                "{method:?}, n {n}: error {error:e}, {:?}",
+                root.evidence
+            );
+        }
+    }
+    assert!(refused > 0, "in f32 the iteration cannot be right at 10⁸");
+}
+
+#[test]
+fn roots_refuse_other_shapes_and_values_out_of_range() {
+    let a = conditioned(3, 10.0);
+    let run = |s: &[f32], n, p, ridge| inverse_root(s, n, p, ridge, Method::Eigen);
+    assert!(matches!(
+        run(&a[..8], 3, 4, Ridge::Absolute(0.0)),
+        Err(Error::Shape { .. })
+    ));
+    assert!(matches!(
+        run(&[], 0, 4, Ridge::Absolute(0.0)),
+        Err(Error::Shape { .. })
+    ));
+    assert!(matches!(
+        run(&a, 3, 0, Ridge::Absolute(0.0)),
+        Err(Error::Range { argument: "p", .. })
+    ));
+    assert!(matches!(
+        run(&a, 3, 4, Ridge::Relative(-1.0)),
+        Err(Error::Range {
+            argument: "ridge",
+            ..
+        })
+    ));
+}
+
+#[test]
+fn statistics_and_directions_follow_the_oracle_whole_and_in_blocks() {
+    let shapes = vec![vec![12, 7], vec![9], vec![5000, 2], vec![]];
+    let segments = Segments::with_shapes(shapes).unwrap();
+    let g: Vec<Vec<f64>> = segments
+        .tensors()
+        .iter()
+        .enumerate()
+        .map(|(t, range)| (0..range.len()).map(|i| exact(noise(t, i))).collect())
+        .collect();
+    let narrow: Vec<Vec<f32>> = g
+        .iter()
+        .map(|t| t.iter().map(|&x| x as f32).collect())
+        .collect();
+    let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
+    let grads = segments.gather(&slices).unwrap();
+    for block in [2048, 5] {
+        let limits = Limits { block, ..LIMITS };
+        let blocking = Blocking::new(&segments, limits, None, true).unwrap();
+        let mut factors = vec![1f32; blocking.factor_values()];
+        statistics(&blocking, &grads, &mut factors, 0.75).unwrap();
+        // Anything may stand in for a root.
+        let roots: Vec<f32> = (0..factors.len()).map(|i| noise(9, i) as f32).collect();
+        let mut out = vec![7f32; segments.arena_len()];
+        let mut workspace = Workspace::new(&blocking);
+        direction(&blocking, &roots, &grads, &mut out, &mut workspace).unwrap();
+        for part in blocking.blocks() {
+            let (m, n) = (part.rows, part.columns);
+            let read = |from: &[f32]| -> Vec<f64> {
+                let at = |i: usize| part.start + i / n * part.stride + i % n;
+                (0..m * n).map(|i| f64::from(from[at(i)])).collect()
+            };
+            let g = read(&grads);
+            let gt = reference::transpose(&g, m, n);
+            let grams = [
+                reference::multiply(&g, &gt, m, n, m),
+                reference::multiply(&gt, &g, n, m, n),
+            ];
+            let mut expected = g.clone();
+            for (k, factor) in blocking.factors()[part.factors.clone()].iter().enumerate() {
+                let wanted: Vec<f64> = grams[k].iter().map(|x| 0.75 + 0.25 * x).collect();
+                assert_close(
+                    &factors[factor.range.clone()],
+                    &wanted,
+                    20.0 * ROUNDING,
+                    4.0,
+                    "statistics",
+                );
+                let root = widened(&roots[factor.range.clone()]);
+                expected = if k == 0 {
+                    reference::multiply(&root, &expected, m, m, n)
+                } else {
+                    reference::multiply(&expected, &root, m, n, n)
+                };
+            }
+            let found: Vec<f32> = read(&out).iter().map(|&x| x as f32).collect();
+            // Sums of at most 12 · 7 products of values below 1.
+            assert_close(&found, &expected, 90.0 * ROUNDING, 10.0, "direction");
+        }
+        // The tensor with the long axis, and every gap, are left alone.
+        let long = segments.tensors()[2].clone();
+        assert!(out[long].iter().all(|&x| x == 7.0));
+    }
+    assert!(matches!(
+        statistics(
+            &Blocking::new(&segments, LIMITS, None, true).unwrap(),
+            &grads[..100],
+            &mut [0.0; 300],
+            0.9
+        ),
+        Err(Error::Shape { .. })
+    ));
+}
+
+#[test]
+fn the_descent_follows_its_oracle_for_every_graft_before_and_after_the_start() {
+    let bench = Bench::open();
+    let lengths = [300usize, 1, 1009];
+    let segments = Segments::new(&lengths).unwrap();
+    let weights = tensors(&lengths, |t, i| noise(t + 3, i));
+    let table = bench.context.upload(&segments.tensor_of_block());
+    // The second tensor is not preconditioned.
+    let flags = bench.context.upload(&[1u32, 0, 1]);
+    let reduction = Reduction::new(&bench.context, &segments);
+    let sweep = Sweep {
+        width: 4,
+        run: 32,
+        units: 32,
+        cubes: 4,
+    };
+    let runs = sweep.runs_per_block() * (segments.blocks() - 2);
+    let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+    for (graft, nesterov) in [
+        (Graft::None, false),
+        (Graft::Sgd, true),
+        (Graft::Adam, false),
+        (Graft::RmsProp, false),
+        (Graft::RmsProp, true),
+    ] {
+        let params = bench.arena(&segments, &weights);
+        let second = matches!(graft, Graft::Adam | Graft::RmsProp).then(|| bench.zeros(&segments));
+        let norms = (graft == Graft::RmsProp).then(|| bench.values(lengths.len()));
+        let (run_squares, squares) = (bench.values(2 * runs), bench.values(2 * lengths.len()));
+        let (momentum, graft_momentum) = (bench.zeros(&segments), bench.zeros(&segments));
+        let evidence = bench.slots();
+        let mut expected = weights.clone();
+        let zeros: Vec<Vec<f64>> = lengths.iter().map(|&n| vec![0.0; n]).collect();
+        let (mut d, mut mu_s, mut mu_r) = (zeros.clone(), zeros.clone(), zeros);
+        for t in 1..=4 {
+            let g = tensors(&lengths, |tensor, i| noise(10 * t + tensor, i));
+            let s = tensors(&lengths, |tensor, i| 3.0 * noise(100 * t + tensor, i));
+            let (grads, direction) = (bench.arena(&segments, &g), bench.arena(&segments, &s));
+            if let Some(norms) = &norms {
+                let partials = bench.values(segments.blocks() - 2);
+                squared_norm::<F32, R>(
+                    &bench.context,
+                    &segments,
+                    &reduction,
+                    &grads,
+                    &partials,
+                    norms,
+                )
+                .unwrap();
+            }
+            let rates = DescentRates {
+                lr: 0.125,
+                weight_decay: 0.25,
+                beta1: 0.9,
+                beta2: 0.95,
+                epsilon: 1e-3,
+                correction: 1.0 / (1.0 - 0.95f64.powi(t as i32)),
+            };
+            let measured = MeasureBuffers {
+                grads: &grads,
+                direction: &direction,
+                second: second.as_ref(),
+                grad_squares: norms.as_ref(),
+                squares: &run_squares,
+                tensor_of_block: &table,
+                evidence: &evidence,
+            };
+            measure::<F32, R>(
+                &bench.context,
+                &segments,
+                measured,
+                graft,
+                rates,
+                Strategy::Forced(sweep),
+            )
+            .unwrap();
+            reduction
+                .sum_pairs(
+                    &bench.context,
+                    &run_squares,
+                    sweep.runs_per_block(),
+                    &squares,
+                )
+                .unwrap();
+            let buffers = DescentBuffers {
+                params: &params,
+                grads: &grads,
+                direction: &direction,
+                second: second.as_ref(),
+                grad_squares: norms.as_ref(),
+                squares: &squares,
+                tensor_of_block: &table,
+                preconditioned: &flags,
+                momentum: &momentum,
+                graft_momentum: &graft_momentum,
+            };
+            descend::<F32, R>(
+                &bench.context,
+                &segments,
+                buffers,
+                graft,
+                nesterov,
+                rates,
+                Strategy::Forced(sweep),
+            )
+            .unwrap();
+            for tensor in 0..lengths.len() {
+                let g = &g[tensor];
+                let length = norm(g) + 1e-16;
+                let r: Vec<f64> = (0..g.len())
+                    .map(|i| {
+                        let scaled = if graft == Graft::RmsProp {
+                            g[i] / length
+                        } else {
+                            g[i]
+                        };
+                        d[tensor][i] = 0.95 * d[tensor][i] + 0.05 * scaled * scaled;
+                        match graft {
+                            Graft::RmsProp => scaled / (d[tensor][i].sqrt() + 1e-3),
+                            Graft::Adam => {
+                                scaled / ((d[tensor][i] * rates.correction).sqrt() + 1e-3)
+                            }
+                            _ => scaled,
+                        }
+                    })
+                    .collect();
+                let scale = match graft {
+                    Graft::None => 1.0,
+                    _ => norm(&r) / (norm(&s[tensor]) + 1e-16),
+                };
+                for i in 0..g.len() {
+                    let long = scale * s[tensor][i];
+                    mu_s[tensor][i] = 0.9 * mu_s[tensor][i] + 0.1 * long;
+                    mu_r[tensor][i] = 0.9 * mu_r[tensor][i] + 0.1 * r[i];
+                    let (mut mu, ahead) = match tensor {
+                        1 => (mu_r[tensor][i], r[i]),
+                        _ => (mu_s[tensor][i], long),
+                    };
+                    if nesterov {
+                        mu = 0.9 * mu + 0.1 * ahead;
+                    }
+                    expected[tensor][i] -= 0.125 * (mu + 0.25 * expected[tensor][i]);
+                }
+            }
+            let found = bench.read(&segments, &params);
+            for (tensor, found) in found.iter().enumerate() {
+                // Some thirty roundings on the way, f32 constants among them.
+                assert_close(
+                    found,
+                    &expected[tensor],
+                    30.0 * t as f64 * ROUNDING,
+                    1.0,
+                    &format!("{graft:?}, nesterov {nesterov}, step {t}, tensor {tensor}"),
+                );
+            }
+            assert_eq!(bench.evidence(&evidence), Evidence::default());
+        }
+    }
+}
+
+#[test]
+fn the_descent_names_what_it_lacks_and_what_is_out_of_range() {
+    let bench = Bench::open();
+    let segments = Segments::new(&[40]).unwrap();
+    let arena = bench.zeros(&segments);
+    let table = bench.context.upload(&segments.tensor_of_block());
+    let run = |graft, second: bool, lr: f64| {
+        measure::<F32, R>(
+            &bench.context,
+            &segments,
+            MeasureBuffers {
+                grads: &arena,
+                direction: &arena,
+                second: second.then_some(&arena),
+                grad_squares: None,
+                squares: &bench.values(2),
+                tensor_of_block: &table,
+                evidence: &bench.slots(),
+            },
+            graft,
+            DescentRates {
+                lr,
+                weight_decay: 0.0,
+                beta1: 0.9,
+                beta2: 0.9,
+                epsilon: 0.0,
+                correction: 1.0,
+            },
+            Strategy::Inferred,
+        )
+    };
+    run(Graft::Adam, true, 0.1).unwrap();
+    for (graft, second, argument) in [
+        (Graft::Adam, false, "second"),
+        (Graft::Sgd, true, "second"),
+        (Graft::RmsProp, true, "grad_squares"),
+    ] {
+        match run(graft, second, 0.1) {
+            Err(Error::Shape {
+                argument: found, ..
+            }) => assert_eq!(found, argument),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(
+        run(Graft::Momentum, false, 0.1),
+        Err(Error::Unsupported { .. })
+    ));
+    assert!(matches!(
+        run(Graft::Sgd, false, -0.1),
+        Err(Error::Range { argument: "lr", .. })
+    ));
+}

@@ -1,0 +1,403 @@
+//! Shampoo as the SONew paper's benchmark ran it. A step is, in this order: statistics, roots if they are due,
+//! direction, graft and momenta, descent.
+//!
+//! Statistics, roots and directions are products in host memory, so a step waits for the gradient; graft, momenta and
+//! descent are kernels, a number of launches that does not depend on the number of tensors.
+//!
+//! A root that is not accepted leaves the old one in its place and is counted. Only more failures of one factor in a row
+//! than are tolerated are an error.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use cubecl::Runtime;
+use cubecl::server::Handle;
+use sonew_kernels::context::Context;
+use sonew_kernels::evidence::Evidence;
+use sonew_kernels::first_order::Hyper;
+use sonew_kernels::kronecker::{
+    self, Assignment, Blocking, DescentBuffers, DescentRates, MeasureBuffers, Root, RootEvidence,
+    Side, Workspace, inverse_root,
+};
+use sonew_kernels::precision::F32;
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sonew::{Graft, Reduction, squared_norm};
+use sonew_kernels::sweep::{Strategy, Sweep};
+
+use crate::{Error, Optimizer, RootsReport, ShampooConfig, StepReport};
+
+pub(crate) struct Shampoo<R: Runtime> {
+    config: ShampooConfig,
+    context: Rc<Context<R>>,
+    segments: Segments,
+    blocking: Blocking,
+    host: Host,
+    device: Device,
+    sweep: Sweep,
+    reduction: Reduction,
+    spent: Spent,
+    step: u64,
+}
+
+/// Factors and directions, in host memory.
+struct Host {
+    statistics: Vec<f32>,
+    roots: Vec<f32>,
+    /// With spread roots: statistics of the interval's start, one by one replaced by their roots.
+    pending: Option<Vec<f32>>,
+    direction: Vec<f32>,
+    workspace: Workspace,
+    /// What the last computation of each root found.
+    evidence: Vec<Option<RootEvidence>>,
+    /// Failures in a row of each root.
+    failures: Vec<u32>,
+    refused: u64,
+}
+
+/// States and scratch on the device.
+struct Device {
+    second: Option<Handle>,
+    momentum: Handle,
+    graft_momentum: Handle,
+    tensor_of_block: Handle,
+    /// For each tensor 0, and whether it is preconditioned.
+    nothing: Handle,
+    preconditioned: Handle,
+    run_squares: Handle,
+    tensor_squares: Handle,
+    block_partials: Handle,
+    grad_squares: Handle,
+    non_finite: Handle,
+}
+
+/// Host time spent in the parts of a step.
+#[derive(Default)]
+struct Spent {
+    statistics: Duration,
+    roots: Duration,
+    application: Duration,
+}
+
+impl<R: Runtime> Shampoo<R> {
+    pub(crate) fn new(
+        config: ShampooConfig,
+        context: Rc<Context<R>>,
+        segments: &Segments,
+    ) -> Result<Self, Error> {
+        let order = (config.exponent > 0).then_some(config.exponent);
+        let blocking = Blocking::new(segments, config.limits(), order, config.vectors)?;
+        let sweep = Sweep::infer(context.processor());
+        let arena = || context.upload(&vec![0f32; segments.arena_len()]);
+        let values = |count: usize| context.upload(&vec![0f32; count]);
+        let tensors = segments.tensors().len();
+        let flags: Vec<u32> = blocking
+            .assignments()
+            .iter()
+            .map(|a| u32::from(!matches!(a, Assignment::Graft { .. })))
+            .collect();
+        let second = matches!(config.graft, Graft::Adam | Graft::RmsProp);
+        let device = Device {
+            second: second.then(arena),
+            momentum: arena(),
+            graft_momentum: arena(),
+            tensor_of_block: context.upload(&segments.tensor_of_block()),
+            nothing: context.upload(&vec![0u32; tensors]),
+            preconditioned: context.upload(&flags),
+            run_squares: values(2 * (segments.blocks() - 2) * sweep.runs_per_block()),
+            tensor_squares: values(2 * tensors),
+            block_partials: values(segments.blocks() - 2),
+            grad_squares: values(tensors),
+            non_finite: context.upload(&vec![
+                0u32;
+                Evidence::bytes(sweep.total_units(segments)) / 4
+            ]),
+        };
+        let diagonal = |value: f64| {
+            let mut all = vec![0f32; blocking.factor_values()];
+            for factor in blocking.factors() {
+                let matrix = &mut all[factor.range.clone()];
+                matrix
+                    .iter_mut()
+                    .step_by(factor.n + 1)
+                    .for_each(|x| *x = value as f32);
+            }
+            all
+        };
+        let factors = blocking.factors().len();
+        let host = Host {
+            statistics: diagonal(config.epsilon),
+            roots: diagonal(1.0),
+            pending: config.spread_roots.then(|| diagonal(config.epsilon)),
+            direction: vec![0.0; segments.arena_len()],
+            workspace: Workspace::new(&blocking),
+            evidence: vec![None; factors],
+            failures: vec![0; factors],
+            refused: 0,
+        };
+        Ok(Self {
+            reduction: Reduction::new(&context, segments),
+            segments: segments.clone(),
+            config,
+            context,
+            blocking,
+            host,
+            device,
+            sweep,
+            spent: Spent::default(),
+            step: 0,
+        })
+    }
+
+    /// Renews the roots that are due.
+    fn roots(&mut self) -> Result<(), Error> {
+        let interval = self.config.root_interval;
+        let phase = self.step % interval;
+        let Some(pending) = &mut self.host.pending else {
+            if phase == 0 {
+                for k in 0..self.blocking.factors().len() {
+                    let range = self.blocking.factors()[k].range.clone();
+                    let root = self.root(&self.host.statistics[range.clone()], k)?;
+                    if self.judge(k, &root)? {
+                        self.host.roots[range].copy_from_slice(&root.values);
+                    }
+                }
+            }
+            return Ok(());
+        };
+        if phase == 0 {
+            if self.step > 0 {
+                self.host.roots.copy_from_slice(pending);
+            }
+            pending.copy_from_slice(&self.host.statistics);
+        }
+        let count = self.blocking.factors().len() as u64;
+        for k in (phase * count / interval)..((phase + 1) * count / interval) {
+            let k = k as usize;
+            let range = self.blocking.factors()[k].range.clone();
+            let source = self.host.pending.as_ref().map(|all| &all[range.clone()]);
+            let root = self.root(source.unwrap_or_default(), k)?;
+            let accepted = self.judge(k, &root)?;
+            let new = if accepted {
+                &root.values[..]
+            } else {
+                &self.host.roots[range.clone()]
+            };
+            if let Some(pending) = &mut self.host.pending {
+                pending[range].copy_from_slice(new);
+            }
+        }
+        Ok(())
+    }
+
+    fn root(&self, statistics: &[f32], k: usize) -> Result<Root, Error> {
+        let factor = &self.blocking.factors()[k];
+        let ridge = self.config.ridge();
+        Ok(inverse_root(
+            statistics,
+            factor.n,
+            factor.order,
+            ridge,
+            self.config.root,
+        )?)
+    }
+
+    /// Whether a root may be used; too many failures in a row are an error.
+    fn judge(&mut self, k: usize, root: &Root) -> Result<bool, Error> {
+        self.host.evidence[k] = Some(root.evidence);
+        if root.evidence.accepted(self.config.residual_threshold) {
+            self.host.failures[k] = 0;
+            return Ok(true);
+        }
+        self.host.refused += 1;
+        self.host.failures[k] += 1;
+        if self.host.failures[k] <= self.config.tolerated_failures {
+            return Ok(false);
+        }
+        let factor = &self.blocking.factors()[k];
+        let block = &self.blocking.blocks()[factor.block];
+        let first = self
+            .blocking
+            .blocks()
+            .partition_point(|other| other.tensor < block.tensor);
+        Err(Error::Root {
+            tensor: block.tensor,
+            block: factor.block - first,
+            side: match factor.side {
+                Side::Left => "left",
+                Side::Right => "right",
+            },
+            failures: self.host.failures[k],
+            reason: format!("{:?}, check {:e}", root.evidence.stop, root.evidence.check),
+            residual: root.evidence.residual,
+        })
+    }
+
+    /// Graft, momenta and descent on the device.
+    fn descend(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+        let config = self.config;
+        let device = &self.device;
+        let direction = self.context.upload(&self.host.direction);
+        let norms = config.graft == Graft::RmsProp;
+        if norms {
+            squared_norm::<F32, R>(
+                &self.context,
+                &self.segments,
+                &self.reduction,
+                grads,
+                &device.block_partials,
+                &device.grad_squares,
+            )?;
+        }
+        let rates = DescentRates {
+            lr,
+            weight_decay: config.weight_decay,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            epsilon: config.graft_epsilon,
+            correction: Hyper::correction(config.beta2, self.step + 1),
+        };
+        let grad_squares = norms.then_some(&device.grad_squares);
+        kronecker::measure::<F32, R>(
+            &self.context,
+            &self.segments,
+            MeasureBuffers {
+                grads,
+                direction: &direction,
+                second: device.second.as_ref(),
+                grad_squares,
+                squares: &device.run_squares,
+                tensor_of_block: &device.tensor_of_block,
+                evidence: &device.non_finite,
+            },
+            config.graft,
+            rates,
+            Strategy::Forced(self.sweep),
+        )?;
+        self.reduction.sum_pairs(
+            &self.context,
+            &device.run_squares,
+            self.sweep.runs_per_block(),
+            &device.tensor_squares,
+        )?;
+        let started = self.step >= config.start_step;
+        kronecker::descend::<F32, R>(
+            &self.context,
+            &self.segments,
+            DescentBuffers {
+                params,
+                grads,
+                direction: &direction,
+                second: device.second.as_ref(),
+                grad_squares,
+                squares: &device.tensor_squares,
+                tensor_of_block: &device.tensor_of_block,
+                preconditioned: if started {
+                    &device.preconditioned
+                } else {
+                    &device.nothing
+                },
+                momentum: &device.momentum,
+                graft_momentum: &device.graft_momentum,
+            },
+            config.graft,
+            config.nesterov,
+            rates,
+            Strategy::Forced(self.sweep),
+        )?;
+        Ok(())
+    }
+}
+
+impl<R: Runtime> Optimizer<R> for Shampoo<R> {
+    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+        let mut clock = Instant::now();
+        let mut lap = |part: &mut Duration| {
+            let now = Instant::now();
+            *part += now - clock;
+            clock = now;
+        };
+        let values: Vec<f32> = self.context.download("reading gradients", grads)?;
+        if values.len() != self.segments.arena_len() {
+            return Err(sonew_kernels::error::Error::Length {
+                operation: "shampoo",
+                argument: "grads",
+                found: 4 * values.len() as u64,
+                expected: 4 * self.segments.arena_len() as u64,
+            }
+            .into());
+        }
+        if self.step.is_multiple_of(self.config.statistics_interval) {
+            kronecker::statistics(
+                &self.blocking,
+                &values,
+                &mut self.host.statistics,
+                self.config.beta2,
+            )?;
+        }
+        lap(&mut self.spent.statistics);
+        self.roots()?;
+        lap(&mut self.spent.roots);
+        kronecker::direction(
+            &self.blocking,
+            &self.host.roots,
+            &values,
+            &mut self.host.direction,
+            &mut self.host.workspace,
+        )?;
+        self.descend(params, grads, lr)?;
+        lap(&mut self.spent.application);
+        self.step += 1;
+        Ok(())
+    }
+
+    fn report(&self) -> Result<StepReport, Error> {
+        let seen = Evidence::read(&self.context, "shampoo report", &self.device.non_finite)?;
+        let computed = self.host.evidence.iter().flatten();
+        Ok(StepReport {
+            roots: Some(RootsReport {
+                refused: self.host.refused,
+                most_iterations: computed.clone().map(|e| e.iterations).max().unwrap_or(0),
+                largest_residual: computed.clone().map(|e| e.residual).fold(0.0, f64::max),
+                largest_check: computed.map(|e| e.check).fold(0.0, f64::max),
+            }),
+            ..StepReport::new(self.step, &self.segments, seen, None)
+        })
+    }
+
+    fn steps(&self) -> u64 {
+        self.step
+    }
+
+    fn state_bytes_per_parameter(&self) -> f64 {
+        let moments = 2 + usize::from(self.device.second.is_some());
+        let factors = 2 * self.blocking.factor_values();
+        let parameters = self.segments.parameters() as f64;
+        4.0 * (moments as f64 + factors as f64 / parameters)
+    }
+
+    fn scratch_bytes_per_parameter(&self) -> f64 {
+        let pending = self.host.pending.as_ref().map_or(0, Vec::len);
+        4.0 * (1.0 + pending as f64 / self.segments.parameters() as f64)
+    }
+
+    fn parts(&self) -> Vec<(&'static str, Duration)> {
+        vec![
+            ("statistics", self.spent.statistics),
+            ("roots", self.spent.roots),
+            ("application", self.spent.application),
+        ]
+    }
+
+    fn assignments(&self) -> Vec<String> {
+        let assignments = self.blocking.assignments().iter().enumerate();
+        assignments
+            .map(|(tensor, assignment)| {
+                let blocks = self.blocking.blocks().iter();
+                match blocks.filter(|block| block.tensor == tensor).count() {
+                    0 | 1 => assignment.to_string(),
+                    count => format!("{assignment}, in {count} blocks"),
+                }
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,358 @@
+//! Shampoo against a plain f64 implementation, step by step, and its policy for roots that fail.
+
+use std::rc::Rc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cubecl::wgpu::WgpuRuntime;
+use sonew_kernels::kronecker::reference;
+use sonew_optimizers::{Context, Error, Optimizer, OptimizerConfig, Processor, Segments};
+use sonew_runtime::{Device, Selector};
+
+type R = WgpuRuntime;
+
+/// The software driver is one device: one test at a time.
+struct Bench {
+    context: Rc<Context<R>>,
+    _one_at_a_time: MutexGuard<'static, ()>,
+}
+
+impl Bench {
+    fn open() -> Self {
+        static DEVICE: Mutex<()> = Mutex::new(());
+        let guard = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
+        let device = sonew_runtime::open(Selector::Software)
+            .expect("these tests need a Vulkan driver: install mesa-vulkan-drivers");
+        let Device::Wgpu(opened) = device else {
+            panic!("the software driver is a wgpu device");
+        };
+        Self {
+            context: Rc::new(Context::new(opened.client, Processor::Cpu)),
+            _one_at_a_time: guard,
+        }
+    }
+
+    fn optimizer(&self, settings: &[(&str, &str)], segments: &Segments) -> Box<dyn Optimizer<R>> {
+        let mut config = OptimizerConfig::named("shampoo").unwrap();
+        for (key, value) in settings {
+            config.set(key, value).unwrap();
+        }
+        config.build(self.context.clone(), segments).unwrap()
+    }
+
+    fn upload(&self, segments: &Segments, tensors: &[Vec<f64>]) -> cubecl::server::Handle {
+        let narrow: Vec<Vec<f32>> = tensors
+            .iter()
+            .map(|t| t.iter().map(|&x| x as f32).collect())
+            .collect();
+        let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
+        self.context.upload(&segments.gather(&slices).unwrap())
+    }
+
+    fn read(&self, segments: &Segments, arena: &cubecl::server::Handle) -> Vec<Vec<f64>> {
+        let values: Vec<f32> = self.context.download("test", arena).unwrap();
+        let widen = |t: Vec<f32>| t.into_iter().map(f64::from).collect();
+        segments.scatter(&values).into_iter().map(widen).collect()
+    }
+}
+
+/// Unstructured values in [−1, 1).
+fn noise(i: usize) -> f64 {
+    let mixed = (i as u64)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .rotate_left(31);
+    let mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40;
+    mixed as f64 / (1u64 << 23) as f64 - 1.0
+}
+
+fn filled(shift: usize, n: usize, scale: f64) -> Vec<f64> {
+    (0..n)
+        .map(|i| f64::from((scale * noise(37 * i + 1009 * shift)) as f32))
+        .collect()
+}
+
+/// A network 5 – 6 – 4 with tanh, and the mean square of what it says about 20 inputs.
+const SHAPES: [[usize; 2]; 4] = [[6, 5], [6, 1], [4, 6], [4, 1]];
+
+fn network_segments() -> Segments {
+    Segments::with_shapes(vec![vec![6, 5], vec![6], vec![4, 6], vec![4]]).unwrap()
+}
+
+fn network_start() -> Vec<Vec<f64>> {
+    SHAPES
+        .iter()
+        .enumerate()
+        .map(|(t, [m, n])| filled(t, m * n, 0.5))
+        .collect()
+}
+
+fn network_gradient(w: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let mut g: Vec<Vec<f64>> = w.iter().map(|t| vec![0.0; t.len()]).collect();
+    for sample in 0..20 {
+        let x = filled(50 + sample, 5, 1.0);
+        let wanted = filled(90 + sample, 4, 1.0);
+        let hidden: Vec<f64> = (0..6)
+            .map(|i| (w[1][i] + (0..5).map(|j| w[0][5 * i + j] * x[j]).sum::<f64>()).tanh())
+            .collect();
+        let mut back = [0.0; 6];
+        for k in 0..4 {
+            let out = w[3][k] + (0..6).map(|i| w[2][6 * k + i] * hidden[i]).sum::<f64>();
+            let delta = (out - wanted[k]) / 10.0;
+            g[3][k] += delta;
+            for i in 0..6 {
+                g[2][6 * k + i] += delta * hidden[i];
+                back[i] += delta * w[2][6 * k + i];
+            }
+        }
+        for i in 0..6 {
+            let delta = back[i] * (1.0 - hidden[i] * hidden[i]);
+            g[1][i] += delta;
+            for j in 0..5 {
+                g[0][5 * i + j] += delta * x[j];
+            }
+        }
+    }
+    g
+}
+
+const SETTINGS: reference::Settings = reference::Settings {
+    beta1: 0.9,
+    beta2: 0.95,
+    epsilon: 1e-4,
+    graft_epsilon: 1e-12,
+    start: 12,
+    root_interval: 5,
+};
+
+const SAME: &[(&str, &str)] = &[
+    ("beta1", "0.9"),
+    ("beta2", "0.95"),
+    ("epsilon", "1e-4"),
+    ("start-step", "12"),
+    ("root-interval", "5"),
+    // Or the small tensors here would be merged into vectors.
+    ("merge-size", "1"),
+];
+
+#[test]
+fn thirty_steps_on_a_network_follow_plain_f64_through_the_start_of_preconditioning() {
+    let bench = Bench::open();
+    let segments = network_segments();
+    for root in ["eigen", "newton", "newton-double", "newton-refreshed"] {
+        let mut settings = SAME.to_vec();
+        settings.push(("root", root));
+        let mut optimizer = bench.optimizer(&settings, &segments);
+        let mut expected = network_start();
+        let mut oracles: Vec<reference::Shampoo> = SHAPES
+            .iter()
+            .map(|&[m, n]| reference::Shampoo::new(m, n, SETTINGS))
+            .collect();
+        let params = bench.upload(&segments, &expected);
+        for step in 0..30 {
+            // Each side follows its own weights.
+            let own = network_gradient(&bench.read(&segments, &params));
+            let grads = bench.upload(&segments, &own);
+            optimizer.step(&params, &grads, 0.01).unwrap();
+            let g = network_gradient(&expected);
+            for (t, oracle) in oracles.iter_mut().enumerate() {
+                oracle.step(&mut expected[t], &g[t], 0.01, &[]);
+            }
+            let found = bench.read(&segments, &params);
+            for (t, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let size = expected.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+                for (f, e) in found.iter().zip(expected) {
+                    let error = (f - e).abs() / size;
+                    assert!(
+                        error <= 1e-4,
+                        "{root}, step {step}, tensor {t}: {f} instead of {e}"
+                    );
+                }
+            }
+        }
+        let roots = optimizer.report().unwrap().roots.unwrap();
+        assert_eq!(roots.refused, 0, "{root}");
+    }
+}
+
+/// Two 4 × 4 matrices with absolute ridge 0; the second has no gradient, and so no roots, before step `silent`.
+fn silent_gradients(step: usize, silent: usize) -> Vec<Vec<f64>> {
+    let second = if step < silent {
+        vec![0.0; 16]
+    } else {
+        filled(step + 500, 16, 1.0)
+    };
+    vec![filled(step, 16, 1.0), second]
+}
+
+const UNRIDGED: &[(&str, &str)] = &[
+    ("beta1", "0.9"),
+    ("beta2", "0.95"),
+    ("epsilon", "0"),
+    ("ridge", "absolute"),
+    ("start-step", "0"),
+    ("root-interval", "5"),
+    ("merge-size", "1"),
+];
+
+#[test]
+fn a_failed_root_keeps_the_old_one_and_follows_plain_f64_that_does_the_same() {
+    let bench = Bench::open();
+    let segments = Segments::with_shapes(vec![vec![4, 4]; 2]).unwrap();
+    let mut optimizer = bench.optimizer(UNRIDGED, &segments);
+    let settings = reference::Settings {
+        epsilon: 0.0,
+        start: 0,
+        ..SETTINGS
+    };
+    let mut expected = vec![filled(1, 16, 1.0), filled(2, 16, 1.0)];
+    let mut oracles = vec![reference::Shampoo::new(4, 4, settings); 2];
+    let params = bench.upload(&segments, &expected);
+    for step in 0..30 {
+        let g = silent_gradients(step, 12);
+        let grads = bench.upload(&segments, &g);
+        optimizer.step(&params, &grads, 0.01).unwrap();
+        for (t, oracle) in oracles.iter_mut().enumerate() {
+            // At steps 0, 5 and 10 the second tensor's statistics are zero.
+            let failed: &[usize] = if t == 1 && step < 12 { &[0, 1] } else { &[] };
+            oracle.step(&mut expected[t], &g[t], 0.01, failed);
+        }
+        let found = bench.read(&segments, &params);
+        for (found, expected) in found.iter().zip(&expected) {
+            for (f, e) in found.iter().zip(expected) {
+                assert!((f - e).abs() <= 1e-4, "step {step}: {f} instead of {e}");
+            }
+        }
+    }
+    // Two factors, three times.
+    assert_eq!(optimizer.report().unwrap().roots.unwrap().refused, 6);
+}
+
+#[test]
+fn more_failures_in_a_row_than_are_tolerated_are_an_error_that_names_the_factor() {
+    let bench = Bench::open();
+    let segments = Segments::with_shapes(vec![vec![4, 4]; 2]).unwrap();
+    let mut settings = UNRIDGED.to_vec();
+    settings.push(("tolerated-failures", "2"));
+    let mut optimizer = bench.optimizer(&settings, &segments);
+    let params = bench.upload(&segments, &[filled(1, 16, 1.0), filled(2, 16, 1.0)]);
+    for step in 0..10 {
+        let grads = bench.upload(&segments, &silent_gradients(step, 100));
+        optimizer.step(&params, &grads, 0.01).unwrap();
+    }
+    let grads = bench.upload(&segments, &silent_gradients(10, 100));
+    let error = optimizer.step(&params, &grads, 0.01).unwrap_err();
+    match error {
+        Error::Root {
+            tensor,
+            block,
+            side,
+            failures,
+            ..
+        } => assert_eq!((tensor, block, side, failures), (1, 0, "left", 3)),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn spread_roots_are_those_of_the_interval_s_start_once_it_ends() {
+    let bench = Bench::open();
+    let segments = network_segments();
+    let at_once = |extra: &[(&str, &str)]| {
+        let mut settings = SAME.to_vec();
+        settings.extend_from_slice(extra);
+        bench.optimizer(&settings, &segments)
+    };
+    // Roots at steps 0 and 4 only, gradients that do not depend on the weights, and at step 4 of the spread optimizer
+    // the roots of step 0 come to use: the same that the other has used from step 0 to 3.
+    let interval = ("root-interval", "4");
+    let mut spread = at_once(&[interval, ("spread-roots", "true"), ("start-step", "0")]);
+    let mut plain = at_once(&[("root-interval", "1000"), ("start-step", "0")]);
+    let gradient = |step: usize| -> Vec<Vec<f64>> {
+        SHAPES
+            .iter()
+            .enumerate()
+            .map(|(t, [m, n])| filled(10 * step + t, m * n, 1.0))
+            .collect()
+    };
+    let moved = |optimizer: &mut Box<dyn Optimizer<R>>, step: usize| {
+        let params = bench.upload(&segments, &network_start());
+        let grads = bench.upload(&segments, &gradient(step));
+        optimizer.step(&params, &grads, 0.01).unwrap();
+        bench.read(&segments, &params)
+    };
+    for step in 0..4 {
+        let (a, b) = (moved(&mut spread, step), moved(&mut plain, step));
+        assert_ne!(a, b, "step {step}: the spread roots are not in use yet");
+    }
+    // Momenta differ from the first steps; they decay by 0.9 a step.
+    let difference = |a: Vec<Vec<f64>>, b: Vec<Vec<f64>>| {
+        let pairs = a.concat().into_iter().zip(b.concat());
+        pairs.fold(0.0f64, |most, (a, b)| most.max((a - b).abs()))
+    };
+    let first = difference(moved(&mut spread, 4), moved(&mut plain, 4));
+    // Hold the roots of the spread optimizer: the second interval ends at step 8.
+    let second = difference(moved(&mut spread, 5), moved(&mut plain, 5));
+    let third = difference(moved(&mut spread, 6), moved(&mut plain, 6));
+    for (before, after) in [(first, second), (second, third)] {
+        let ratio = after / before;
+        assert!(
+            (ratio - 0.9).abs() < 1e-2,
+            "equal roots leave a difference of momenta that decays by 0.9, found {ratio}"
+        );
+    }
+}
+
+#[test]
+fn any_shape_is_taken_and_its_assignment_told() {
+    let bench = Bench::open();
+    let shapes = vec![
+        vec![],
+        vec![1, 7],
+        vec![9, 1],
+        vec![70, 2],
+        vec![3, 4, 5],
+        vec![33, 20],
+    ];
+    let segments = Segments::with_shapes(shapes).unwrap();
+    let settings = [
+        ("block-size", "16"),
+        ("largest-size", "64"),
+        ("merge-size", "12"),
+        ("start-step", "0"),
+    ];
+    let mut optimizer = bench.optimizer(&settings, &segments);
+    assert_eq!(
+        optimizer.assignments(),
+        [
+            "vector of 1, p = 2",
+            "vector of 7, p = 2",
+            "vector of 9, p = 2",
+            "graft only: an axis of 70 is longer than 64",
+            "matrix of 12 × 5, p = 4",
+            "matrix of 33 × 20, p = 4, in 6 blocks",
+        ]
+    );
+    let start: Vec<Vec<f64>> = segments
+        .tensors()
+        .iter()
+        .enumerate()
+        .map(|(t, range)| filled(t, range.len(), 1.0))
+        .collect();
+    let params = bench.upload(&segments, &start);
+    for step in 0..3 {
+        let g: Vec<Vec<f64>> = segments
+            .tensors()
+            .iter()
+            .map(|range| filled(step + 77, range.len(), 1.0))
+            .collect();
+        let grads = bench.upload(&segments, &g);
+        optimizer.step(&params, &grads, 0.01).unwrap();
+    }
+    let end = bench.read(&segments, &params);
+    for (t, (end, start)) in end.iter().zip(&start).enumerate() {
+        assert!(end.iter().all(|x| x.is_finite()), "tensor {t}");
+        assert!(
+            end.iter().zip(start).all(|(e, s)| e != s),
+            "tensor {t} does not move"
+        );
+    }
+}
