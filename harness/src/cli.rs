@@ -36,7 +36,7 @@ pub enum Command {
     },
     /// Train with one optimizer.
     Train {
-        /// sgd, momentum, nesterov, adagrad, rmsprop, adam, diag-sonew, tridiag-sonew or band-N-sonew.
+        /// sgd, momentum, nesterov, adagrad, rmsprop, adam, shampoo, diag-sonew, tridiag-sonew or band-N-sonew.
         #[arg(long, default_value = "tridiag-sonew")]
         optimizer: String,
         /// The run.
@@ -55,6 +55,24 @@ pub enum Command {
         /// The runs.
         #[command(flatten)]
         run: RunArgs,
+    },
+    /// Measure how accurate each way to an inverse root is, and how long it takes.
+    Roots {
+        /// Rows and columns of the matrices.
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=4096))]
+        size: u32,
+        /// p of the inverse p-th root.
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+        order: u32,
+        /// Seed of the random bases.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Instead the statistics of the autoencoder after N steps of Adam on MNIST.
+        #[arg(long, value_name = "N")]
+        recorded: Option<usize>,
+        /// The device that trains: auto, cuda:N, wgpu:N or wgpu:cpu.
+        #[arg(long, default_value = "auto")]
+        device: Selector,
     },
     /// Run one kernel on arrays from a file.
     Kernel {
@@ -133,6 +151,9 @@ pub struct RunArgs {
     /// No progress.
     #[arg(long)]
     pub quiet: bool,
+    /// Say how the optimizer treats each tensor.
+    #[arg(long)]
+    pub verbose: bool,
 }
 
 /// Why the command line does not describe a run.
@@ -243,6 +264,7 @@ impl RunArgs {
             init: self.init.clone(),
             order: self.order.clone(),
             log_steps: self.log_steps,
+            verbose: self.verbose,
         }
     }
 }

@@ -105,6 +105,7 @@ fn diverged(plan: &Plan, folder: &Path, error: &TrainError) -> RunSummary {
         seconds_per_epoch: f64::NAN,
         optimizer_ms_per_step: f64::NAN,
         state_bytes_per_parameter: f64::NAN,
+        optimizer_parts: Vec::new(),
         note: format!("diverged: {error}"),
     }
 }

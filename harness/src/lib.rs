@@ -16,6 +16,7 @@ pub mod plot;
 pub mod progress;
 pub mod record;
 mod replace_file;
+pub mod roots;
 pub mod schedule;
 pub mod summary;
 pub mod table;

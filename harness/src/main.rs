@@ -1,4 +1,4 @@
-//! `sonew`: devices, optimizers, train, compare, kernel.
+//! `sonew`: devices, optimizers, train, compare, roots, kernel.
 
 use std::error::Error;
 use std::io::Write;
@@ -9,10 +9,13 @@ use clap::Parser;
 use cubecl::Runtime;
 use sonew_harness::cli::{Cli, Command, RunArgs};
 use sonew_harness::compare::compare;
+use sonew_harness::data::embedded;
+use sonew_harness::init::AUTOENCODER_SIZES;
 use sonew_harness::interrupt::{EXIT_STATUS, Interrupt};
 use sonew_harness::kernel_io::{self, KERNELS};
 use sonew_harness::plan::Plan;
 use sonew_harness::record::{RunFolder, timestamp};
+use sonew_harness::roots;
 use sonew_harness::schedule::Schedule;
 use sonew_harness::train::train;
 use sonew_optimizers::{Context, OptimizerConfig, Processor};
@@ -26,6 +29,18 @@ fn main() -> ExitCode {
         Command::Optimizers { name } => optimizers(name.as_deref()),
         Command::Train { optimizer, run } => start(&run, &[optimizer], false),
         Command::Compare { optimizers, run } => start(&run, &optimizers, true),
+        Command::Roots {
+            order,
+            seed,
+            recorded: Some(steps),
+            device,
+            ..
+        } => on_device(device, RecordedRoots { order, seed, steps }),
+        Command::Roots {
+            size, order, seed, ..
+        } => roots::cases(size as usize, seed)
+            .map_err(Into::into)
+            .and_then(|cases| print_roots(&cases, order)),
         Command::Kernel { list: true, .. } => list_kernels(),
         Command::Kernel {
             name: Some(name),
@@ -126,6 +141,28 @@ fn context<R: Runtime>(device: &Opened<R>) -> Context<R> {
         sonew_runtime::Processor::Cpu => Processor::Cpu,
     };
     Context::new(device.client.clone(), processor)
+}
+
+fn print_roots(cases: &[roots::Case], order: u32) -> Outcome {
+    print(roots::table(cases, order)?.to_text().trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+struct RecordedRoots {
+    order: u32,
+    seed: u64,
+    steps: usize,
+}
+
+impl DeviceVisitor for RecordedRoots {
+    type Output = Outcome;
+
+    fn visit<R: Runtime>(self, device: Opened<R>) -> Outcome {
+        let context = Rc::new(context(&device));
+        let images = embedded::train_images()?;
+        let cases = roots::recorded(context, &images, &AUTOENCODER_SIZES, self.steps, self.seed)?;
+        print_roots(&cases, self.order)
+    }
 }
 
 struct KernelJob {

@@ -34,6 +34,9 @@ pub struct Plan {
     pub order: Option<PathBuf>,
     /// Whether to log the loss of every step.
     pub log_steps: bool,
+    /// Whether to say how the optimizer treats each tensor.
+    #[serde(skip)]
+    pub verbose: bool,
 }
 
 impl Plan {

@@ -19,6 +19,9 @@ pub struct RunSummary {
     pub optimizer_ms_per_step: f64,
     /// Bytes of optimizer state per parameter, the parameter itself not counted.
     pub state_bytes_per_parameter: f64,
+    /// Mean milliseconds of a step by part of the optimizer, in order, for optimizers that have parts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub optimizer_parts: Vec<(String, f64)>,
     /// Anything a reader should know, such as "interrupted"; may be empty.
     #[serde(default)]
     pub note: String,
@@ -59,6 +62,10 @@ pub fn comparison(runs: &[RunSummary], epochs: &[usize]) -> Table {
             .into_iter()
             .map(Column::right),
     );
+    let parts = runs.iter().any(|run| !run.optimizer_parts.is_empty());
+    if parts {
+        columns.push(Column::left("ms/step by part"));
+    }
     let noted = runs.iter().any(|run| !run.note.is_empty());
     if noted {
         columns.push(Column::left("note"));
@@ -81,6 +88,11 @@ pub fn comparison(runs: &[RunSummary], epochs: &[usize]) -> Table {
         row.push(format!("{:.3}", run.seconds_per_epoch));
         row.push(format!("{:.3}", run.optimizer_ms_per_step));
         row.push(format!("{:.2}", run.state_bytes_per_parameter));
+        if parts {
+            let cells = run.optimizer_parts.iter();
+            let cells: Vec<String> = cells.map(|(part, ms)| format!("{part} {ms:.1}")).collect();
+            row.push(cells.join(", "));
+        }
         if noted {
             row.push(run.note.clone());
         }
@@ -127,6 +139,7 @@ mod tests {
             seconds_per_epoch: 0.25,
             optimizer_ms_per_step: 0.5,
             state_bytes_per_parameter: 12.0,
+            optimizer_parts: Vec::new(),
             note: String::new(),
         }
     }
@@ -160,6 +173,18 @@ mod tests {
         );
         assert_eq!(table.rows[2][..4], ["new", "–", "–", "–"]);
         assert_eq!(table.columns.len(), 7);
+    }
+
+    #[test]
+    fn the_parts_of_a_step_have_a_column_where_there_are_any() {
+        let parts = RunSummary {
+            optimizer_parts: vec![("statistics".into(), 1.25), ("roots".into(), 3.0)],
+            ..run("shampoo", &[1.0])
+        };
+        let table = comparison(&[run("adam", &[1.0]), parts], &[]);
+        assert_eq!(table.columns.last().unwrap().heading, "ms/step by part");
+        assert_eq!(table.rows[0].last().unwrap(), "");
+        assert_eq!(table.rows[1].last().unwrap(), "statistics 1.2, roots 3.0");
     }
 
     #[test]

@@ -84,6 +84,9 @@ struct Config<'a> {
     parameters: usize,
     images: usize,
     steps_per_epoch: usize,
+    /// How the optimizer treats each tensor, if it tells them apart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tensors: Vec<String>,
     #[serde(flatten)]
     plan: &'a Plan,
 }
@@ -122,6 +125,12 @@ pub fn train<R: Runtime>(
     quiet: bool,
 ) -> Result<RunSummary, TrainError> {
     let mut run = Run::new(context, images, plan, interrupt)?;
+    let tensors = run.tensors();
+    if plan.verbose {
+        for line in &tensors {
+            eprintln!("{}: {line}", plan.label);
+        }
+    }
     let steps_per_epoch = run.order.steps_per_epoch();
     folder.write_config(&Config {
         command: std::env::args().skip(1).collect(),
@@ -132,6 +141,7 @@ pub fn train<R: Runtime>(
         parameters: run.network.segments().parameters(),
         images: images.count,
         steps_per_epoch,
+        tensors,
         plan,
     })?;
     let mut summary = RunSummary {
@@ -140,6 +150,7 @@ pub fn train<R: Runtime>(
         seconds_per_epoch: 0.0,
         optimizer_ms_per_step: 0.0,
         state_bytes_per_parameter: run.optimizer.state_bytes_per_parameter(),
+        optimizer_parts: Vec::new(),
         note: String::new(),
     };
     let outcome = run.epochs(folder, &mut summary, quiet);
@@ -217,6 +228,18 @@ impl<'a, R: Runtime> Run<'a, R> {
         })
     }
 
+    /// How the optimizer treats each tensor, a line each; none if it treats all alike.
+    fn tensors(&self) -> Vec<String> {
+        let shapes = self.network.segments().shapes();
+        let assignments = self.optimizer.assignments();
+        let lines = assignments.iter().zip(shapes).enumerate();
+        lines
+            .map(|(tensor, (assignment, shape))| {
+                format!("{} {shape:?}: {assignment}", tensor_name(tensor))
+            })
+            .collect()
+    }
+
     fn epochs(
         &mut self,
         folder: &mut RunFolder,
@@ -234,6 +257,7 @@ impl<'a, R: Runtime> Run<'a, R> {
                 break;
             }
             let started = Instant::now();
+            let parts_before = self.optimizer.parts();
             let mut split = Split::default();
             for step in begin..end {
                 if self.interrupt.requested() {
@@ -261,6 +285,8 @@ impl<'a, R: Runtime> Run<'a, R> {
                 .network
                 .evaluate(&self.context, &self.params, self.images)?;
             let evaluation = started.elapsed().as_secs_f64();
+            let report = self.optimizer.report()?;
+            let parts = self.optimizer.parts();
             let record = EpochRecord {
                 epoch,
                 steps: done,
@@ -271,14 +297,28 @@ impl<'a, R: Runtime> Run<'a, R> {
                 optimizer_seconds: split.optimizer.as_secs_f64(),
                 evaluation_seconds: evaluation,
                 images_per_second: (steps * self.plan.batch) as f64 / seconds,
-                pivots_cut: self.optimizer.report()?.pivots_cut,
-                ..EpochRecord::default()
+                pivots_cut: report.pivots_cut,
+                roots_refused: report.roots.map(|roots| roots.refused),
+                optimizer_parts: parts
+                    .iter()
+                    .zip(&parts_before)
+                    .map(|((part, after), (_, before))| {
+                        ((*part).to_owned(), (*after - *before).as_secs_f64())
+                    })
+                    .collect(),
             };
             folder.log(&record)?;
             progress.epoch(&describe(&self.plan.label, &record));
             summary.losses.push(loss);
             summary.seconds_per_epoch = spent / (epoch + 1) as f64;
             summary.optimizer_ms_per_step = 1e3 * optimizer / done as f64;
+            summary.optimizer_parts = parts
+                .iter()
+                .map(|(part, spent)| {
+                    let mean = 1e3 * spent.as_secs_f64() / done as f64;
+                    ((*part).to_owned(), mean)
+                })
+                .collect();
         }
         progress.finish();
         Ok(())
@@ -316,10 +356,9 @@ impl<'a, R: Runtime> Run<'a, R> {
         let report = self.optimizer.report()?;
         let cause = match report.first_non_finite {
             Some((tensor, at)) => format!(
-                "{} gradients are not finite, first in {}{} at {at}",
+                "{} gradients are not finite, first in {} at {at}",
                 report.non_finite_gradients,
-                if tensor % 2 == 0 { 'w' } else { 'b' },
-                tensor / 2
+                tensor_name(tensor)
             ),
             None => "the gradients are finite, so the weights grew too large".into(),
         };
@@ -327,13 +366,22 @@ impl<'a, R: Runtime> Run<'a, R> {
     }
 }
 
+/// The name of a tensor in files and messages: w0, b0, w1, …
+fn tensor_name(tensor: usize) -> String {
+    let kind = if tensor.is_multiple_of(2) { 'w' } else { 'b' };
+    format!("{kind}{}", tensor / 2)
+}
+
 fn describe(label: &str, record: &EpochRecord) -> String {
-    let cut = match record.pivots_cut {
+    let mut seen = match record.pivots_cut {
         Some(cut) if cut > 0 => format!(", {cut} pivots cut"),
         _ => String::new(),
     };
+    if let Some(refused) = record.roots_refused.filter(|&refused| refused > 0) {
+        seen += &format!(", {refused} roots refused so far");
+    }
     format!(
-        "{label} epoch {}: loss {:.3} at lr {:.3e}, {:.1} s (forward and backward {:.1}, optimizer {:.1}) + {:.1} s evaluation, {:.0} images/s{cut}",
+        "{label} epoch {}: loss {:.3} at lr {:.3e}, {:.1} s (forward and backward {:.1}, optimizer {:.1}) + {:.1} s evaluation, {:.0} images/s{seen}",
         record.epoch,
         record.loss,
         record.lr,

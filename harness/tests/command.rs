@@ -182,6 +182,104 @@ fn a_kernel_runs_on_arrays_from_a_file() {
 }
 
 #[test]
+fn shampoo_trains_says_how_it_treats_each_tensor_and_records_its_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut args = vec![
+        "train",
+        "--optimizer",
+        "shampoo",
+        "--set",
+        "start-step=2",
+        "--set",
+        "root-interval=2",
+        "--epochs",
+        "2",
+        "--schedule",
+        "constant",
+        "--verbose",
+        "--out",
+        text(&out),
+    ];
+    args.extend(SMALL);
+    let output = sonew(&args);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    for line in [
+        "shampoo: w0 [40, 784]: matrix of 40 × 784, p = 4",
+        "shampoo: b0 [40]: vector of 40, p = 2",
+        "shampoo: w1 [10, 40]: vector of 400, p = 2",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    let epochs: Vec<_> = read_log(&out)
+        .unwrap()
+        .into_iter()
+        .filter_map(|line| match line {
+            LogLine::Epoch(epoch) => Some(epoch),
+            _ => None,
+        })
+        .collect();
+    assert!(epochs[1].loss < epochs[0].loss);
+    assert_eq!(epochs[1].roots_refused, Some(0));
+    let parts: Vec<_> = epochs[1].optimizer_parts.keys().collect();
+    assert_eq!(parts, ["application", "roots", "statistics"]);
+}
+
+#[test]
+fn a_root_and_its_application_run_on_arrays_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let run = |kernel: &str, arrays: &[(&str, Array)], set: &[&str]| {
+        let (input, output) = (path("in.safetensors"), path("out.safetensors"));
+        let file = arrays
+            .iter()
+            .map(|(name, array)| ((*name).to_owned(), array.clone()));
+        arrays::write(&input, &file.collect()).unwrap();
+        let mut args = vec!["kernel", kernel, "--device", "wgpu:cpu"];
+        args.extend(["--in", text(&input), "--out", text(&output)]);
+        for option in set {
+            args.extend(["--set", option]);
+        }
+        succeeds(&args);
+        Arrays::read(&output).unwrap()
+    };
+    let s = Array::f32(vec![2, 2], vec![16.0, 0.0, 0.0, 81.0]);
+    let mut root = run("inverse-root", &[("s", s)], &["root=newton"]);
+    let x = root.take_f32("x").unwrap().1;
+    for (found, expected) in x.iter().zip([0.5, 0.0, 0.0, 1.0 / 3.0]) {
+        assert!((found - expected).abs() < 1e-5, "{x:?}");
+    }
+    let g = Array::f32(vec![2, 1], vec![4.0, 9.0]);
+    let l = Array::f32(vec![2, 2], vec![0.5, 0.0, 0.0, 2.0]);
+    let r = Array::f32(vec![1, 1], vec![10.0]);
+    let mut applied = run(
+        "kronecker-apply",
+        &[("g", g.clone()), ("l", l.clone()), ("r", r)],
+        &[],
+    );
+    assert_eq!(applied.take_f32("d").unwrap().1, [20.0, 180.0]);
+    let mut left = run("kronecker-apply", &[("g", g), ("l", l)], &[]);
+    assert_eq!(left.take_f32("d").unwrap().1, [2.0, 18.0]);
+}
+
+#[test]
+fn the_table_of_roots_has_a_row_for_each_matrix_and_method() {
+    let table = succeeds(&["roots", "--size", "24"]);
+    let row = |matrix: &str, method: &str| {
+        table
+            .lines()
+            .find(|line| line.starts_with(matrix) && line.contains(&format!(" {method} ")))
+            .unwrap_or_else(|| panic!("{matrix}, {method}: {table}"))
+            .to_owned()
+    };
+    assert!(row("condition 1e8", "eigen").contains("yes"));
+    assert!(row("condition 1e8", "newton-refreshed").contains("yes"));
+    assert!(row("identity", "newton").contains("yes"));
+    assert!(row("1 × 1", "newton-double").contains("yes"));
+}
+
+#[test]
 fn mistakes_are_named_with_what_was_expected() {
     for (args, word) in [
         (&["train", "--optimizer", "adamw"][..], "tridiag-sonew"),

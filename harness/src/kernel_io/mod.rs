@@ -1,5 +1,6 @@
 //! One kernel on arrays from a file: for kernel developers and for other languages that want to check one.
 
+mod matrices;
 mod spec;
 mod vectors;
 
@@ -83,7 +84,12 @@ pub fn run<R: Runtime>(
         options: spec.with_settings(settings)?,
         arrays: Arrays::read(input)?,
     };
-    arrays::write(output, &vectors::run(job)?)?;
+    let results = match spec.name {
+        "inverse-root" => matrices::inverse_root(job)?,
+        "kronecker-apply" => matrices::kronecker_apply(job)?,
+        _ => vectors::run(job)?,
+    };
+    arrays::write(output, &results)?;
     Ok(())
 }
 

@@ -119,6 +119,43 @@ pub const KERNELS: &[KernelSpec] = &[
         outputs: &[("u", "[n]")],
         options: &[],
     },
+    KernelSpec {
+        name: "inverse-root",
+        summary: "X = (S + ridge · I)^(-1/p) of a symmetric positive semi-definite matrix, in host memory",
+        inputs: &[("s", "[n, n]")],
+        outputs: &[
+            ("x", "[n, n]"),
+            ("ridge", "[1], what was added to the diagonal"),
+            ("iterations", "[1] u32"),
+            (
+                "residual",
+                "[1], the distance of M from I as the iteration carries it",
+            ),
+            ("check", "[1], |vᵀ X^(p/2) (S + ridge · I) X^(p/2) v − 1|"),
+            ("accepted", "[1] u32, 1 if residual and check are below 0.1"),
+        ],
+        options: &[
+            ("p", "4", "the order"),
+            ("relative-ridge", "0", "ε, for a ridge of ε · λ_max"),
+            ("ridge", "0", "the ridge, if relative-ridge is 0"),
+            (
+                "root",
+                "eigen",
+                "eigen, newton, newton-double or newton-refreshed",
+            ),
+        ],
+    },
+    KernelSpec {
+        name: "kronecker-apply",
+        summary: "D = L G R, or L G without r, in host memory",
+        inputs: &[
+            ("g", "[m, n]"),
+            ("l", "[m, m]"),
+            ("r", "[n, n], may be absent"),
+        ],
+        outputs: &[("d", "[m, n]")],
+        options: &[],
+    },
     first_order_spec("sgd", &[("w", "[n]"), ("g", "[n]")], &[("w", "[n]")]),
     first_order_spec("momentum", VELOCITY_IN, VELOCITY_OUT),
     first_order_spec("nesterov", VELOCITY_IN, VELOCITY_OUT),

@@ -1,5 +1,6 @@
 //! The lines of a run's log.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -34,9 +35,12 @@ pub struct EpochRecord {
     /// Columns of the factor whose edges were cut in the epoch's last step, for optimizers that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pivots_cut: Option<u64>,
-    /// Roots that were refused in the epoch, for optimizers that compute them.
+    /// Roots that were refused since the start of the run, for optimizers that compute them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roots_refused: Option<u64>,
+    /// Seconds of the optimizer's steps by part, for optimizers that have parts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub optimizer_parts: BTreeMap<String, f64>,
 }
 
 /// One line of the log per step: exactly `{"step": s, "loss": x}`.

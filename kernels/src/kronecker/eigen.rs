@@ -2,9 +2,17 @@
 
 use faer::{MatRef, Side};
 
-use super::root::{Attempt, Stop};
+use super::root::{Attempt, Stop, start};
 use crate::error::Error;
 use crate::matmul::{HostMatrix, host};
+
+/// A root in f64.
+pub(super) struct Wide {
+    pub values: Vec<f64>,
+    pub ridge: f64,
+    /// ‖S v − V Λ Vᵀ v‖ / (λ_max ‖v‖) for one unstructured v.
+    pub residual: f64,
+}
 
 /// The ridge is found from the largest eigenvalue by `ridge`.
 pub(super) fn inverse_root(
@@ -13,6 +21,25 @@ pub(super) fn inverse_root(
     p: u32,
     ridge: impl Fn(f64) -> f64,
 ) -> Result<Attempt, Error> {
+    Ok(match decompose(s, n, p, ridge)? {
+        Err(failed) => failed,
+        Ok(root) => Attempt {
+            values: root.values.iter().map(|&x| x as f32).collect(),
+            iterations: 0,
+            residual: root.residual,
+            ridge: root.ridge,
+            stop: Stop::Direct,
+        },
+    })
+}
+
+/// The root, or why there is none.
+pub(super) fn decompose(
+    s: &[f32],
+    n: usize,
+    p: u32,
+    ridge: impl Fn(f64) -> f64,
+) -> Result<Result<Wide, Attempt>, Error> {
     // faer 0.24 deflates by an absolute tolerance: eigenvalues of a matrix of small norm come out wrong. A power of two
     // brings the largest entry to [1, 2) and changes no digit.
     let largest = s
@@ -26,31 +53,46 @@ pub(super) fn inverse_root(
     let scaled: Vec<f64> = s.iter().map(|&x| f64::from(x) * scale).collect();
     let Ok(found) = MatRef::from_row_major_slice(&scaled, n, n).self_adjoint_eigen(Side::Lower)
     else {
-        return Ok(Attempt::failed(ridge(largest), Stop::Iterations));
+        return Ok(Err(Attempt::failed(ridge(largest), Stop::Iterations)));
     };
     let (vectors, values) = (found.U(), found.S().column_vector());
     let values: Vec<f64> = (0..n).map(|i| values[i] / scale).collect();
     let top = values.iter().fold(0.0, |most: f64, &x| most.max(x));
     let added = ridge(top);
+    // S is a sum of squares: an eigenvalue below zero is what rounding to f32 left of a small one, at most about u λ_max,
+    // and a ridge may be smaller than that. Zero is nearer the truth, and keeps every eigenvalue at or above the ridge.
+    let shifted: Vec<f64> = values.iter().map(|x| x.max(0.0) + added).collect();
     // Eigenvalues are known to within rounding of the largest; one that is not above that has no root to speak of.
     let floor = f64::EPSILON * (top + added);
-    if values.iter().any(|&x| x + added <= floor) {
-        return Ok(Attempt::failed(added, Stop::Indefinite));
+    if shifted.iter().any(|&x| x <= floor) {
+        return Ok(Err(Attempt::failed(added, Stop::Indefinite)));
     }
     // X = W Wᵀ with W = V Λ^{−1/2p}: symmetric and positive definite whatever is rounded.
     let exponent = -0.5 / f64::from(p);
-    let weights: Vec<f64> = values.iter().map(|x| (x + added).powf(exponent)).collect();
+    let weights: Vec<f64> = shifted.iter().map(|x| x.powf(exponent)).collect();
     let w: Vec<f64> = (0..n * n)
         .map(|at| vectors[(at / n, at % n)] * weights[at % n])
         .collect();
     let w = HostMatrix::row_major(&w, n, n)?;
     let mut x = vec![0.0; n * n];
     host(&mut x, w, w.transposed(), false)?;
-    Ok(Attempt {
-        values: x.iter().map(|&x| x as f32).collect(),
-        iterations: 0,
-        residual: 0.0,
+    let probe: Vec<f64> = (0..n as u64).map(start).collect();
+    let inner: Vec<f64> = (0..n)
+        .map(|k| values[k] * (0..n).map(|i| vectors[(i, k)] * probe[i]).sum::<f64>())
+        .collect();
+    let apart = (0..n).map(|i| {
+        let there: f64 = (0..n).map(|k| vectors[(i, k)] * inner[k]).sum();
+        let row = s[i * n..][..n].iter().zip(&probe);
+        (row.map(|(&a, x)| f64::from(a) * x).sum::<f64>() - there).powi(2)
+    });
+    let size: f64 = probe.iter().map(|x| x * x).sum();
+    let residual = match top {
+        0.0 => 0.0,
+        top => (apart.sum::<f64>() / size).sqrt() / top,
+    };
+    Ok(Ok(Wide {
+        values: x,
         ridge: added,
-        stop: Stop::Direct,
-    })
+        residual,
+    }))
 }

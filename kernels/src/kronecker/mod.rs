@@ -11,10 +11,12 @@
 //! On a CPU adapter statistics, roots and directions are products in host memory, as those of the network are; the
 //! descent is a kernel everywhere.
 
+pub mod accuracy;
 mod blocking;
 mod descend;
 mod direction;
 mod eigen;
+mod grouped;
 mod newton;
 pub mod reference;
 mod refreshed;
@@ -24,5 +26,6 @@ mod statistics;
 pub use blocking::{Assignment, Block, Blocking, Factor, Limits, Side};
 pub use descend::{DescentBuffers, DescentRates, MeasureBuffers, descend, measure};
 pub use direction::{Workspace, direction};
+pub use grouped::{Product, Products, TileBlueprint, View, grouped_product};
 pub use root::{Method, Ridge, Root, RootEvidence, Stop, inverse_root, largest_eigenvalue};
 pub use statistics::statistics;

@@ -1,8 +1,9 @@
 use sonew_kernels::error::Error;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::kronecker::{
-    Blocking, DescentBuffers, DescentRates, Limits, MeasureBuffers, Method, Ridge, Stop, Workspace,
-    descend, direction, inverse_root, largest_eigenvalue, measure, reference, statistics,
+    Blocking, DescentBuffers, DescentRates, Limits, MeasureBuffers, Method, Product, Products,
+    Ridge, Stop, TileBlueprint, View, Workspace, descend, direction, grouped_product, inverse_root,
+    largest_eigenvalue, measure, reference, statistics,
 };
 use sonew_kernels::precision::F32;
 use sonew_kernels::segments::Segments;
@@ -148,6 +149,39 @@ fn rank_deficient_diagonal_identity_and_one_by_one_matrices_have_their_roots() {
             let ratio = root.evidence.ridge / (1e-4 * largest);
             // Power iteration stops at a change of 10⁻⁶; close eigenvalues leave more than that.
             assert!((ratio - 1.0).abs() < 1e-2, "ridge off by {ratio}");
+        }
+    }
+}
+
+#[test]
+fn statistics_that_rounding_made_indefinite_have_roots_all_the_same() {
+    // Rank 2, an eigenvalue pushed below zero by more than the ridge lifts it.
+    let n = 12;
+    let g: Vec<f64> = (0..n * 2).map(|i| exact(noise(5, i))).collect();
+    let mut s = reference::multiply(&g, &reference::transpose(&g, n, 2), n, 2, n);
+    let (values, v) = reference::eigen(&s, n);
+    let largest = values.iter().fold(0.0, |most: f64, &x| most.max(x));
+    let least = (0..n).min_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()));
+    let k = least.unwrap();
+    for i in 0..n {
+        for j in 0..n {
+            s[i * n + j] -= 3e-7 * largest * v[i * n + k] * v[j * n + k];
+        }
+    }
+    let s: Vec<f32> = s.iter().map(|&x| x as f32).collect();
+    for (_, method) in Method::ALL {
+        let root = inverse_root(&s, n, 4, Ridge::Relative(1e-8), method).unwrap();
+        assert!(
+            root.evidence.accepted(0.1),
+            "{method:?}: {:?}",
+            root.evidence
+        );
+        if method == Method::Eigen {
+            let most = root.values.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+            let bound = root.evidence.ridge.powf(-0.25) as f32;
+            assert!(most <= 1.01 * bound, "no eigenvalue lies below the ridge");
+        } else {
+            assert!(root.evidence.ridge > 2e-8 * largest, "the ridge was raised");
         }
     }
 }
@@ -320,6 +354,119 @@ fn statistics_and_directions_follow_the_oracle_whole_and_in_blocks() {
         ),
         Err(Error::Shape { .. })
     ));
+}
+
+#[test]
+fn grouped_products_of_all_sizes_and_transposes_follow_f64() {
+    let bench = Bench::open();
+    let sizes = [
+        (1, 1, 1),
+        (3, 5, 2),
+        (32, 32, 16),
+        (33, 65, 40),
+        (70, 1, 129),
+    ];
+    let blueprint = TileBlueprint {
+        tile: 16,
+        chunk: 8,
+        micro: 4,
+    };
+    let total: usize = 70 * 129 * 5;
+    let values = |seed| -> Vec<f32> { (0..total).map(|i| noise(seed, i) as f32).collect() };
+    let (a, b, start) = (values(1), values(2), values(3));
+    for blueprint in [TileBlueprint::default(), blueprint] {
+        for transposed in [false, true] {
+            let mut products = Vec::new();
+            let (mut at, mut out) = (0, 0);
+            for (m, n, k) in sizes {
+                let part = |rows, columns| {
+                    if transposed {
+                        View::rows(at, rows + 1).transposed()
+                    } else {
+                        View::rows(at, columns + 1)
+                    }
+                };
+                products.push(Product {
+                    a: part(m, k),
+                    b: part(k, n),
+                    c: View::rows(out, n + 2),
+                    m,
+                    n,
+                    k,
+                });
+                at += 7 * k.max(m).max(n);
+                out += m * (n + 2);
+            }
+            for keep in [0.0, 0.5] {
+                let table = Products::new(&bench.context, &products, blueprint).unwrap();
+                let c = bench.context.upload(&start);
+                grouped_product(
+                    &bench.context,
+                    &table,
+                    &bench.context.upload(&a),
+                    &bench.context.upload(&b),
+                    &c,
+                    keep,
+                    0.25,
+                )
+                .unwrap();
+                let found: Vec<f32> = bench.context.download("test", &c).unwrap();
+                let mut expected = widened(&start);
+                let entry = |values: &[f32], view: View, i: usize, j: usize| {
+                    f64::from(values[view.offset + i * view.row_stride + j * view.column_stride])
+                };
+                for p in &products {
+                    for i in 0..p.m {
+                        for j in 0..p.n {
+                            let terms =
+                                (0..p.k).map(|l| entry(&a, p.a, i, l) * entry(&b, p.b, l, j));
+                            let at = p.c.offset + i * p.c.row_stride + j;
+                            expected[at] = keep * expected[at] + 0.25 * terms.sum::<f64>();
+                        }
+                    }
+                }
+                // Sums of up to 129 terms below 1; what lies between and behind the results stays as it was.
+                assert_close(&found, &expected, 130.0 * ROUNDING, 8.0, "product");
+            }
+        }
+    }
+}
+
+#[test]
+fn grouped_products_refuse_short_buffers_and_blueprints_that_do_not_fit() {
+    let bench = Bench::open();
+    let product = Product {
+        a: View::rows(5, 4),
+        b: View::rows(0, 4),
+        c: View::rows(0, 4),
+        m: 4,
+        n: 4,
+        k: 4,
+    };
+    let table = Products::new(&bench.context, &[product], TileBlueprint::default()).unwrap();
+    let run = |a: usize| {
+        grouped_product(
+            &bench.context,
+            &table,
+            &bench.values(a),
+            &bench.values(16),
+            &bench.values(16),
+            0.0,
+            1.0,
+        )
+    };
+    run(21).unwrap();
+    assert!(matches!(run(20), Err(Error::Length { argument: "a", .. })));
+    let odd = TileBlueprint {
+        tile: 30,
+        chunk: 16,
+        micro: 4,
+    };
+    assert!(Products::new(&bench.context, &[product], odd).is_err());
+    // Nothing to do is no error.
+    let none = Products::new(&bench.context, &[], TileBlueprint::default()).unwrap();
+    let empty = bench.values(1);
+    grouped_product(&bench.context, &none, &empty, &empty, &empty, 0.0, 1.0).unwrap();
 }
 
 #[test]

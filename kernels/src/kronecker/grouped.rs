@@ -1,0 +1,355 @@
+//! Many matrix products of different sizes in one launch, C_i ← keep · C_i + weight · A_i B_i, on the device.
+//!
+//! A table lists the products, another the tiles of all their results; a cube takes one tile, so each product costs what
+//! its own size asks for. A and B are views with strides, so a transpose is one, and so is a block of a larger matrix.
+//! Products and sums are f32, never TF32 or less.
+
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+use serde::{Deserialize, Serialize};
+
+use crate::buffers::array;
+use crate::context::{Context, Grid};
+use crate::error::Error;
+use crate::precision::held;
+
+const OPERATION: &str = "grouped product";
+
+/// Words of a product in the table.
+const WORDS: usize = 11;
+
+/// A matrix in a buffer of f32: entry (i, j) is value `offset + i · row_stride + j · column_stride`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Index of the first value.
+    pub offset: usize,
+    /// Values from one row to the next.
+    pub row_stride: usize,
+    /// Values from one column to the next.
+    pub column_stride: usize,
+}
+
+impl View {
+    /// A matrix at `offset` whose rows are `stride` values apart.
+    pub fn rows(offset: usize, stride: usize) -> Self {
+        Self {
+            offset,
+            row_stride: stride,
+            column_stride: 1,
+        }
+    }
+
+    /// The transpose.
+    pub fn transposed(self) -> Self {
+        Self {
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// Values that a buffer needs to hold `rows` × `columns` entries of this view.
+    fn needs(self, rows: usize, columns: usize) -> usize {
+        match (rows, columns) {
+            (0, _) | (_, 0) => 0,
+            _ => {
+                self.offset + (rows - 1) * self.row_stride + (columns - 1) * self.column_stride + 1
+            }
+        }
+    }
+}
+
+/// One product of an m × k and a k × n matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// A, m × k.
+    pub a: View,
+    /// B, k × n.
+    pub b: View,
+    /// C, m × n.
+    pub c: View,
+    /// Rows of A and C.
+    pub m: usize,
+    /// Columns of B and C.
+    pub n: usize,
+    /// Columns of A, rows of B.
+    pub k: usize,
+}
+
+/// How a result is cut: a cube computes a tile of `tile` × `tile` entries, a unit `micro` × `micro` of them, with
+/// `chunk` terms of A and B at a time in shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TileBlueprint {
+    /// Side of a tile, a multiple of `micro`.
+    pub tile: usize,
+    /// Terms at a time.
+    pub chunk: usize,
+    /// Side of a unit's part.
+    pub micro: usize,
+}
+
+impl Default for TileBlueprint {
+    fn default() -> Self {
+        Self {
+            tile: 32,
+            chunk: 16,
+            micro: 4,
+        }
+    }
+}
+
+impl TileBlueprint {
+    fn units(self) -> usize {
+        (self.tile / self.micro) * (self.tile / self.micro)
+    }
+
+    fn check(self) -> Result<(), Error> {
+        let fits = self.micro > 0
+            && self.chunk > 0
+            && self.tile > 0
+            && self.tile.is_multiple_of(self.micro)
+            && (self.tile * self.chunk).is_multiple_of(self.units());
+        if fits {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            operation: OPERATION,
+            argument: "blueprint",
+            found: format!("{self:?}"),
+            expected: "tile a multiple of micro, and tile · chunk of the number of units".into(),
+        })
+    }
+}
+
+/// Products of one launch, on the device.
+#[derive(Clone, Debug)]
+pub struct Products {
+    problems: Handle,
+    tiles: Handle,
+    count: usize,
+    tile_count: usize,
+    /// Values that the buffers of A, B and C need.
+    needs: [usize; 3],
+    blueprint: TileBlueprint,
+}
+
+impl Products {
+    /// Uploads the tables of `products`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a blueprint that does not fit or an index beyond 2³².
+    pub fn new<R: Runtime>(
+        context: &Context<R>,
+        products: &[Product],
+        blueprint: TileBlueprint,
+    ) -> Result<Self, Error> {
+        blueprint.check()?;
+        let mut problems: Vec<u32> = Vec::with_capacity(products.len() * WORDS);
+        let mut tiles: Vec<u32> = Vec::new();
+        let mut needs = [0; 3];
+        for (index, product) in products.iter().enumerate() {
+            let Product { a, b, c, m, n, k } = *product;
+            let own = [a.needs(m, k), b.needs(k, n), c.needs(m, n)];
+            for (all, own) in needs.iter_mut().zip(own) {
+                *all = own.max(*all);
+            }
+            let words = [
+                a.offset,
+                a.row_stride,
+                a.column_stride,
+                b.offset,
+                b.row_stride,
+                b.column_stride,
+                c.offset,
+                c.row_stride,
+                m,
+                n,
+                k,
+            ];
+            if c.column_stride != 1 || needs.iter().any(|&needs| needs > u32::MAX as usize) {
+                return Err(Error::Shape {
+                    operation: OPERATION,
+                    argument: "a product",
+                    found: format!("{product:?}"),
+                    expected: "C row by row, and fewer than 2³² values in each buffer".into(),
+                });
+            }
+            problems.extend(words.map(|word| word as u32));
+            for row in (0..m).step_by(blueprint.tile) {
+                for column in (0..n).step_by(blueprint.tile) {
+                    tiles.extend([index as u32, row as u32, column as u32]);
+                }
+            }
+        }
+        let tile_count = tiles.len() / 3;
+        // A buffer holds at least something.
+        problems.resize(problems.len().max(1), 0);
+        tiles.resize(tiles.len().max(1), 0);
+        Ok(Self {
+            problems: context.upload(&problems),
+            tiles: context.upload(&tiles),
+            count: products.len(),
+            tile_count,
+            needs,
+            blueprint,
+        })
+    }
+}
+
+#[cube(launch_unchecked)]
+fn grouped_kernel(
+    a: &Array<f32>,
+    b: &Array<f32>,
+    c: &mut Array<f32>,
+    problems: &Array<u32>,
+    tiles: &Array<u32>,
+    keep: f32,
+    weight: f32,
+    #[comptime] blueprint: TileBlueprint,
+) {
+    let tile = comptime!(blueprint.tile);
+    let chunk = comptime!(blueprint.chunk);
+    let micro = comptime!(blueprint.micro);
+    let side = comptime!(blueprint.tile / blueprint.micro);
+    let loads = comptime!(blueprint.tile * blueprint.chunk / blueprint.units());
+    let keep = held(keep);
+    let weight = held(weight);
+    let entry = CUBE_POS * 3;
+    let problem = tiles[entry] as usize * comptime!(WORDS);
+    let first_row = tiles[entry + 1] as usize;
+    let first_column = tiles[entry + 2] as usize;
+    let a_offset = problems[problem] as usize;
+    let a_row = problems[problem + 1] as usize;
+    let a_column = problems[problem + 2] as usize;
+    let b_offset = problems[problem + 3] as usize;
+    let b_row = problems[problem + 4] as usize;
+    let b_column = problems[problem + 5] as usize;
+    let c_offset = problems[problem + 6] as usize;
+    let c_row = problems[problem + 7] as usize;
+    let m = problems[problem + 8] as usize;
+    let n = problems[problem + 9] as usize;
+    let k = problems[problem + 10] as usize;
+
+    let mut left = SharedMemory::<f32>::new(comptime!(blueprint.tile * blueprint.chunk));
+    let mut right = SharedMemory::<f32>::new(comptime!(blueprint.tile * blueprint.chunk));
+    let unit = UNIT_POS as usize;
+    let row = unit / side * micro;
+    let column = unit % side * micro;
+    let mut sums = Array::<f32>::new(comptime!(blueprint.micro * blueprint.micro));
+    #[unroll]
+    for i in 0..comptime!(blueprint.micro * blueprint.micro) {
+        sums[i] = 0.0;
+    }
+    let mut term = 0usize;
+    while term < k {
+        #[unroll]
+        for load in 0..loads {
+            let at = load * comptime!(blueprint.units()) + unit;
+            // Left is kept by terms, right by terms too: both are read along a row below.
+            let (t, i) = (at / tile, at % tile);
+            let (own_term, own_row, own_column) = (term + t, first_row + i, first_column + i);
+            let in_a = own_term < k && own_row < m;
+            let in_b = own_term < k && own_column < n;
+            let from_a = select(
+                in_a,
+                a_offset + own_row * a_row + own_term * a_column,
+                a_offset,
+            );
+            let from_b = select(
+                in_b,
+                b_offset + own_term * b_row + own_column * b_column,
+                b_offset,
+            );
+            left[at] = select(in_a, a[from_a], 0.0);
+            right[at] = select(in_b, b[from_b], 0.0);
+        }
+        sync_cube();
+        for t in 0..chunk {
+            #[unroll]
+            for i in 0..micro {
+                let x = left[t * tile + row + i];
+                #[unroll]
+                for j in 0..micro {
+                    let y = right[t * tile + column + j];
+                    sums[i * micro + j] += x * y;
+                }
+            }
+        }
+        sync_cube();
+        term += chunk;
+    }
+    #[unroll]
+    for i in 0..micro {
+        #[unroll]
+        for j in 0..micro {
+            let (own_row, own_column) = (first_row + row + i, first_column + column + j);
+            if own_row < m && own_column < n {
+                let at = c_offset + own_row * c_row + own_column;
+                let mut value = weight * sums[i * micro + j];
+                if keep != 0.0 {
+                    value += keep * c[at];
+                }
+                c[at] = value;
+            }
+        }
+    }
+}
+
+/// C_i ← `keep` · C_i + `weight` · A_i B_i for all products, in one launch. `a`, `b` and `c` are buffers of f32 that the
+/// views look into; C is read only if `keep` is not 0, and must overlap neither A nor B.
+///
+/// # Errors
+/// [`Error::Length`] if a buffer is too short; launch errors as [`Context::launch`].
+pub fn grouped_product<R: Runtime>(
+    context: &Context<R>,
+    products: &Products,
+    a: &Handle,
+    b: &Handle,
+    c: &Handle,
+    keep: f64,
+    weight: f64,
+) -> Result<(), Error> {
+    for ((argument, buffer), needs) in [("a", a), ("b", b), ("c", c)]
+        .into_iter()
+        .zip(products.needs)
+    {
+        let (found, expected) = (buffer.size_in_used(), 4 * needs as u64);
+        if found < expected {
+            return Err(Error::Length {
+                operation: OPERATION,
+                argument,
+                found,
+                expected,
+            });
+        }
+    }
+    if products.tile_count == 0 {
+        return Ok(());
+    }
+    let blueprint = products.blueprint;
+    let grid = Grid {
+        cubes: products.tile_count as u32,
+        units: blueprint.units() as u32,
+        buffers: 6,
+    };
+    context.launch(OPERATION, blueprint, grid, move |client, cubes, units| {
+        let values = |buffer: &Handle| (buffer.size_in_used() / 4) as usize;
+        // SAFETY: each buffer was checked to hold the last entry of every view; loads beyond a matrix are redirected to
+        // its first entry, stores beyond it are skipped, and there are as many cubes as tiles.
+        unsafe {
+            grouped_kernel::launch_unchecked::<R>(
+                client,
+                cubes,
+                units,
+                array::<R>(a, values(a)),
+                array::<R>(b, values(b)),
+                array::<R>(c, values(c)),
+                array::<R>(&products.problems, products.count.max(1) * WORDS),
+                array::<R>(&products.tiles, 3 * products.tile_count),
+                keep as f32,
+                weight as f32,
+                blueprint,
+            );
+        }
+    })
+}
