@@ -109,6 +109,19 @@ pub enum RidgeForm {
     Absolute,
 }
 
+/// Where Shampoo's products run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProductsPlace {
+    /// In host memory on a CPU adapter, on the device elsewhere.
+    #[default]
+    Auto,
+    /// In host memory.
+    Host,
+    /// On the device.
+    Device,
+}
+
 /// Settings of Shampoo.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -125,6 +138,8 @@ pub struct ShampooConfig {
     pub exponent: u32,
     /// How roots are computed.
     pub root: Method,
+    /// Where the products of statistics and directions run.
+    pub products: ProductsPlace,
     /// A root with a residual from here on is refused, > 0.
     pub residual_threshold: f64,
     /// Refused roots of one factor in a row that are no error; the last good root stays in use.
@@ -165,6 +180,7 @@ impl Default for ShampooConfig {
             ridge: RidgeForm::Relative,
             exponent: 0,
             root: Method::Eigen,
+            products: ProductsPlace::Auto,
             residual_threshold: 0.1,
             tolerated_failures: 3,
             root_interval: 20,
@@ -266,6 +282,10 @@ const MEANINGS: &[(&str, &str)] = &[
     (
         "root",
         "how roots are computed: eigen (f64), newton (f32, as published), newton-double (f64) or newton-refreshed (f32)",
+    ),
+    (
+        "products",
+        "where statistics and directions are multiplied: auto (host on a software driver), host or device",
     ),
     (
         "residual-threshold",

@@ -3,7 +3,7 @@
 //! An optimizer is made from an [`OptimizerConfig`] for a device ([`Context`]) and an arena layout ([`Segments`]), owns
 //! its states, and moves parameters with [`Optimizer::step`]. The learning rate is an argument of the step, not a
 //! state. The number of launches of a step does not depend on the number of tensors, and a step does not wait for the
-//! device (Shampoo's does: its products run on the host); [`Optimizer::report`] does, when somebody wants to know what
+//! device (Shampoo's does where its products or roots run on the host); [`Optimizer::report`] does, when somebody wants to know what
 //! the last step saw.
 //!
 //! ```no_run
@@ -29,8 +29,8 @@ mod shampoo;
 mod sonew;
 
 pub use config::{
-    FirstOrderConfig, OptimizerConfig, RidgeForm, Setting, ShampooConfig, SonewConfig,
-    StatisticsForm,
+    FirstOrderConfig, OptimizerConfig, ProductsPlace, RidgeForm, Setting, ShampooConfig,
+    SonewConfig, StatisticsForm,
 };
 pub use error::Error;
 pub use first_order::FirstOrderKind;

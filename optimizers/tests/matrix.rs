@@ -75,6 +75,7 @@ const MATRIX: &[(&str, &[(&str, &str)], f64, f64)] = &[
             ("root", "newton"),
             ("block-size", "64"),
             ("root-interval", "7"),
+            ("products", "device"),
             ("vectors", "false"),
         ],
         0.05,

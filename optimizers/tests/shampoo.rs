@@ -137,9 +137,15 @@ const SAME: &[(&str, &str)] = &[
 fn thirty_steps_on_a_network_follow_plain_f64_through_the_start_of_preconditioning() {
     let bench = Bench::open();
     let segments = network_segments();
-    for root in ["eigen", "newton", "newton-double", "newton-refreshed"] {
+    for (root, products) in [
+        ("eigen", "host"),
+        ("eigen", "device"),
+        ("newton", "host"),
+        ("newton-double", "host"),
+        ("newton-refreshed", "device"),
+    ] {
         let mut settings = SAME.to_vec();
-        settings.push(("root", root));
+        settings.extend([("root", root), ("products", products)]);
         let mut optimizer = bench.optimizer(&settings, &segments);
         let mut expected = network_start();
         let mut oracles: Vec<reference::Shampoo> = SHAPES
@@ -197,7 +203,15 @@ const UNRIDGED: &[(&str, &str)] = &[
 fn a_failed_root_keeps_the_old_one_and_follows_plain_f64_that_does_the_same() {
     let bench = Bench::open();
     let segments = Segments::with_shapes(vec![vec![4, 4]; 2]).unwrap();
-    let mut optimizer = bench.optimizer(UNRIDGED, &segments);
+    let mut on_device = UNRIDGED.to_vec();
+    on_device.push(("products", "device"));
+    for settings in [UNRIDGED, &on_device] {
+        failed_roots_follow_plain_f64(&bench, &segments, settings);
+    }
+}
+
+fn failed_roots_follow_plain_f64(bench: &Bench, segments: &Segments, settings: &[(&str, &str)]) {
+    let mut optimizer = bench.optimizer(settings, segments);
     let settings = reference::Settings {
         epsilon: 0.0,
         start: 0,
@@ -205,17 +219,17 @@ fn a_failed_root_keeps_the_old_one_and_follows_plain_f64_that_does_the_same() {
     };
     let mut expected = vec![filled(1, 16, 1.0), filled(2, 16, 1.0)];
     let mut oracles = vec![reference::Shampoo::new(4, 4, settings); 2];
-    let params = bench.upload(&segments, &expected);
+    let params = bench.upload(segments, &expected);
     for step in 0..30 {
         let g = silent_gradients(step, 12);
-        let grads = bench.upload(&segments, &g);
+        let grads = bench.upload(segments, &g);
         optimizer.step(&params, &grads, 0.01).unwrap();
         for (t, oracle) in oracles.iter_mut().enumerate() {
             // At steps 0, 5 and 10 the second tensor's statistics are zero.
             let failed: &[usize] = if t == 1 && step < 12 { &[0, 1] } else { &[] };
             oracle.step(&mut expected[t], &g[t], 0.01, failed);
         }
-        let found = bench.read(&segments, &params);
+        let found = bench.read(segments, &params);
         for (found, expected) in found.iter().zip(&expected) {
             for (f, e) in found.iter().zip(expected) {
                 assert!((f - e).abs() <= 1e-4, "step {step}: {f} instead of {e}");
@@ -313,13 +327,20 @@ fn any_shape_is_taken_and_its_assignment_told() {
         vec![33, 20],
     ];
     let segments = Segments::with_shapes(shapes).unwrap();
+    for products in ["host", "device"] {
+        any_shape_is_taken(&bench, &segments, products);
+    }
+}
+
+fn any_shape_is_taken(bench: &Bench, segments: &Segments, products: &str) {
     let settings = [
         ("block-size", "16"),
         ("largest-size", "64"),
         ("merge-size", "12"),
         ("start-step", "0"),
+        ("products", products),
     ];
-    let mut optimizer = bench.optimizer(&settings, &segments);
+    let mut optimizer = bench.optimizer(&settings, segments);
     assert_eq!(
         optimizer.assignments(),
         [
@@ -337,17 +358,17 @@ fn any_shape_is_taken_and_its_assignment_told() {
         .enumerate()
         .map(|(t, range)| filled(t, range.len(), 1.0))
         .collect();
-    let params = bench.upload(&segments, &start);
+    let params = bench.upload(segments, &start);
     for step in 0..3 {
         let g: Vec<Vec<f64>> = segments
             .tensors()
             .iter()
             .map(|range| filled(step + 77, range.len(), 1.0))
             .collect();
-        let grads = bench.upload(&segments, &g);
+        let grads = bench.upload(segments, &g);
         optimizer.step(&params, &grads, 0.01).unwrap();
     }
-    let end = bench.read(&segments, &params);
+    let end = bench.read(segments, &params);
     for (t, (end, start)) in end.iter().zip(&start).enumerate() {
         assert!(end.iter().all(|x| x.is_finite()), "tensor {t}");
         assert!(

@@ -8,8 +8,9 @@
 //!
 //! Which tensor is a matrix, a vector or neither, and how a large one is cut into blocks, says [`Blocking`].
 //!
-//! On a CPU adapter statistics, roots and directions are products in host memory, as those of the network are; the
-//! descent is a kernel everywhere.
+//! On a CPU adapter statistics and directions are products in host memory, as those of the network are; elsewhere they
+//! are grouped products on the device ([`DeviceBlocking`]). Roots are computed on the host, the descent is a kernel
+//! everywhere.
 
 pub mod accuracy;
 mod blocking;
@@ -18,6 +19,7 @@ mod direction;
 mod eigen;
 mod grouped;
 mod newton;
+mod on_device;
 pub mod reference;
 mod refreshed;
 mod root;
@@ -27,5 +29,6 @@ pub use blocking::{Assignment, Block, Blocking, Factor, Limits, Side};
 pub use descend::{DescentBuffers, DescentRates, MeasureBuffers, descend, measure};
 pub use direction::{Workspace, direction};
 pub use grouped::{Product, Products, TileBlueprint, View, grouped_product};
+pub use on_device::DeviceBlocking;
 pub use root::{Method, Ridge, Root, RootEvidence, Stop, inverse_root, largest_eigenvalue};
 pub use statistics::statistics;

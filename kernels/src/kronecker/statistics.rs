@@ -17,15 +17,7 @@ pub fn statistics(
     beta2: f64,
 ) -> Result<(), Error> {
     let operation = "kronecker statistics";
-    if !(beta2 > 0.0 && beta2 <= 1.0) {
-        return Err(Error::Range {
-            operation,
-            argument: "beta2",
-            found: beta2,
-            expected: "0 < β ≤ 1",
-        });
-    }
-    let weight = if beta2 < 1.0 { 1.0 - beta2 } else { 1.0 };
+    let (keep, weight) = weights(operation, beta2)?;
     for factor in blocking.factors() {
         let block = &blocking.blocks()[factor.block];
         let values = grads.get(block.start..).unwrap_or_default();
@@ -42,7 +34,20 @@ pub fn statistics(
                 found: "fewer values".into(),
                 expected: format!("{}", blocking.factor_values()),
             })?;
-        host_weighted(s, beta2 as f32, true, a, b, weight as f32)?;
+        host_weighted(s, keep as f32, true, a, b, weight as f32)?;
     }
     Ok(())
+}
+
+/// (β₂, ω).
+pub(super) fn weights(operation: &'static str, beta2: f64) -> Result<(f64, f64), Error> {
+    if !(beta2 > 0.0 && beta2 <= 1.0) {
+        return Err(Error::Range {
+            operation,
+            argument: "beta2",
+            found: beta2,
+            expected: "0 < β ≤ 1",
+        });
+    }
+    Ok((beta2, if beta2 < 1.0 { 1.0 - beta2 } else { 1.0 }))
 }

@@ -1,37 +1,42 @@
 //! Shampoo as the SONew paper's benchmark ran it. A step is, in this order: statistics, roots if they are due,
 //! direction, graft and momenta, descent.
 //!
-//! Statistics, roots and directions are products in host memory, so a step waits for the gradient; graft, momenta and
-//! descent are kernels, a number of launches that does not depend on the number of tensors.
+//! On a CPU adapter statistics and directions are products in host memory, so a step waits for the gradient; elsewhere
+//! they are launches, and only a step that computes roots waits. Graft, momenta and descent are kernels. The number of
+//! launches does not depend on the number of tensors.
 //!
 //! A root that is not accepted leaves the old one in its place and is counted. Only more failures of one factor in a row
 //! than are tolerated are an error.
+
+mod factors;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use cubecl::Runtime;
 use cubecl::server::Handle;
-use sonew_kernels::context::Context;
+use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::kronecker::{
     self, Assignment, Blocking, DescentBuffers, DescentRates, MeasureBuffers, Root, RootEvidence,
-    Side, Workspace, inverse_root,
+    Side, inverse_root,
 };
 use sonew_kernels::precision::F32;
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{Graft, Reduction, squared_norm};
 use sonew_kernels::sweep::{Strategy, Sweep};
 
-use crate::{Error, Optimizer, RootsReport, ShampooConfig, StepReport};
+use crate::{Error, Optimizer, ProductsPlace, RootsReport, ShampooConfig, StepReport};
+use factors::Factors;
 
 pub(crate) struct Shampoo<R: Runtime> {
     config: ShampooConfig,
     context: Rc<Context<R>>,
     segments: Segments,
     blocking: Blocking,
-    host: Host,
+    factors: Factors,
+    roots: Roots,
     device: Device,
     sweep: Sweep,
     reduction: Reduction,
@@ -39,14 +44,11 @@ pub(crate) struct Shampoo<R: Runtime> {
     step: u64,
 }
 
-/// Factors and directions, in host memory.
-struct Host {
-    statistics: Vec<f32>,
-    roots: Vec<f32>,
+/// The roots in use, and how they were found.
+struct Roots {
+    values: Vec<f32>,
     /// With spread roots: statistics of the interval's start, one by one replaced by their roots.
     pending: Option<Vec<f32>>,
-    direction: Vec<f32>,
-    workspace: Workspace,
     /// What the last computation of each root found.
     evidence: Vec<Option<RootEvidence>>,
     /// Failures in a row of each root.
@@ -124,12 +126,22 @@ impl<R: Runtime> Shampoo<R> {
             all
         };
         let factors = blocking.factors().len();
-        let host = Host {
-            statistics: diagonal(config.epsilon),
-            roots: diagonal(1.0),
+        let on_host = match config.products {
+            ProductsPlace::Auto => context.processor() == Processor::Cpu,
+            ProductsPlace::Host => true,
+            ProductsPlace::Device => false,
+        };
+        let start = diagonal(config.epsilon);
+        let identity = diagonal(1.0);
+        // Nothing to precondition, nothing to keep on the device.
+        let factors_place = if on_host || start.is_empty() {
+            Factors::on_host(segments, &blocking, start)
+        } else {
+            Factors::on_device(&context, segments, &blocking, &start, &identity)?
+        };
+        let roots = Roots {
+            values: identity,
             pending: config.spread_roots.then(|| diagonal(config.epsilon)),
-            direction: vec![0.0; segments.arena_len()],
-            workspace: Workspace::new(&blocking),
             evidence: vec![None; factors],
             failures: vec![0; factors],
             refused: 0,
@@ -140,7 +152,8 @@ impl<R: Runtime> Shampoo<R> {
             config,
             context,
             blocking,
-            host,
+            factors: factors_place,
+            roots,
             device,
             sweep,
             spent: Spent::default(),
@@ -149,42 +162,49 @@ impl<R: Runtime> Shampoo<R> {
     }
 
     /// Renews the roots that are due.
-    fn roots(&mut self) -> Result<(), Error> {
+    fn renew_roots(&mut self) -> Result<(), Error> {
         let interval = self.config.root_interval;
         let phase = self.step % interval;
-        let Some(pending) = &mut self.host.pending else {
+        let count = self.blocking.factors().len();
+        let Some(mut pending) = self.roots.pending.take() else {
             if phase == 0 {
-                for k in 0..self.blocking.factors().len() {
-                    let range = self.blocking.factors()[k].range.clone();
-                    let root = self.root(&self.host.statistics[range.clone()], k)?;
-                    if self.judge(k, &root)? {
-                        self.host.roots[range].copy_from_slice(&root.values);
-                    }
-                }
+                let statistics = self.factors.statistics(&self.context)?.into_owned();
+                let mut values = std::mem::take(&mut self.roots.values);
+                let outcome = (0..count).try_for_each(|k| self.renew(k, &statistics, &mut values));
+                self.roots.values = values;
+                self.factors.renew(&self.context, &self.roots.values);
+                outcome?;
             }
             return Ok(());
         };
         if phase == 0 {
             if self.step > 0 {
-                self.host.roots.copy_from_slice(pending);
+                self.roots.values.copy_from_slice(&pending);
+                self.factors.renew(&self.context, &self.roots.values);
             }
-            pending.copy_from_slice(&self.host.statistics);
+            pending.copy_from_slice(&self.factors.statistics(&self.context)?);
         }
-        let count = self.blocking.factors().len() as u64;
-        for k in (phase * count / interval)..((phase + 1) * count / interval) {
-            let k = k as usize;
+        let share = |phase: u64| (phase * count as u64 / interval) as usize;
+        let outcome = (share(phase)..share(phase + 1)).try_for_each(|k| {
             let range = self.blocking.factors()[k].range.clone();
-            let source = self.host.pending.as_ref().map(|all| &all[range.clone()]);
-            let root = self.root(source.unwrap_or_default(), k)?;
-            let accepted = self.judge(k, &root)?;
-            let new = if accepted {
-                &root.values[..]
-            } else {
-                &self.host.roots[range.clone()]
+            let root = self.root(&pending[range.clone()], k)?;
+            let new = match self.judge(k, &root)? {
+                true => &root.values[..],
+                false => &self.roots.values[range.clone()],
             };
-            if let Some(pending) = &mut self.host.pending {
-                pending[range].copy_from_slice(new);
-            }
+            pending[range].copy_from_slice(new);
+            Ok(())
+        });
+        self.roots.pending = Some(pending);
+        outcome
+    }
+
+    /// Puts the root of one factor in its place among `values`, or leaves the old one there.
+    fn renew(&mut self, k: usize, statistics: &[f32], values: &mut [f32]) -> Result<(), Error> {
+        let range = self.blocking.factors()[k].range.clone();
+        let root = self.root(&statistics[range.clone()], k)?;
+        if self.judge(k, &root)? {
+            values[range].copy_from_slice(&root.values);
         }
         Ok(())
     }
@@ -203,14 +223,14 @@ impl<R: Runtime> Shampoo<R> {
 
     /// Whether a root may be used; too many failures in a row are an error.
     fn judge(&mut self, k: usize, root: &Root) -> Result<bool, Error> {
-        self.host.evidence[k] = Some(root.evidence);
+        self.roots.evidence[k] = Some(root.evidence);
         if root.evidence.accepted(self.config.residual_threshold) {
-            self.host.failures[k] = 0;
+            self.roots.failures[k] = 0;
             return Ok(true);
         }
-        self.host.refused += 1;
-        self.host.failures[k] += 1;
-        if self.host.failures[k] <= self.config.tolerated_failures {
+        self.roots.refused += 1;
+        self.roots.failures[k] += 1;
+        if self.roots.failures[k] <= self.config.tolerated_failures {
             return Ok(false);
         }
         let factor = &self.blocking.factors()[k];
@@ -226,17 +246,22 @@ impl<R: Runtime> Shampoo<R> {
                 Side::Left => "left",
                 Side::Right => "right",
             },
-            failures: self.host.failures[k],
+            failures: self.roots.failures[k],
             reason: format!("{:?}, check {:e}", root.evidence.stop, root.evidence.check),
             residual: root.evidence.residual,
         })
     }
 
     /// Graft, momenta and descent on the device.
-    fn descend(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+    fn descend(
+        &mut self,
+        params: &Handle,
+        grads: &Handle,
+        direction: &Handle,
+        lr: f64,
+    ) -> Result<(), Error> {
         let config = self.config;
         let device = &self.device;
-        let direction = self.context.upload(&self.host.direction);
         let norms = config.graft == Graft::RmsProp;
         if norms {
             squared_norm::<F32, R>(
@@ -262,7 +287,7 @@ impl<R: Runtime> Shampoo<R> {
             &self.segments,
             MeasureBuffers {
                 grads,
-                direction: &direction,
+                direction,
                 second: device.second.as_ref(),
                 grad_squares,
                 squares: &device.run_squares,
@@ -286,7 +311,7 @@ impl<R: Runtime> Shampoo<R> {
             DescentBuffers {
                 params,
                 grads,
-                direction: &direction,
+                direction,
                 second: device.second.as_ref(),
                 grad_squares,
                 squares: &device.tensor_squares,
@@ -316,35 +341,37 @@ impl<R: Runtime> Optimizer<R> for Shampoo<R> {
             *part += now - clock;
             clock = now;
         };
-        let values: Vec<f32> = self.context.download("reading gradients", grads)?;
-        if values.len() != self.segments.arena_len() {
-            return Err(sonew_kernels::error::Error::Length {
+        let expected = 4 * self.segments.arena_len() as u64;
+        let found = grads.size_in_used();
+        if found != expected {
+            return Err(Error::Kernel(sonew_kernels::error::Error::Length {
                 operation: "shampoo",
                 argument: "grads",
-                found: 4 * values.len() as u64,
-                expected: 4 * self.segments.arena_len() as u64,
-            }
-            .into());
+                found,
+                expected,
+            }));
         }
+        let values = self.factors.read(&self.context, grads)?;
         if self.step.is_multiple_of(self.config.statistics_interval) {
-            kronecker::statistics(
+            self.factors.accumulate(
+                &self.context,
                 &self.blocking,
+                grads,
                 &values,
-                &mut self.host.statistics,
                 self.config.beta2,
             )?;
         }
         lap(&mut self.spent.statistics);
-        self.roots()?;
+        self.renew_roots()?;
         lap(&mut self.spent.roots);
-        kronecker::direction(
+        let direction = self.factors.direction(
+            &self.context,
             &self.blocking,
-            &self.host.roots,
+            &self.roots.values,
+            grads,
             &values,
-            &mut self.host.direction,
-            &mut self.host.workspace,
         )?;
-        self.descend(params, grads, lr)?;
+        self.descend(params, grads, &direction, lr)?;
         lap(&mut self.spent.application);
         self.step += 1;
         Ok(())
@@ -352,10 +379,10 @@ impl<R: Runtime> Optimizer<R> for Shampoo<R> {
 
     fn report(&self) -> Result<StepReport, Error> {
         let seen = Evidence::read(&self.context, "shampoo report", &self.device.non_finite)?;
-        let computed = self.host.evidence.iter().flatten();
+        let computed = self.roots.evidence.iter().flatten();
         Ok(StepReport {
             roots: Some(RootsReport {
-                refused: self.host.refused,
+                refused: self.roots.refused,
                 most_iterations: computed.clone().map(|e| e.iterations).max().unwrap_or(0),
                 largest_residual: computed.clone().map(|e| e.residual).fold(0.0, f64::max),
                 largest_check: computed.map(|e| e.check).fold(0.0, f64::max),
@@ -376,11 +403,15 @@ impl<R: Runtime> Optimizer<R> for Shampoo<R> {
     }
 
     fn scratch_bytes_per_parameter(&self) -> f64 {
-        let pending = self.host.pending.as_ref().map_or(0, Vec::len);
-        4.0 * (1.0 + pending as f64 / self.segments.parameters() as f64)
+        let pending = self.roots.pending.as_ref().map_or(0, Vec::len);
+        let arenas = self.factors.scratch_arenas() as f64;
+        4.0 * (arenas + pending as f64 / self.segments.parameters() as f64)
     }
 
     fn parts(&self) -> Vec<(&'static str, Duration)> {
+        if !self.factors.waits() {
+            return Vec::new();
+        }
         vec![
             ("statistics", self.spent.statistics),
             ("roots", self.spent.roots),
