@@ -60,8 +60,11 @@ pub(super) fn decompose(
     let top = values.iter().fold(0.0, |most: f64, &x| most.max(x));
     let added = ridge(top);
     // S is a sum of squares: an eigenvalue below zero is what rounding to f32 left of a small one, at most about u λ_max,
-    // and a ridge may be smaller than that. Zero is nearer the truth, and keeps every eigenvalue at or above the ridge.
-    let shifted: Vec<f64> = values.iter().map(|x| x.max(0.0) + added).collect();
+    // and a ridge may be smaller than that. None is let below half the ridge.
+    let shifted: Vec<f64> = values
+        .iter()
+        .map(|x| (x + added).max(0.5 * added))
+        .collect();
     // Eigenvalues are known to within rounding of the largest; one that is not above that has no root to speak of.
     let floor = f64::EPSILON * (top + added);
     if shifted.iter().any(|&x| x <= floor) {

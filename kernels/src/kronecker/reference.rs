@@ -70,12 +70,12 @@ pub fn eigen(a: &[f64], n: usize) -> (Vec<f64>, Square) {
     ((0..n).map(|i| a[i * n + i]).collect(), v)
 }
 
-/// (S + ridge · I)^{−1/p}.
+/// (S + ridge · I)^{−1/p}, no eigenvalue of what is in brackets below ridge / 2.
 pub fn inverse_root(s: &[f64], n: usize, p: u32, ridge: f64) -> Square {
     let (values, vectors) = eigen(s, n);
     let mut out = vec![0.0; n * n];
     for (k, value) in values.iter().enumerate() {
-        let power = (value.max(0.0) + ridge).powf(-1.0 / f64::from(p));
+        let power = (value + ridge).max(0.5 * ridge).powf(-1.0 / f64::from(p));
         for i in 0..n {
             for j in 0..n {
                 out[i * n + j] += power * vectors[i * n + k] * vectors[j * n + k];
