@@ -59,7 +59,7 @@ pub enum Command {
     /// Measure how accurate each way to an inverse root is, and how long it takes.
     Roots {
         /// Rows and columns of the matrices.
-        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=4096))]
+        #[arg(long, default_value_t = 1000, conflicts_with = "recorded", value_parser = clap::value_parser!(u32).range(2..=4096))]
         size: u32,
         /// p of the inverse p-th root.
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -12,7 +13,7 @@ use sonew_harness::compare::compare;
 use sonew_harness::data::embedded;
 use sonew_harness::init::AUTOENCODER_SIZES;
 use sonew_harness::interrupt::{EXIT_STATUS, Interrupt};
-use sonew_harness::kernel_io::{self, KERNELS};
+use sonew_harness::kernel_io::{KERNELS, Prepared};
 use sonew_harness::plan::Plan;
 use sonew_harness::record::{RunFolder, timestamp};
 use sonew_harness::roots;
@@ -49,15 +50,7 @@ fn main() -> ExitCode {
             device,
             set,
             ..
-        } => on_device(
-            device,
-            KernelJob {
-                name,
-                input,
-                output,
-                set,
-            },
-        ),
+        } => kernel(device, &name, &input, output, &set),
         Command::Kernel { .. } => Err("name a kernel, --in and --out, or --list".into()),
     };
     outcome.unwrap_or_else(|error| {
@@ -165,19 +158,41 @@ impl DeviceVisitor for RecordedRoots {
     }
 }
 
+fn kernel(
+    device: Selector,
+    name: &str,
+    input: &Path,
+    output: PathBuf,
+    set: &[(String, String)],
+) -> Outcome {
+    let prepared = Prepared::new(name, input, &output, set)?;
+    if prepared.needs_no_device() {
+        prepared.run_on_host()?;
+        eprintln!("{name} in host memory: wrote {}", output.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let name = name.to_owned();
+    on_device(
+        device,
+        KernelJob {
+            name,
+            prepared,
+            output,
+        },
+    )
+}
+
 struct KernelJob {
     name: String,
-    input: std::path::PathBuf,
-    output: std::path::PathBuf,
-    set: Vec<(String, String)>,
+    prepared: Prepared,
+    output: PathBuf,
 }
 
 impl DeviceVisitor for KernelJob {
     type Output = Outcome;
 
     fn visit<R: Runtime>(self, device: Opened<R>) -> Outcome {
-        let context = context(&device);
-        kernel_io::run(&context, &self.name, &self.input, &self.output, &self.set)?;
+        self.prepared.run(&context(&device))?;
         eprintln!(
             "{} on {}: wrote {}",
             self.name,

@@ -53,9 +53,9 @@ pub fn cases(n: usize, seed: u64) -> Result<Vec<Case>, KernelError> {
     ] {
         push(name, n, conditioned(n, condition, seed)?, none);
     }
+    // B Bᵀ of an n × rank matrix.
     let rank = n.div_ceil(8);
-    // The first columns of a random basis, as long as their eigenvalues make them.
-    let basis = conditioned(n, 1.0 + seed as f64 + n as f64, seed)?;
+    let basis = conditioned(n, 10.0, seed)?;
     let mut deficient = vec![0f32; n * n];
     for i in 0..n {
         for j in 0..=i {
@@ -148,7 +148,8 @@ pub fn recorded<R: Runtime>(
     Ok(cases.collect())
 }
 
-/// A row for each case and method: relative error in the Frobenius norm against f64 with the same ridge, check, iterations, seconds.
+/// A row for each case and method; that of the decomposition shows its rounding to f32 only, for the f64 root is its own,
+/// and that of the Newton iteration in f64 shows that it is right. Relative error in the Frobenius norm against f64 with the same ridge, check, iterations, seconds.
 ///
 /// # Errors
 /// As [`inverse_root`].

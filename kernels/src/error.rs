@@ -82,14 +82,15 @@ pub(crate) fn require_non_negative(
     argument: &'static str,
     found: f64,
 ) -> Result<f32, Error> {
-    if found >= 0.0 && found.is_finite() {
-        return Ok(found as f32);
+    let narrow = found as f32;
+    if narrow >= 0.0 && narrow.is_finite() {
+        return Ok(narrow);
     }
     Err(Error::Range {
         operation,
         argument,
         found,
-        expected: "finite and ≥ 0",
+        expected: "≥ 0 and finite in f32",
     })
 }
 
@@ -99,13 +100,14 @@ pub(crate) fn require_decay(
     argument: &'static str,
     found: f64,
 ) -> Result<f32, Error> {
-    if (0.0..1.0).contains(&found) {
-        return Ok(found as f32);
+    let narrow = found as f32;
+    if (0.0..1.0).contains(&narrow) {
+        return Ok(narrow);
     }
     Err(Error::Range {
         operation,
         argument,
         found,
-        expected: "0 ≤ β < 1",
+        expected: "0 ≤ β < 1 in f32",
     })
 }

@@ -1,4 +1,5 @@
-//! The one door to the matrix product, C = A B (+ C).
+//! The door to single matrix products, C = A B (+ C); many small ones on a device go through
+//! [`crate::kronecker::grouped_product`].
 //!
 //! On a CPU adapter the product runs on host memory through the `gemm` crate, [`host`]: measured on two cores at the
 //! autoencoder's sizes it is an order of magnitude faster than a kernel on a software driver. On a graphics processor
@@ -25,7 +26,7 @@ const OPERATION: &str = "matrix product";
 
 /// A number that the host product computes with.
 pub trait HostFloat:
-    Copy + Send + Sync + Add<Output = Self> + Mul<Output = Self> + Into<f64> + 'static
+    Copy + Send + Sync + Add<Output = Self> + Mul<Output = Self> + Into<f64> + sealed::Sealed + 'static
 {
     /// 0.
     const ZERO: Self;
@@ -34,6 +35,13 @@ pub trait HostFloat:
 
     /// Rounded to this format.
     fn rounded(x: f64) -> Self;
+}
+
+/// The product knows these formats and no other.
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
 }
 
 impl HostFloat for f32 {
@@ -70,7 +78,7 @@ impl<'a, F: HostFloat> HostMatrix<'a, F> {
     /// # Errors
     /// [`Error::Shape`] if there are not exactly `rows · columns` values.
     pub fn row_major(values: &'a [F], rows: usize, columns: usize) -> Result<Self, Error> {
-        if values.len() != rows * columns {
+        if rows.checked_mul(columns) != Some(values.len()) {
             return Err(Error::Shape {
                 operation: OPERATION,
                 argument: "a matrix",
@@ -97,8 +105,11 @@ impl<'a, F: HostFloat> HostMatrix<'a, F> {
         columns: usize,
         row_stride: usize,
     ) -> Result<Self, Error> {
-        let needed = rows.saturating_sub(1) * row_stride + columns;
-        if row_stride < columns || values.len() < needed {
+        let needed = rows
+            .saturating_sub(1)
+            .checked_mul(row_stride)
+            .and_then(|before| before.checked_add(columns));
+        if row_stride < columns || needed.is_none_or(|needed| values.len() < needed) {
             return Err(Error::Shape {
                 operation: OPERATION,
                 argument: "part of a matrix",
@@ -154,7 +165,7 @@ pub(crate) fn host_weighted<F: HostFloat>(
     b: HostMatrix<'_, F>,
     weight: F,
 ) -> Result<(), Error> {
-    if a.columns != b.rows || c.len() != a.rows * b.columns {
+    if a.columns != b.rows || a.rows.checked_mul(b.columns) != Some(c.len()) {
         return Err(Error::Shape {
             operation: OPERATION,
             argument: "shapes",

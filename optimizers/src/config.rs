@@ -6,7 +6,7 @@ use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sonew_kernels::context::Context;
-use sonew_kernels::kronecker::{Limits, Method, Ridge};
+use sonew_kernels::kronecker::{LARGEST_ORDER, Limits, Method, Ridge};
 use sonew_kernels::segments::{GAP, Segments};
 use sonew_kernels::sonew::{EdgeRemoval, Graft};
 
@@ -134,13 +134,13 @@ pub struct ShampooConfig {
     pub epsilon: f64,
     /// What ε is relative to.
     pub ridge: RidgeForm,
-    /// p of the inverse p-th roots; 0 for twice the number of axes.
+    /// p of the inverse p-th roots, at most 64; 0 for twice the number of axes.
     pub exponent: u32,
     /// How roots are computed.
     pub root: Method,
     /// Where the products of statistics and directions run.
     pub products: ProductsPlace,
-    /// A root with a residual from here on is refused, > 0.
+    /// A root whose residual or check is not below this is refused, > 0.
     pub residual_threshold: f64,
     /// Refused roots of one factor in a row that are no error; the last good root stays in use.
     pub tolerated_failures: u32,
@@ -150,7 +150,8 @@ pub struct ShampooConfig {
     pub spread_roots: bool,
     /// Steps from one update of the statistics to the next, ≥ 1.
     pub statistics_interval: u64,
-    /// The first step, from 0 on, that descends along the preconditioned gradient; the graft's update before.
+    /// The first step, from 0 on, that descends along the preconditioned gradient; before it the graft's update, with
+    /// `graft=none` the gradient itself.
     pub start_step: u64,
     /// Whose step length is taken over, per tensor: none, sgd, adam or rmsprop (normalised).
     pub graft: Graft,
@@ -234,7 +235,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "beta2",
-        "decay of the second moment or of the statistics, 0 ≤ β < 1",
+        "decay of the second moment or of the statistics, 0 ≤ β < 1 (Shampoo: 0 < β)",
     ),
     (
         "epsilon",
@@ -268,7 +269,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "graft",
-        "whose step length is taken over, per tensor: none, sgd, momentum, adam, rmsprop",
+        "whose step length is taken over, per tensor: none, sgd, momentum (SONew only), adam, rmsprop",
     ),
     ("graft-epsilon", "ε ≥ 0 of the graft"),
     (
@@ -277,7 +278,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "exponent",
-        "p of the inverse p-th roots; 0: twice the number of axes",
+        "p of the inverse p-th roots, at most 64; 0: twice the number of axes",
     ),
     (
         "root",
@@ -289,7 +290,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "residual-threshold",
-        "a root with a residual from here on is refused, > 0",
+        "a root whose residual or check is not below this is refused, > 0",
     ),
     (
         "tolerated-failures",
@@ -512,6 +513,8 @@ impl OptimizerConfig {
                 count("root-interval", c.root_interval)?;
                 count("statistics-interval", c.statistics_interval)?;
                 count("block-size", c.block_size as u64)?;
+                let exponent = c.exponent <= LARGEST_ORDER;
+                check("exponent", f64::from(c.exponent), exponent, "0 to 64")?;
                 if c.graft == Graft::Momentum {
                     return Err(Error::Unreadable {
                         optimizer: self.name(),
@@ -530,7 +533,7 @@ impl OptimizerConfig {
     /// Allocates the states and makes the optimizer.
     ///
     /// # Errors
-    /// As [`OptimizerConfig::validate`].
+    /// As [`OptimizerConfig::validate`]; [`Error::Kernel`] if Shampoo's factors are too large.
     pub fn build<R: Runtime>(
         &self,
         context: Rc<Context<R>>,

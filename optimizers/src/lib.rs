@@ -50,12 +50,13 @@ pub trait Optimizer<R: Runtime> {
     /// Takes one step with learning rate `lr` ≥ 0: updates the states from `grads` and `params` from the states, both
     /// arenas of the layout that the optimizer was built for, in f32.
     ///
-    /// Only enqueues work. Non-finite gradients are counted ([`StepReport`]) and spoil the tensor they belong to, no
-    /// other.
+    /// Only enqueues work, but for Shampoo. Non-finite gradients are counted ([`StepReport`]) and spoil the tensor they
+    /// belong to, no other; Shampoo stops at the first root that fails too often because of them.
     ///
     /// # Errors
-    /// A buffer of another length, a learning rate that is negative or not finite, or the failure of a kernel's first
-    /// launch. Later failures come out where results are read.
+    /// A buffer of another length, or a learning rate that is negative or not finite, before anything has moved. The
+    /// failure of a kernel's first launch, and [`Error::Root`] of Shampoo: states may have moved by then, so the
+    /// optimizer is of no further use. Later failures of launches come out where results are read.
     fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error>;
 
     /// What the last step saw. Waits for the device.
@@ -71,7 +72,7 @@ pub trait Optimizer<R: Runtime> {
     /// counted.
     fn state_bytes_per_parameter(&self) -> f64;
 
-    /// Bytes of scratch per parameter, allocated once beside the states.
+    /// Bytes of scratch per parameter beside the states; what is smaller than the model itself is not counted.
     fn scratch_bytes_per_parameter(&self) -> f64;
 
     /// Host time spent so far in the parts of a step, for optimizers that wait between them.

@@ -26,6 +26,8 @@ pub struct StepReport {
 pub struct RootsReport {
     /// Roots refused since the start; the old ones stayed in use.
     pub refused: u64,
+    /// Factors whose last root was found only with a larger ridge than asked for.
+    pub raised: u64,
     /// Most iterations among the last computations of each factor.
     pub most_iterations: u32,
     /// Largest residual among them.

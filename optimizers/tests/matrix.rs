@@ -55,41 +55,50 @@ const MATRIX: &[(&str, &[(&str, &str)], f64, f64)] = &[
         0.5,
         12.0,
     ),
-    // Two momenta, the graft's second moment, and a statistic and a root of n² for each of the four vectors.
+    // Two momenta, the graft's second moment, and a statistic and a root of n² for each factor.
     (
         "shampoo",
-        &[("start-step", "3")],
+        &[("start-step", "3"), ("merge-size", "1")],
         0.05,
-        12.0 + SHAMPOO_FACTORS,
+        12.0 + FACTORS,
     ),
     (
         "shampoo",
-        &[("graft", "none"), ("vectors", "false")],
-        0.1,
+        &[("graft", "none"), ("vectors", "false"), ("start-step", "0")],
+        0.05,
         8.0,
     ),
     (
         "shampoo",
         &[
             ("graft", "adam"),
-            ("root", "newton"),
-            ("block-size", "64"),
+            ("root", "newton-refreshed"),
             ("root-interval", "7"),
+            ("statistics-interval", "2"),
+            ("exponent", "6"),
+            ("merge-size", "1"),
+            ("start-step", "0"),
             ("products", "device"),
-            ("vectors", "false"),
         ],
-        0.05,
-        12.0,
+        0.02,
+        12.0 + FACTORS,
     ),
     (
         "shampoo",
-        &[("graft", "sgd"), ("nesterov", "true"), ("vectors", "false")],
+        &[
+            ("graft", "sgd"),
+            ("nesterov", "true"),
+            ("merge-size", "1"),
+            ("start-step", "0"),
+            ("spread-roots", "true"),
+        ],
         0.1,
-        8.0,
+        8.0 + FACTORS,
     ),
 ];
 
-const SHAMPOO_FACTORS: f64 = 8.0 * (300.0 * 300.0 + 1.0 + 7.0 * 7.0 + 513.0 * 513.0) / 821.0;
+/// Bytes of Shampoo's factors per parameter: 15 × 15, 20 × 20, 1, 7 × 7, 27 × 27 and 19 × 19.
+const FACTORS: f64 = 8.0 * (225.0 + 400.0 + 1.0 + 49.0 + 729.0 + 361.0) / 821.0;
 
 fn config(name: &str, settings: &[(&str, &str)]) -> OptimizerConfig {
     let mut config = OptimizerConfig::named(name).unwrap();
@@ -106,6 +115,10 @@ fn device_lock() -> MutexGuard<'static, ()> {
 }
 
 const TENSORS: [usize; 4] = [300, 1, 7, 513];
+
+fn segments() -> Segments {
+    Segments::with_shapes(vec![vec![15, 20], vec![], vec![7], vec![27, 19]]).unwrap()
+}
 
 /// Unstructured values in [−1, 1): a smooth sequence would make the statistics of a band singular.
 fn noise(i: usize) -> f32 {
@@ -146,7 +159,7 @@ impl DeviceVisitor for Quadratic {
 
     fn visit<R: Runtime>(self, device: Opened<R>) -> Trajectory {
         let context = Rc::new(Context::new(device.client, Processor::Cpu));
-        let segments = Segments::new(&TENSORS).unwrap();
+        let segments = segments();
         let wave = |shift: usize| {
             let tensors: Vec<Vec<f32>> = TENSORS
                 .iter()
@@ -274,6 +287,28 @@ fn settings_out_of_range_or_unknown_name_the_value_and_the_key() {
     ));
     assert!(matches!(
         adam.set("beta1", "much"),
+        Err(Error::Unreadable { .. })
+    ));
+    let mut shampoo = config("shampoo", &[]);
+    for (key, value) in [
+        ("beta2", "0"),
+        ("beta2", "1"),
+        ("root-interval", "0"),
+        ("statistics-interval", "0"),
+        ("block-size", "0"),
+        ("exponent", "65"),
+        ("residual-threshold", "0"),
+        ("graft-epsilon", "-1"),
+    ] {
+        let error = shampoo.set(key, value).unwrap_err();
+        assert!(
+            matches!(error, Error::Range { .. }),
+            "{key} = {value}: {error}"
+        );
+        assert!(error.to_string().contains(key), "{error}");
+    }
+    assert!(matches!(
+        shampoo.set("graft", "momentum"),
         Err(Error::Unreadable { .. })
     ));
     let mut sonew = config("tridiag-sonew", &[]);

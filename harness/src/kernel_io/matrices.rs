@@ -1,6 +1,5 @@
 //! The kernels on matrices: Shampoo's roots and their application.
 
-use cubecl::Runtime;
 use sonew_kernels::kronecker::{Method, Ridge, inverse_root as root};
 use sonew_kernels::matmul::{HostMatrix, host};
 
@@ -10,7 +9,7 @@ use crate::arrays::Array;
 /// A root below this residual and check may be used.
 const THRESHOLD: f64 = 0.1;
 
-pub(super) fn inverse_root<R: Runtime>(mut job: Job<'_, R>) -> Result<Results, KernelIoError> {
+pub(super) fn inverse_root(mut job: Job) -> Result<Results, KernelIoError> {
     let (n, s) = square(&mut job, "s", None)?;
     let p = job.number("p")?;
     if p < 1.0 || p.fract() != 0.0 || p > 64.0 {
@@ -44,7 +43,7 @@ pub(super) fn inverse_root<R: Runtime>(mut job: Job<'_, R>) -> Result<Results, K
     ]))
 }
 
-pub(super) fn kronecker_apply<R: Runtime>(mut job: Job<'_, R>) -> Result<Results, KernelIoError> {
+pub(super) fn kronecker_apply(mut job: Job) -> Result<Results, KernelIoError> {
     let (shape, g) = job.arrays.take_f32("g")?;
     let [m, n] = shape[..] else {
         return Err(job.misshapen("g", shape, "[m, n]"));
@@ -72,8 +71,8 @@ pub(super) fn kronecker_apply<R: Runtime>(mut job: Job<'_, R>) -> Result<Results
 }
 
 /// A square matrix, of a given size if there is one.
-fn square<R: Runtime>(
-    job: &mut Job<'_, R>,
+fn square(
+    job: &mut Job,
     name: &'static str,
     size: Option<usize>,
 ) -> Result<(usize, Vec<f32>), KernelIoError> {

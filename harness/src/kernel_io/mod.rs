@@ -5,7 +5,7 @@ mod spec;
 mod vectors;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cubecl::Runtime;
 use sonew_kernels::context::Context;
@@ -56,9 +56,8 @@ pub enum KernelIoError {
     Kernel(#[from] KernelError),
 }
 
-/// A kernel, its options and its file.
-struct Job<'a, R: Runtime> {
-    context: &'a Context<R>,
+/// A kernel, its options and its arrays.
+struct Job {
     spec: &'static KernelSpec,
     options: BTreeMap<&'static str, String>,
     arrays: Arrays,
@@ -66,34 +65,67 @@ struct Job<'a, R: Runtime> {
 
 type Results = BTreeMap<String, Array>;
 
-/// Runs the kernel `name` on the arrays of `input` and writes its outputs to `output`.
-///
-/// # Errors
-/// Unknown names and options, missing or misshapen arrays, and whatever the kernel refuses.
-pub fn run<R: Runtime>(
-    context: &Context<R>,
-    name: &str,
-    input: &Path,
-    output: &Path,
-    settings: &[(String, String)],
-) -> Result<(), KernelIoError> {
-    let spec = KernelSpec::named(name)?;
-    let job = Job {
-        context,
-        spec,
-        options: spec.with_settings(settings)?,
-        arrays: Arrays::read(input)?,
-    };
-    let results = match spec.name {
-        "inverse-root" => matrices::inverse_root(job)?,
-        "kronecker-apply" => matrices::kronecker_apply(job)?,
-        _ => vectors::run(job)?,
-    };
-    arrays::write(output, &results)?;
-    Ok(())
+/// A kernel and its input, read and checked as far as that goes without a device.
+pub struct Prepared {
+    job: Job,
+    output: PathBuf,
 }
 
-impl<R: Runtime> Job<'_, R> {
+impl Prepared {
+    /// The kernel `name` on the arrays of `input`; its outputs will be written to `output`.
+    ///
+    /// # Errors
+    /// Unknown names and options, and files that cannot be read.
+    pub fn new(
+        name: &str,
+        input: &Path,
+        output: &Path,
+        settings: &[(String, String)],
+    ) -> Result<Self, KernelIoError> {
+        let spec = KernelSpec::named(name)?;
+        Ok(Self {
+            job: Job {
+                spec,
+                options: spec.with_settings(settings)?,
+                arrays: Arrays::read(input)?,
+            },
+            output: output.to_owned(),
+        })
+    }
+
+    /// Whether the kernel runs in host memory and needs no device.
+    pub fn needs_no_device(&self) -> bool {
+        matches!(self.job.spec.name, "inverse-root" | "kronecker-apply")
+    }
+
+    /// Runs a kernel that needs no device.
+    ///
+    /// # Errors
+    /// Missing or misshapen arrays, and whatever the kernel refuses.
+    pub fn run_on_host(self) -> Result<(), KernelIoError> {
+        let results = match self.job.spec.name {
+            "inverse-root" => matrices::inverse_root(self.job)?,
+            _ => matrices::kronecker_apply(self.job)?,
+        };
+        Ok(arrays::write(self.output, &results)?)
+    }
+
+    /// Runs a kernel on a device.
+    ///
+    /// # Errors
+    /// As [`Prepared::run_on_host`].
+    pub fn run<R: Runtime>(self, context: &Context<R>) -> Result<(), KernelIoError> {
+        if self.needs_no_device() {
+            return self.run_on_host();
+        }
+        Ok(arrays::write(
+            self.output,
+            &vectors::run(context, self.job)?,
+        )?)
+    }
+}
+
+impl Job {
     fn number(&self, key: &'static str) -> Result<f64, KernelIoError> {
         let text = &self.options[key];
         text.parse()

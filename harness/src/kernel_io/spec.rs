@@ -72,7 +72,7 @@ const STEP: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// The kernels of `sonew kernel`; n values in one tensor, b off-diagonals, entry i of the k-th couples i and i+1+k.
+/// The kernels of `sonew kernel`; of those on vectors: n values in one tensor, b off-diagonals, entry i of the k-th couples i and i+1+k.
 pub const KERNELS: &[KernelSpec] = &[
     KernelSpec {
         name: "statistics",
@@ -129,7 +129,7 @@ pub const KERNELS: &[KernelSpec] = &[
             ("iterations", "[1] u32"),
             (
                 "residual",
-                "[1], the distance of M from I as the iteration carries it",
+                "[1], distance of M from I as the iteration carries it, or of S from its decomposition",
             ),
             ("check", "[1], |vᵀ X^(p/2) (S + ridge · I) X^(p/2) v − 1|"),
             ("accepted", "[1] u32, 1 if residual and check are below 0.1"),

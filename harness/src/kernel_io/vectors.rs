@@ -2,6 +2,7 @@
 
 use cubecl::Runtime;
 use cubecl::server::Handle;
+use sonew_kernels::context::Context;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{
     Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
@@ -18,12 +19,16 @@ use super::{Job, KernelIoError, Results};
 use crate::arrays::Array;
 
 struct Vectors<'a, R: Runtime> {
-    job: Job<'a, R>,
+    context: &'a Context<R>,
+    job: Job,
     segments: Segments,
     n: usize,
 }
 
-pub(super) fn run<R: Runtime>(mut job: Job<'_, R>) -> Result<Results, KernelIoError> {
+pub(super) fn run<R: Runtime>(
+    context: &Context<R>,
+    mut job: Job,
+) -> Result<Results, KernelIoError> {
     // The first one-dimensional input fixes n.
     let lead = job
         .spec
@@ -37,6 +42,7 @@ pub(super) fn run<R: Runtime>(mut job: Job<'_, R>) -> Result<Results, KernelIoEr
     }
     let n = values.len();
     let mut vectors = Vectors {
+        context,
         job,
         segments: Segments::new(&[n])?,
         n,
@@ -60,7 +66,7 @@ impl<R: Runtime> Vectors<'_, R> {
         let moment = self.vector("moment")?;
         let diagonal = self.vector("diagonal")?;
         let edges = self.band("edges")?;
-        let sweep = Sweep::infer(self.job.context.processor());
+        let sweep = Sweep::infer(self.context.processor());
         let evidence = self.slots(sweep);
         let lambda = self.job.number("lambda")?;
         let decay = if lambda > 0.0 {
@@ -69,7 +75,7 @@ impl<R: Runtime> Vectors<'_, R> {
             Decay::Average(self.job.number("beta2")?)
         };
         statistics::<F32, R>(
-            self.job.context,
+            self.context,
             &self.segments,
             StatisticsBuffers {
                 grads,
@@ -96,7 +102,7 @@ impl<R: Runtime> Vectors<'_, R> {
             .map(|_| self.arena(&zeros))
             .collect::<Result<Vec<_>, _>>()?;
         let d = self.arena(&zeros)?;
-        let blueprint = Blueprint::infer(self.job.context.processor(), edges.len());
+        let blueprint = Blueprint::infer(self.context.processor(), edges.len());
         let evidence = self.slots(blueprint.sweep);
         let removal = match self.job.options["removal"].as_str() {
             "outgoing" => EdgeRemoval::Outgoing,
@@ -108,7 +114,7 @@ impl<R: Runtime> Vectors<'_, R> {
             }
         };
         factor::<F32, R>(
-            self.job.context,
+            self.context,
             &self.segments,
             FactorBuffers {
                 diagonal,
@@ -126,7 +132,7 @@ impl<R: Runtime> Vectors<'_, R> {
             removal,
             Strategy::Forced(blueprint),
         )?;
-        let cut = Evidence::read(self.job.context, "banded-ldl", &evidence)?;
+        let cut = Evidence::read(self.context, "banded-ldl", &evidence)?;
         let first = cut
             .first
             .and_then(|at| self.segments.locate(at))
@@ -145,7 +151,7 @@ impl<R: Runtime> Vectors<'_, R> {
         let moment = self.vector("m")?;
         let direction = self.arena(&vec![0f32; self.n])?;
         precondition::<F32, R>(
-            self.job.context,
+            self.context,
             &self.segments,
             PreconditionBuffers {
                 psi: &psi,
@@ -171,7 +177,7 @@ impl<R: Runtime> Vectors<'_, R> {
                 None => self.arena(&vec![0f32; self.n]),
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let sweep = Sweep::infer(self.job.context.processor());
+        let sweep = Sweep::infer(self.context.processor());
         let evidence = self.slots(sweep);
         let step = self.job.number("step")?;
         if step < 1.0 || step.fract() != 0.0 {
@@ -194,7 +200,7 @@ impl<R: Runtime> Vectors<'_, R> {
             evidence: &evidence,
         };
         descend::<L, F32, R>(
-            self.job.context,
+            self.context,
             &self.segments,
             buffers,
             hyper,
@@ -208,7 +214,7 @@ impl<R: Runtime> Vectors<'_, R> {
     }
 
     fn arena(&self, values: &[f32]) -> Result<Handle, KernelIoError> {
-        Ok(self.job.context.upload(&self.segments.gather(&[values])?))
+        Ok(self.context.upload(&self.segments.gather(&[values])?))
     }
 
     fn vector(&mut self, name: &'static str) -> Result<Handle, KernelIoError> {
@@ -237,11 +243,11 @@ impl<R: Runtime> Vectors<'_, R> {
 
     fn slots(&self, sweep: Sweep) -> Handle {
         let words = Evidence::bytes(sweep.total_units(&self.segments)) / 4;
-        self.job.context.upload(&vec![0u32; words])
+        self.context.upload(&vec![0u32; words])
     }
 
     fn read(&self, arena: &Handle) -> Result<Array, KernelIoError> {
-        let values: Vec<f32> = self.job.context.download(self.job.spec.name, arena)?;
+        let values: Vec<f32> = self.context.download(self.job.spec.name, arena)?;
         let tensor = self.segments.scatter(&values).swap_remove(0);
         Ok(Array::f32(vec![self.n], tensor))
     }
@@ -249,7 +255,7 @@ impl<R: Runtime> Vectors<'_, R> {
     fn read_band(&self, arenas: &[Handle]) -> Result<Array, KernelIoError> {
         let mut all = Vec::with_capacity(arenas.len() * self.n);
         for arena in arenas {
-            let values: Vec<f32> = self.job.context.download(self.job.spec.name, arena)?;
+            let values: Vec<f32> = self.context.download(self.job.spec.name, arena)?;
             all.extend(self.segments.scatter(&values).swap_remove(0));
         }
         Ok(Array::f32(vec![arenas.len(), self.n], all))

@@ -108,7 +108,7 @@ impl Blocking {
     /// The blocks of a layout. `order` replaces p everywhere if given; `vectors` says whether vectors are preconditioned.
     ///
     /// # Errors
-    /// [`Error::Range`] if a block has no side or the order is 0.
+    /// [`Error::Range`] if a block has no side or the order is 0, [`Error::Shape`] if the factors are too large.
     pub fn new(
         segments: &Segments,
         limits: Limits,
@@ -146,7 +146,7 @@ impl Blocking {
                 for column in pieces(columns, limits.block) {
                     let start = range.start + row.start * columns + column.start;
                     let (rows, width) = (row.len(), column.len());
-                    blocking.push(tensor, start, rows, width, columns, matrix, order);
+                    blocking.push(tensor, start, rows, width, columns, matrix, order)?;
                 }
             }
             blocking.assignments.push(assignment);
@@ -163,18 +163,27 @@ impl Blocking {
         stride: usize,
         matrix: bool,
         order: Option<u32>,
-    ) {
+    ) -> Result<(), Error> {
         let first = self.factors.len();
         let sides: &[(Side, usize)] = &[(Side::Left, rows), (Side::Right, columns)];
         let sides = if matrix { sides } else { &sides[..1] };
         for &(side, n) in sides {
             let at = self.factor_values();
+            let end = n.checked_mul(n).and_then(|values| at.checked_add(values));
+            let end = end
+                .filter(|&end| end < 1 << 31)
+                .ok_or_else(|| Error::Shape {
+                    operation: "kronecker blocking",
+                    argument: "a factor",
+                    found: format!("{n} × {n} of tensor {tensor}"),
+                    expected: "fewer than 2³¹ values in all factors; use smaller blocks".into(),
+                })?;
             self.factors.push(Factor {
                 block: self.blocks.len(),
                 side,
                 n,
                 order: order.unwrap_or(2 * sides.len() as u32),
-                range: at..at + n * n,
+                range: at..end,
             });
         }
         self.blocks.push(Block {
@@ -185,6 +194,7 @@ impl Blocking {
             stride,
             factors: first..self.factors.len(),
         });
+        Ok(())
     }
 
     /// How each tensor is treated.
@@ -200,6 +210,15 @@ impl Blocking {
     /// The factors, in the order of blocks.
     pub fn factors(&self) -> &[Factor] {
         &self.factors
+    }
+
+    /// The arena index behind the last value of any block.
+    pub(super) fn arena_end(&self) -> usize {
+        let ends = self.blocks.iter().map(|block| {
+            let rows = block.rows.saturating_sub(1) * block.stride;
+            block.start + rows + block.columns
+        });
+        ends.max().unwrap_or(0)
     }
 
     /// Values of all factors together.

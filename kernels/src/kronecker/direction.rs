@@ -33,18 +33,19 @@ pub fn direction(
     out: &mut [f32],
     workspace: &mut Workspace,
 ) -> Result<(), Error> {
-    let end = blocking.blocks().iter().map(|block| {
-        let rows = block.rows.saturating_sub(1) * block.stride;
-        block.start + rows + block.columns
-    });
-    let values = end.max().unwrap_or(0);
-    if roots.len() != blocking.factor_values() || grads.len() < values || out.len() < values {
+    let values = blocking.arena_end();
+    let room = blocking.blocks().iter().map(|b| b.rows * b.columns).max();
+    let fits = roots.len() == blocking.factor_values()
+        && grads.len() >= values
+        && out.len() >= values
+        && workspace.left.len() >= room.unwrap_or(0);
+    if !fits {
         return Err(Error::Shape {
             operation: "kronecker direction",
-            argument: "roots, grads, out",
+            argument: "roots, grads, out or workspace",
             found: format!("{}, {}, {} values", roots.len(), grads.len(), out.len()),
             expected: format!(
-                "{} roots and arenas of at least {values}",
+                "{} roots, arenas of at least {values}, and the workspace of this blocking",
                 blocking.factor_values()
             ),
         });

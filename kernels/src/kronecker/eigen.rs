@@ -59,12 +59,17 @@ pub(super) fn decompose(
     let values: Vec<f64> = (0..n).map(|i| values[i] / scale).collect();
     let top = values.iter().fold(0.0, |most: f64, &x| most.max(x));
     let added = ridge(top);
-    // S is a sum of squares: an eigenvalue below zero is what rounding to f32 left of a small one, at most about u λ_max,
-    // and a ridge may be smaller than that. None is let below half the ridge.
+    // S is a sum of squares: an eigenvalue below zero is what rounding to f32 left of a small one, and a ridge may
+    // be smaller than that. None is let below half the ridge.
     let shifted: Vec<f64> = values
         .iter()
         .map(|x| (x + added).max(0.5 * added))
         .collect();
+    // What lies further below zero is no rounding.
+    let rounding = 8.0 * n as f64 * f64::from(f32::EPSILON) * top;
+    if values.iter().any(|&x| x < -rounding) {
+        return Ok(Err(Attempt::failed(added, Stop::Indefinite)));
+    }
     // Eigenvalues are known to within rounding of the largest; one that is not above that has no root to speak of.
     let floor = f64::EPSILON * (top + added);
     if shifted.iter().any(|&x| x <= floor) {

@@ -1,7 +1,7 @@
 //! Many matrix products of different sizes in one launch, C_i ← keep · C_i + weight · A_i B_i, on the device.
 //!
-//! A table lists the products, another the tiles of all their results; a cube takes one tile, so each product costs what
-//! its own size asks for. A and B are views with strides, so a transpose is one, and so is a block of a larger matrix.
+//! A table lists the products, another the tiles of all their results; cubes take a tile at a time, so each product costs
+//! what its own size asks for. A and B are views with strides, so a transpose is one, and so is a block of a larger matrix.
 //! Products and sums are f32, never TF32 or less.
 
 use cubecl::prelude::*;
@@ -14,6 +14,9 @@ use crate::error::Error;
 use crate::precision::held;
 
 const OPERATION: &str = "grouped product";
+
+/// Cubes at most; every device allows as many along x.
+const CUBES: usize = 1 << 15;
 
 /// Words of a product in the table.
 const WORDS: usize = 11;
@@ -49,13 +52,14 @@ impl View {
     }
 
     /// Values that a buffer needs to hold `rows` × `columns` entries of this view.
-    fn needs(self, rows: usize, columns: usize) -> usize {
-        match (rows, columns) {
-            (0, _) | (_, 0) => 0,
-            _ => {
-                self.offset + (rows - 1) * self.row_stride + (columns - 1) * self.column_stride + 1
-            }
+    fn needs(self, rows: usize, columns: usize) -> Option<usize> {
+        if rows == 0 || columns == 0 {
+            return Some(0);
         }
+        let down = (rows - 1).checked_mul(self.row_stride)?;
+        let along = (columns - 1).checked_mul(self.column_stride)?;
+        let last = self.offset.checked_add(down)?.checked_add(along)?;
+        last.checked_add(1)
     }
 }
 
@@ -150,8 +154,11 @@ impl Products {
         for (index, product) in products.iter().enumerate() {
             let Product { a, b, c, m, n, k } = *product;
             let own = [a.needs(m, k), b.needs(k, n), c.needs(m, n)];
+            let fits = own
+                .iter()
+                .all(|own| own.is_some_and(|own| own <= u32::MAX as usize));
             for (all, own) in needs.iter_mut().zip(own) {
-                *all = own.max(*all);
+                *all = own.unwrap_or(0).max(*all);
             }
             let words = [
                 a.offset,
@@ -166,12 +173,12 @@ impl Products {
                 n,
                 k,
             ];
-            if c.column_stride != 1 || needs.iter().any(|&needs| needs > u32::MAX as usize) {
+            if c.column_stride != 1 || c.row_stride < n || !fits {
                 return Err(Error::Shape {
                     operation: OPERATION,
                     argument: "a product",
                     found: format!("{product:?}"),
-                    expected: "C row by row, and fewer than 2³² values in each buffer".into(),
+                    expected: "C row by row without overlap, and indices below 2³²".into(),
                 });
             }
             problems.extend(words.map(|word| word as u32));
@@ -196,6 +203,12 @@ impl Products {
     }
 }
 
+/// x, at most ±`bound`; NaN stays NaN.
+#[cube]
+fn bounded(x: f32, bound: f32) -> f32 {
+    select(x > bound, bound, select(x < -bound, -bound, x))
+}
+
 #[cube(launch_unchecked)]
 fn grouped_kernel(
     a: &Array<f32>,
@@ -205,6 +218,8 @@ fn grouped_kernel(
     tiles: &Array<u32>,
     keep: f32,
     weight: f32,
+    bound: f32,
+    tile_count: u32,
     #[comptime] blueprint: TileBlueprint,
 ) {
     let tile = comptime!(blueprint.tile);
@@ -214,89 +229,95 @@ fn grouped_kernel(
     let loads = comptime!(blueprint.tile * blueprint.chunk / blueprint.units());
     let keep = held(keep);
     let weight = held(weight);
-    let entry = CUBE_POS * 3;
-    let problem = tiles[entry] as usize * comptime!(WORDS);
-    let first_row = tiles[entry + 1] as usize;
-    let first_column = tiles[entry + 2] as usize;
-    let a_offset = problems[problem] as usize;
-    let a_row = problems[problem + 1] as usize;
-    let a_column = problems[problem + 2] as usize;
-    let b_offset = problems[problem + 3] as usize;
-    let b_row = problems[problem + 4] as usize;
-    let b_column = problems[problem + 5] as usize;
-    let c_offset = problems[problem + 6] as usize;
-    let c_row = problems[problem + 7] as usize;
-    let m = problems[problem + 8] as usize;
-    let n = problems[problem + 9] as usize;
-    let k = problems[problem + 10] as usize;
-
     let mut left = SharedMemory::<f32>::new(comptime!(blueprint.tile * blueprint.chunk));
     let mut right = SharedMemory::<f32>::new(comptime!(blueprint.tile * blueprint.chunk));
     let unit = UNIT_POS as usize;
     let row = unit / side * micro;
     let column = unit % side * micro;
     let mut sums = Array::<f32>::new(comptime!(blueprint.micro * blueprint.micro));
-    #[unroll]
-    for i in 0..comptime!(blueprint.micro * blueprint.micro) {
-        sums[i] = 0.0;
-    }
-    let mut term = 0usize;
-    while term < k {
+    let bound = held(bound);
+    let mut at = CUBE_POS;
+    while at < tile_count as usize {
+        let entry = at * 3;
+        let problem = tiles[entry] as usize * comptime!(WORDS);
+        let first_row = tiles[entry + 1] as usize;
+        let first_column = tiles[entry + 2] as usize;
+        let a_offset = problems[problem] as usize;
+        let a_row = problems[problem + 1] as usize;
+        let a_column = problems[problem + 2] as usize;
+        let b_offset = problems[problem + 3] as usize;
+        let b_row = problems[problem + 4] as usize;
+        let b_column = problems[problem + 5] as usize;
+        let c_offset = problems[problem + 6] as usize;
+        let c_row = problems[problem + 7] as usize;
+        let m = problems[problem + 8] as usize;
+        let n = problems[problem + 9] as usize;
+        let k = problems[problem + 10] as usize;
+
         #[unroll]
-        for load in 0..loads {
-            let at = load * comptime!(blueprint.units()) + unit;
-            // Left is kept by terms, right by terms too: both are read along a row below.
-            let (t, i) = (at / tile, at % tile);
-            let (own_term, own_row, own_column) = (term + t, first_row + i, first_column + i);
-            let in_a = own_term < k && own_row < m;
-            let in_b = own_term < k && own_column < n;
-            let from_a = select(
-                in_a,
-                a_offset + own_row * a_row + own_term * a_column,
-                a_offset,
-            );
-            let from_b = select(
-                in_b,
-                b_offset + own_term * b_row + own_column * b_column,
-                b_offset,
-            );
-            left[at] = select(in_a, a[from_a], 0.0);
-            right[at] = select(in_b, b[from_b], 0.0);
+        for i in 0..comptime!(blueprint.micro * blueprint.micro) {
+            sums[i] = 0.0;
         }
-        sync_cube();
-        for t in 0..chunk {
+        let mut term = 0usize;
+        while term < k {
             #[unroll]
-            for i in 0..micro {
-                let x = left[t * tile + row + i];
+            for load in 0..loads {
+                let slot = load * comptime!(blueprint.units()) + unit;
+                // Left is kept by terms, right by terms too: both are read along a row below.
+                let (t, i) = (slot / tile, slot % tile);
+                let (own_term, own_row, own_column) = (term + t, first_row + i, first_column + i);
+                let in_a = own_term < k && own_row < m;
+                let in_b = own_term < k && own_column < n;
+                let from_a = select(
+                    in_a,
+                    a_offset + own_row * a_row + own_term * a_column,
+                    a_offset,
+                );
+                let from_b = select(
+                    in_b,
+                    b_offset + own_term * b_row + own_column * b_column,
+                    b_offset,
+                );
+                left[slot] = select(in_a, bounded(a[from_a], bound), 0.0);
+                right[slot] = select(in_b, bounded(b[from_b], bound), 0.0);
+            }
+            sync_cube();
+            for t in 0..chunk {
                 #[unroll]
-                for j in 0..micro {
-                    let y = right[t * tile + column + j];
-                    sums[i * micro + j] += x * y;
+                for i in 0..micro {
+                    let x = left[t * tile + row + i];
+                    #[unroll]
+                    for j in 0..micro {
+                        let y = right[t * tile + column + j];
+                        sums[i * micro + j] += x * y;
+                    }
                 }
             }
+            sync_cube();
+            term += chunk;
         }
-        sync_cube();
-        term += chunk;
-    }
-    #[unroll]
-    for i in 0..micro {
         #[unroll]
-        for j in 0..micro {
-            let (own_row, own_column) = (first_row + row + i, first_column + column + j);
-            if own_row < m && own_column < n {
-                let at = c_offset + own_row * c_row + own_column;
-                let mut value = weight * sums[i * micro + j];
-                if keep != 0.0 {
-                    value += keep * c[at];
+        for i in 0..micro {
+            #[unroll]
+            for j in 0..micro {
+                let (own_row, own_column) = (first_row + row + i, first_column + column + j);
+                if own_row < m && own_column < n {
+                    let target = c_offset + own_row * c_row + own_column;
+                    let mut value = weight * sums[i * micro + j];
+                    if keep != 0.0 {
+                        value += keep * c[target];
+                    }
+                    c[target] = value;
                 }
-                c[at] = value;
             }
         }
+        at += CUBE_COUNT;
     }
 }
 
 /// C_i ← `keep` · C_i + `weight` · A_i B_i for all products, in one launch. `a`, `b` and `c` are buffers of f32 that the
-/// views look into; C is read only if `keep` is not 0, and must overlap neither A nor B.
+/// views look into; C is read only if `keep` is not 0, and must overlap neither A nor B. Entries of A and B count as at most
+/// ±`bound`, if there is one.
 ///
 /// # Errors
 /// [`Error::Length`] if a buffer is too short; launch errors as [`Context::launch`].
@@ -308,6 +329,7 @@ pub fn grouped_product<R: Runtime>(
     c: &Handle,
     keep: f64,
     weight: f64,
+    bound: Option<f32>,
 ) -> Result<(), Error> {
     for ((argument, buffer), needs) in [("a", a), ("b", b), ("c", c)]
         .into_iter()
@@ -328,14 +350,14 @@ pub fn grouped_product<R: Runtime>(
     }
     let blueprint = products.blueprint;
     let grid = Grid {
-        cubes: products.tile_count as u32,
+        cubes: products.tile_count.min(CUBES) as u32,
         units: blueprint.units() as u32,
         buffers: 6,
     };
     context.launch(OPERATION, blueprint, grid, move |client, cubes, units| {
         let values = |buffer: &Handle| (buffer.size_in_used() / 4) as usize;
         // SAFETY: each buffer was checked to hold the last entry of every view; loads beyond a matrix are redirected to
-        // its first entry, stores beyond it are skipped, and there are as many cubes as tiles.
+        // its first entry, stores beyond it are skipped, and cubes stop at the last tile.
         unsafe {
             grouped_kernel::launch_unchecked::<R>(
                 client,
@@ -344,10 +366,12 @@ pub fn grouped_product<R: Runtime>(
                 array::<R>(a, values(a)),
                 array::<R>(b, values(b)),
                 array::<R>(c, values(c)),
-                array::<R>(&products.problems, products.count.max(1) * WORDS),
+                array::<R>(&products.problems, products.count * WORDS),
                 array::<R>(&products.tiles, 3 * products.tile_count),
                 keep as f32,
                 weight as f32,
+                bound.unwrap_or(f32::MAX),
+                products.tile_count as u32,
                 blueprint,
             );
         }

@@ -30,5 +30,5 @@ pub use descend::{DescentBuffers, DescentRates, MeasureBuffers, descend, measure
 pub use direction::{Workspace, direction};
 pub use grouped::{Product, Products, TileBlueprint, View, grouped_product};
 pub use on_device::DeviceBlocking;
-pub use root::{Method, Ridge, Root, RootEvidence, Stop, inverse_root, largest_eigenvalue};
+pub use root::{LARGEST_ORDER, Method, Ridge, Root, RootEvidence, Stop, inverse_root};
 pub use statistics::statistics;

@@ -1,12 +1,12 @@
-//! Statistics and directions of all blocks on the device: one launch for the statistics, one or two for the directions
-//! of matrices and one for those of vectors, however many blocks there are.
+//! Statistics and directions of all blocks on the device: one launch for the statistics, two for the directions of
+//! matrices and one for those of vectors, however many blocks there are.
 
 use cubecl::Runtime;
 use cubecl::server::Handle;
 
 use super::blocking::{Block, Blocking, Side};
 use super::grouped::{Product, Products, TileBlueprint, View, grouped_product};
-use super::statistics::weights;
+use super::statistics::{LARGEST, weights};
 use crate::buffers::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
@@ -98,7 +98,16 @@ impl DeviceBlocking {
         let (keep, weight) = weights(operation, beta2)?;
         require_bytes(operation, "grads", grads, 4 * self.arena as u64)?;
         require_bytes(operation, "factors", factors, 4 * self.factor_values as u64)?;
-        grouped_product(context, &self.grams, grads, grads, factors, keep, weight)
+        grouped_product(
+            context,
+            &self.grams,
+            grads,
+            grads,
+            factors,
+            keep,
+            weight,
+            Some(LARGEST),
+        )
     }
 
     /// As [`super::direction`], on the device; `scratch` is an arena.
@@ -118,8 +127,8 @@ impl DeviceBlocking {
             require_bytes(operation, argument, buffer, 4 * self.arena as u64)?;
         }
         require_bytes(operation, "roots", roots, 4 * self.factor_values as u64)?;
-        grouped_product(context, &self.lefts, roots, grads, scratch, 0.0, 1.0)?;
-        grouped_product(context, &self.vectors, roots, grads, out, 0.0, 1.0)?;
-        grouped_product(context, &self.rights, scratch, roots, out, 0.0, 1.0)
+        grouped_product(context, &self.lefts, roots, grads, scratch, 0.0, 1.0, None)?;
+        grouped_product(context, &self.vectors, roots, grads, out, 0.0, 1.0, None)?;
+        grouped_product(context, &self.rights, scratch, roots, out, 0.0, 1.0, None)
     }
 }

@@ -12,7 +12,8 @@
 //! products perturbs its least eigenvalues while they are still far below u. H suffers little, for whatever the small
 //! eigenvalues of M are mistaken for, H stays close to a polynomial of A. So once small eigenvalues have grown by Γ, M is
 //! computed afresh by congruence, M = Wᵀ (A W) with W = H^{p/2}, in products whose sums carry more digits than f32; the
-//! least eigenvalue of M is then far enough above u for f32 to finish. Two of some fifty-six products need it.
+//! least eigenvalue of M is then far enough above u for f32 to finish. At p = 4 two of 44 to
+//! 56 products need it.
 //!
 //! Recomputing M as Hᵖ A instead, without the symmetry, would amplify an error of H between the eigenvectors i and j by
 //! the square of the ratio of their eigenvalues.

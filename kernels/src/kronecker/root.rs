@@ -76,7 +76,7 @@ pub enum Stop {
     Direct,
     /// The residual is within the tolerance.
     Converged,
-    /// The residual grew by more than a fifth; the root before is returned.
+    /// The residual grew by more than a fifth.
     Diverging,
     /// The iterations were used up.
     Iterations,
@@ -94,11 +94,13 @@ pub struct RootEvidence {
     /// The distance of M from I as the iteration carries it: max|M − I|, or ‖M − I‖_F of [`Method::NewtonRefreshed`].
     /// Of a decomposition ‖S v − V Λ Vᵀ v‖ / (λ_max ‖v‖) for one v.
     pub residual: f64,
-    /// |vᵀ X^{p/2} (S + ridge · I) X^{p/2} v − 1| for a unit v in which the least eigenvalues dominate; 0 of a
+    /// |vᵀ X^⌊p/2⌋ (S + ridge · I) X^⌈p/2⌉ v − 1| for a unit v in which the least eigenvalues dominate; 0 of a
     /// decomposition, which has no iteration to go astray.
     pub check: f64,
-    /// What was added to the diagonal; more than asked for where the iterations found no root with that.
+    /// What was added to the diagonal, raises included.
     pub ridge: f64,
+    /// How often an iteration found no root and was tried again with ten times the ridge.
+    pub raises: u32,
     /// Why it ended.
     pub stop: Stop,
 }
@@ -142,7 +144,10 @@ impl Attempt {
     }
 }
 
-/// An iterated root with this residual or check is tried again with a larger ridge.
+/// p is at most this.
+pub const LARGEST_ORDER: u32 = 64;
+
+/// An iterated root with this residual or check is wrong beyond doubt, and tried again with a larger ridge.
 const WRONG: f64 = 0.1;
 /// How often.
 const RAISES: u32 = 6;
@@ -152,7 +157,8 @@ const RAISES: u32 = 6;
 /// A root that cannot be found is no error: the evidence says why, and the caller keeps the root it has.
 ///
 /// # Errors
-/// [`Error::Shape`] if `s` does not hold n² values, n ≥ 1; [`Error::Range`] for p = 0 or a ridge that is negative.
+/// [`Error::Shape`] if `s` does not hold n² values, n ≥ 1; [`Error::Range`] for p outside 1 to
+/// [`LARGEST_ORDER`] or a ridge that is negative.
 pub fn inverse_root(
     s: &[f32],
     n: usize,
@@ -169,12 +175,12 @@ pub fn inverse_root(
             expected: format!("{n} × {n}, at least 1 × 1"),
         });
     }
-    if p == 0 {
+    if !(1..=LARGEST_ORDER).contains(&p) {
         return Err(Error::Range {
             operation,
             argument: "p",
-            found: 0.0,
-            expected: "≥ 1",
+            found: f64::from(p),
+            expected: "1 to 64",
         });
     }
     let (Ridge::Relative(epsilon) | Ridge::Absolute(epsilon)) = ridge;
@@ -203,9 +209,10 @@ fn iterated(s: &[f32], n: usize, p: u32, ridge: Ridge, method: Method) -> Result
         let attempt = match method {
             Method::NewtonRefreshed => refreshed::inverse_root(s, n, p, added)?,
             Method::NewtonDouble => newton::inverse_root::<f64>(s, n, p, added)?,
-            Method::Newton | Method::Eigen => newton::inverse_root::<f32>(s, n, p, added)?,
+            _ => newton::inverse_root::<f32>(s, n, p, added)?,
         };
-        let root = judged(attempt, s, n, p);
+        let mut root = judged(attempt, s, n, p);
+        root.evidence.raises = raises;
         if root.evidence.accepted(WRONG) || added == 0.0 || raises == RAISES {
             return Ok(root);
         }
@@ -227,6 +234,11 @@ fn judged(attempt: Attempt, s: &[f32], n: usize, p: u32) -> Root {
     if !missing && values.iter().any(|x| !x.is_finite()) {
         stop = Stop::NotFinite;
     }
+    let residual = if residual.is_nan() {
+        f64::INFINITY
+    } else {
+        residual
+    };
     let failed = missing || stop == Stop::NotFinite;
     if failed {
         values = vec![0.0; n * n];
@@ -243,6 +255,7 @@ fn judged(attempt: Attempt, s: &[f32], n: usize, p: u32) -> Root {
             residual,
             check,
             ridge,
+            raises: 0,
             stop,
         },
     }
@@ -309,7 +322,7 @@ pub(super) fn with_ridge(s: &[f32], n: usize, ridge: f64) -> Vec<f64> {
 ///
 /// The public code stops when λ changes by less than 10⁻⁶ in absolute terms, which for the statistics of small
 /// gradients is at once.
-pub fn largest_eigenvalue(s: &[f32], n: usize) -> f64 {
+fn largest_eigenvalue(s: &[f32], n: usize) -> f64 {
     let mut v: Vec<f64> = (0..n as u64).map(start).collect();
     let mut largest = 0.0;
     for _ in 0..100 {

@@ -30,8 +30,8 @@ pub struct Tolerance {
     pub relative: f64,
 }
 
-/// How [`super::update`] and [`super::factor`] are laid out on a device. The results do not depend
-/// on it.
+/// How [`super::update`], [`super::factor`] and [`super::step`] are laid out on a device. The results of the first two do
+/// not depend on it; the states of the last have ghost columns ([`super::Ghosts`]) that do.
 ///
 /// A unit keeps the last few columns of its run in registers. It starts some columns before the run, because u_j needs
 /// the factor of the b columns before j, so a longer run repeats less.
@@ -73,6 +73,7 @@ impl Blueprint {
         removal: EdgeRemoval,
         segments: &Segments,
         processor: Processor,
+        second_look: bool,
     ) -> Result<(), Error> {
         self.sweep.check(operation)?;
         if band > GAP {
@@ -83,7 +84,9 @@ impl Blueprint {
                 expected: "at most 32, the zeros between tensors of the arena",
             });
         }
-        let iterations = self.iterations(band, removal);
+        // A second look at the gradients for what is not finite.
+        let again = if second_look { self.sweep.run + 1 } else { 0 };
+        let iterations = self.iterations(band, removal) + again;
         self.sweep
             .check_loops(operation, segments, processor, iterations)
     }

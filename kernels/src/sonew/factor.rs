@@ -134,7 +134,14 @@ pub fn factor<S: Precision, R: Runtime>(
     let operation = "sonew factor";
     let band = buffers.edges.len();
     let blueprint = strategy.resolve(|| Blueprint::infer(context.processor(), band));
-    blueprint.check(operation, band, removal, segments, context.processor())?;
+    blueprint.check(
+        operation,
+        band,
+        removal,
+        segments,
+        context.processor(),
+        false,
+    )?;
     gamma.check(operation)?;
     require_non_negative(operation, "correction", correction)?;
     require_non_negative(operation, "epsilon", epsilon)?;

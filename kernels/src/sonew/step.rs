@@ -1,7 +1,7 @@
 //! A whole step in one launch: statistics, factor, precondition and descent, each state read and written once.
 //!
 //! A tridiagonal step moves 9 arenas' worth of values where [`super::statistics`] and [`super::update`] together move
-//! 12; on a driver that pays per access that is its time. The price are [`Ghosts`].
+//! 12; on a driver that pays per access that is its time. The price is [`Ghosts`].
 
 use core::any::type_name;
 
@@ -246,12 +246,21 @@ pub fn step<S: Precision, R: Runtime>(
     let operation = "sonew step";
     let band = buffers.edges.len();
     let blueprint = strategy.resolve(|| Blueprint::infer(context.processor(), band));
-    blueprint.check(operation, band, removal, segments, context.processor())?;
+    blueprint.check(
+        operation,
+        band,
+        removal,
+        segments,
+        context.processor(),
+        true,
+    )?;
     check_range(operation, rates.beta1, rates.decay, band)?;
     gamma.check(operation)?;
     let lr = require_non_negative(operation, "lr", rates.lr)?;
     let decay = require_non_negative(operation, "weight-decay", rates.weight_decay)?;
     let epsilon = require_non_negative(operation, "epsilon", rates.epsilon)?;
+    let correction1 = require_non_negative(operation, "correction", rates.corrections.0)?;
+    let correction2 = require_non_negative(operation, "correction", rates.corrections.1)?;
     let n = segments.arena_len();
     let states = Ghosts::new(segments, band, removal, blueprint).state_len();
     require_arena::<S::Params>(operation, "params", buffers.params, n)?;
@@ -282,8 +291,8 @@ pub fn step<S: Precision, R: Runtime>(
             rho as f32,
             omega as f32,
             epsilon,
-            rates.corrections.0 as f32,
-            rates.corrections.1 as f32,
+            correction1,
+            correction2,
         );
         // SAFETY: parameters and gradients hold the arena, states the arena and the ghosts of every run, and the
         // evidence a slot for each unit, all checked above. Runs cover the blocks between the pads; a run reads at

@@ -252,7 +252,14 @@ pub fn update<S: Precision, R: Runtime>(
     let operation = "sonew update";
     let band = buffers.edges.len();
     let blueprint = strategy.resolve(|| Blueprint::infer(context.processor(), band));
-    blueprint.check(operation, band, removal, segments, context.processor())?;
+    blueprint.check(
+        operation,
+        band,
+        removal,
+        segments,
+        context.processor(),
+        false,
+    )?;
     gamma.check(operation)?;
     let n = segments.arena_len();
     require_arena::<S::State>(operation, "moment", buffers.moment, n)?;

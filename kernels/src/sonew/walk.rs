@@ -37,7 +37,7 @@ impl Walk {
     }
 }
 
-/// Forgets the run before.
+/// Forgets what the run before carries on; the window is filled anew before it is used.
 #[cube]
 pub(crate) fn restart(walk: &mut Walk, #[comptime] plan: Plan) {
     #[unroll(plan.unroll)]

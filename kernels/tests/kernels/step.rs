@@ -95,7 +95,7 @@ impl Model {
     }
 }
 
-/// Runs of two vectors: half of the columns that a run walks over are ghosts of its neighbours.
+/// Runs of eight columns, with 4 to 20 ghosts each.
 fn short_runs(width: usize) -> Blueprint {
     Blueprint {
         sweep: Sweep {
@@ -160,7 +160,7 @@ fn a_step_in_one_launch_follows_its_oracle_step_after_step() {
 }
 
 #[test]
-fn short_runs_with_as_many_ghosts_as_columns_follow_the_oracle_too() {
+fn short_runs_with_many_ghosts_follow_the_oracle_too() {
     let bench = Bench::open();
     for (band, removal, width) in [
         (1, EdgeRemoval::Outgoing, 4),

@@ -12,6 +12,8 @@ use crate::Error;
 
 /// Statistics and directions, in the memory where their products run.
 pub(super) enum Factors {
+    /// No tensor is preconditioned: the direction is 0.
+    None(Handle),
     /// In host memory; a step waits for the gradient.
     Host(Box<Host>),
     /// In device memory; only the roots wait for statistics.
@@ -63,6 +65,11 @@ impl Factors {
         matches!(self, Self::Host(_))
     }
 
+    /// As [`Factors::Host`] and [`Factors::Device`], for a blocking without blocks.
+    pub fn none<R: Runtime>(context: &Context<R>, segments: &Segments) -> Self {
+        Self::None(context.upload(&vec![0f32; segments.arena_len()]))
+    }
+
     /// Adds a gradient to the statistics. `values` is what [`Factors::read`] returned for it.
     pub fn accumulate<R: Runtime>(
         &mut self,
@@ -73,6 +80,7 @@ impl Factors {
         beta2: f64,
     ) -> Result<(), Error> {
         match self {
+            Self::None(_) => {}
             Self::Host(host) => {
                 kronecker::statistics(blocking, values, &mut host.statistics, beta2)?;
             }
@@ -94,13 +102,14 @@ impl Factors {
     ) -> Result<Vec<f32>, Error> {
         Ok(match self {
             Self::Host(_) => context.download("reading gradients", grads)?,
-            Self::Device(_) => Vec::new(),
+            Self::None(_) | Self::Device(_) => Vec::new(),
         })
     }
 
     /// The statistics of all factors.
     pub fn statistics<R: Runtime>(&self, context: &Context<R>) -> Result<Cow<'_, [f32]>, Error> {
         Ok(match self {
+            Self::None(_) => Cow::Borrowed(&[]),
             Self::Host(host) => Cow::Borrowed(&host.statistics[..]),
             Self::Device(device) => {
                 Cow::Owned(context.download("reading statistics", &device.statistics)?)
@@ -125,6 +134,7 @@ impl Factors {
         values: &[f32],
     ) -> Result<Handle, Error> {
         match self {
+            Self::None(zero) => Ok(zero.clone()),
             Self::Host(host) => {
                 let out = &mut host.direction;
                 kronecker::direction(blocking, roots, values, out, &mut host.workspace)?;
@@ -143,10 +153,10 @@ impl Factors {
         }
     }
 
-    /// Arenas and further values of scratch.
-    pub fn scratch_arenas(&self) -> usize {
+    /// Arenas beside the states.
+    pub fn arenas(&self) -> usize {
         match self {
-            Self::Host(_) => 1,
+            Self::None(_) | Self::Host(_) => 1,
             Self::Device(_) => 2,
         }
     }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::kronecker::{
@@ -47,13 +48,20 @@ pub(crate) struct Shampoo<R: Runtime> {
 /// The roots in use, and how they were found.
 struct Roots {
     values: Vec<f32>,
-    /// With spread roots: statistics of the interval's start, one by one replaced by their roots.
-    pending: Option<Vec<f32>>,
+    /// With spread roots: what the roots of this interval are computed from, and those computed so far.
+    pending: Option<Pending>,
     /// What the last computation of each root found.
     evidence: Vec<Option<RootEvidence>>,
     /// Failures in a row of each root.
     failures: Vec<u32>,
     refused: u64,
+}
+
+struct Pending {
+    /// The statistics of the interval's start.
+    statistics: Vec<f32>,
+    /// The roots in use from the interval's end on.
+    roots: Vec<f32>,
 }
 
 /// States and scratch on the device.
@@ -133,15 +141,19 @@ impl<R: Runtime> Shampoo<R> {
         };
         let start = diagonal(config.epsilon);
         let identity = diagonal(1.0);
-        // Nothing to precondition, nothing to keep on the device.
-        let factors_place = if on_host || start.is_empty() {
+        let place = if start.is_empty() {
+            Factors::none(&context, segments)
+        } else if on_host {
             Factors::on_host(segments, &blocking, start)
         } else {
             Factors::on_device(&context, segments, &blocking, &start, &identity)?
         };
         let roots = Roots {
+            pending: config.spread_roots.then(|| Pending {
+                statistics: diagonal(config.epsilon),
+                roots: identity.clone(),
+            }),
             values: identity,
-            pending: config.spread_roots.then(|| diagonal(config.epsilon)),
             evidence: vec![None; factors],
             failures: vec![0; factors],
             refused: 0,
@@ -152,7 +164,7 @@ impl<R: Runtime> Shampoo<R> {
             config,
             context,
             blocking,
-            factors: factors_place,
+            factors: place,
             roots,
             device,
             sweep,
@@ -166,54 +178,49 @@ impl<R: Runtime> Shampoo<R> {
         let interval = self.config.root_interval;
         let phase = self.step % interval;
         let count = self.blocking.factors().len();
-        let Some(mut pending) = self.roots.pending.take() else {
-            if phase == 0 {
-                let statistics = self.factors.statistics(&self.context)?.into_owned();
-                let mut values = std::mem::take(&mut self.roots.values);
-                let outcome = (0..count).try_for_each(|k| self.renew(k, &statistics, &mut values));
-                self.roots.values = values;
-                self.factors.renew(&self.context, &self.roots.values);
-                outcome?;
-            }
-            return Ok(());
-        };
         if phase == 0 {
-            if self.step > 0 {
-                self.roots.values.copy_from_slice(&pending);
-                self.factors.renew(&self.context, &self.roots.values);
+            let statistics = self.factors.statistics(&self.context)?.into_owned();
+            match &mut self.roots.pending {
+                None => {
+                    for k in 0..count {
+                        let root = self.root(&statistics, k)?;
+                        if self.judge(k, &root)? {
+                            let range = self.blocking.factors()[k].range.clone();
+                            self.roots.values[range].copy_from_slice(&root.values);
+                        }
+                    }
+                    self.factors.renew(&self.context, &self.roots.values);
+                    return Ok(());
+                }
+                Some(pending) => {
+                    pending.statistics = statistics;
+                    self.roots.values.copy_from_slice(&pending.roots);
+                    self.factors.renew(&self.context, &self.roots.values);
+                }
             }
-            pending.copy_from_slice(&self.factors.statistics(&self.context)?);
         }
-        let share = |phase: u64| (phase * count as u64 / interval) as usize;
-        let outcome = (share(phase)..share(phase + 1)).try_for_each(|k| {
-            let range = self.blocking.factors()[k].range.clone();
-            let root = self.root(&pending[range.clone()], k)?;
-            let new = match self.judge(k, &root)? {
-                true => &root.values[..],
-                false => &self.roots.values[range.clone()],
+        let share =
+            |phase: u64| (u128::from(phase) * count as u128 / u128::from(interval)) as usize;
+        for k in share(phase)..share(phase + 1) {
+            let Some(pending) = &self.roots.pending else {
+                break;
             };
-            pending[range].copy_from_slice(new);
-            Ok(())
-        });
-        self.roots.pending = Some(pending);
-        outcome
-    }
-
-    /// Puts the root of one factor in its place among `values`, or leaves the old one there.
-    fn renew(&mut self, k: usize, statistics: &[f32], values: &mut [f32]) -> Result<(), Error> {
-        let range = self.blocking.factors()[k].range.clone();
-        let root = self.root(&statistics[range.clone()], k)?;
-        if self.judge(k, &root)? {
-            values[range].copy_from_slice(&root.values);
+            let root = self.root(&pending.statistics, k)?;
+            let accepted = self.judge(k, &root)?;
+            if let (true, Some(pending)) = (accepted, &mut self.roots.pending) {
+                let range = self.blocking.factors()[k].range.clone();
+                pending.roots[range].copy_from_slice(&root.values);
+            }
         }
         Ok(())
     }
 
+    /// The root of the `k`-th factor, `statistics` being those of all.
     fn root(&self, statistics: &[f32], k: usize) -> Result<Root, Error> {
         let factor = &self.blocking.factors()[k];
         let ridge = self.config.ridge();
         Ok(inverse_root(
-            statistics,
+            &statistics[factor.range.clone()],
             factor.n,
             factor.order,
             ridge,
@@ -250,6 +257,32 @@ impl<R: Runtime> Shampoo<R> {
             reason: format!("{:?}, check {:e}", root.evidence.stop, root.evidence.check),
             residual: root.evidence.residual,
         })
+    }
+
+    /// Refuses what a launch would refuse, before any state has moved.
+    fn check(&self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+        let operation = "shampoo";
+        let expected = 4 * self.segments.arena_len() as u64;
+        for (argument, buffer) in [("params", params), ("grads", grads)] {
+            let found = buffer.size_in_used();
+            if found != expected {
+                return Err(Error::Kernel(KernelError::Length {
+                    operation,
+                    argument,
+                    found,
+                    expected,
+                }));
+            }
+        }
+        if lr >= 0.0 && (lr as f32).is_finite() {
+            return Ok(());
+        }
+        Err(Error::Kernel(KernelError::Range {
+            operation,
+            argument: "lr",
+            found: lr,
+            expected: "≥ 0 and finite in f32",
+        }))
     }
 
     /// Graft, momenta and descent on the device.
@@ -341,16 +374,7 @@ impl<R: Runtime> Optimizer<R> for Shampoo<R> {
             *part += now - clock;
             clock = now;
         };
-        let expected = 4 * self.segments.arena_len() as u64;
-        let found = grads.size_in_used();
-        if found != expected {
-            return Err(Error::Kernel(sonew_kernels::error::Error::Length {
-                operation: "shampoo",
-                argument: "grads",
-                found,
-                expected,
-            }));
-        }
+        self.check(params, grads, lr)?;
         let values = self.factors.read(&self.context, grads)?;
         if self.step.is_multiple_of(self.config.statistics_interval) {
             self.factors.accumulate(
@@ -383,6 +407,7 @@ impl<R: Runtime> Optimizer<R> for Shampoo<R> {
         Ok(StepReport {
             roots: Some(RootsReport {
                 refused: self.roots.refused,
+                raised: computed.clone().filter(|e| e.raises > 0).count() as u64,
                 most_iterations: computed.clone().map(|e| e.iterations).max().unwrap_or(0),
                 largest_residual: computed.clone().map(|e| e.residual).fold(0.0, f64::max),
                 largest_check: computed.map(|e| e.check).fold(0.0, f64::max),
@@ -403,8 +428,11 @@ impl<R: Runtime> Optimizer<R> for Shampoo<R> {
     }
 
     fn scratch_bytes_per_parameter(&self) -> f64 {
-        let pending = self.roots.pending.as_ref().map_or(0, Vec::len);
-        let arenas = self.factors.scratch_arenas() as f64;
+        let pending = match self.roots.pending {
+            None => 0,
+            Some(_) => 2 * self.blocking.factor_values(),
+        };
+        let arenas = self.factors.arenas() as f64;
         4.0 * (arenas + pending as f64 / self.segments.parameters() as f64)
     }
 
