@@ -33,11 +33,11 @@ impl<R: Runtime> Autoencoder<R> {
             sonew_runtime::Processor::Cpu => Processor::Cpu,
         };
         let context = Rc::new(Context::new(device.client, processor));
-        let lengths: Vec<usize> = SIZES
+        let shapes = SIZES
             .windows(2)
-            .flat_map(|pair| [pair[0] * pair[1], pair[1]])
+            .flat_map(|pair| [vec![pair[1], pair[0]], vec![pair[1]]])
             .collect();
-        let segments = Segments::new(&lengths)?;
+        let segments = Segments::with_shapes(shapes)?;
         let arena = |seed: usize| {
             let mut values = vec![0f32; segments.arena_len()];
             for tensor in segments.tensors() {

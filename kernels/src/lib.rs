@@ -1,4 +1,12 @@
-//! GPU kernels.
+//! The kernels of SONew, Shampoo and the first-order optimizers, and what the autoencoder needs, written once in CubeCL
+//! and generic over how a number is stored ([`precision::Storage`]) and computed with ([`precision::Arithmetic`]).
+//!
+//! * All tensors of a model lie in one buffer, the arena ([`segments`]); a launch covers all of them.
+//! * A launch function checks lengths and numbers first, then launches unchecked; the first launch of each variant is
+//!   proven ([`context`]).
+//! * How a kernel is laid out on a device is a value ([`sweep::Strategy`]): inferred, or forced by a test or tuner.
+//! * What a kernel noticed stays on the device until somebody reads it ([`evidence`]).
+//! * Each family has an oracle, plain f64 loops from the formulas, in its `reference` module.
 // The `#[cube]` macro generates a public module and items beside each kernel that no doc comment can reach.
 #![allow(missing_docs)]
 
