@@ -98,7 +98,7 @@ pub const KERNELS: &[KernelSpec] = &[
             ("psi", "[b, n]"),
             ("d", "[n]"),
             ("pivots_cut", "[1] u32"),
-            ("first_cut", "[1] u32, n if none"),
+            ("first_cut", "[1] u32 (n if none)"),
         ],
         options: &[
             ("correction", "1", "c, the bias correction of H"),
@@ -125,14 +125,17 @@ pub const KERNELS: &[KernelSpec] = &[
         inputs: &[("s", "[n, n]")],
         outputs: &[
             ("x", "[n, n]"),
-            ("ridge", "[1], what was added to the diagonal"),
+            ("ridge", "[1] (what was added to the diagonal)"),
             ("iterations", "[1] u32"),
             (
                 "residual",
-                "[1], distance of M from I as the iteration carries it, or of S from its decomposition",
+                "[1] (distance of M from I, or of S from its decomposition)",
             ),
-            ("check", "[1], |vᵀ X^(p/2) (S + ridge · I) X^(p/2) v − 1|"),
-            ("accepted", "[1] u32, 1 if residual and check are below 0.1"),
+            ("check", "[1] (|vᵀ X^(p/2) (S + ridge · I) X^(p/2) v − 1|)"),
+            (
+                "accepted",
+                "[1] u32 (1 if residual and check are below 0.1)",
+            ),
         ],
         options: &[
             ("p", "4", "the order"),
@@ -151,7 +154,7 @@ pub const KERNELS: &[KernelSpec] = &[
         inputs: &[
             ("g", "[m, n]"),
             ("l", "[m, m]"),
-            ("r", "[n, n], may be absent"),
+            ("r", "[n, n] (may be absent)"),
         ],
         outputs: &[("d", "[m, n]")],
         options: &[],
