@@ -38,6 +38,9 @@ pub(super) fn inverse_root(s: &[f32], n: usize, p: u32, added: f64) -> Result<At
     if p % 2 == 1 {
         // A^{−1/p} = Y² with Y = A^{−1/2p}.
         let mut half = inverse_root(s, n, 2 * p, added)?;
+        if half.values.is_empty() {
+            return Ok(half);
+        }
         let mut square = vec![0.0; n * n];
         multiply(&mut square, &half.values, &half.values, n)?;
         half.values = square;

@@ -196,9 +196,11 @@ fn a_matrix_without_a_root_is_refused_with_the_reason_and_no_panic() {
     let mut spoiled = conditioned(n, 10.0);
     spoiled[3] = f32::NAN;
     for (_, method) in Method::ALL {
-        let none = inverse_root(&zero, n, 4, Ridge::Absolute(0.0), method).unwrap();
-        assert_eq!(none.evidence.stop, Stop::Indefinite, "{method:?}");
-        assert!(!none.evidence.accepted(0.1));
+        for p in [1, 2, 3, 4] {
+            let none = inverse_root(&zero, n, p, Ridge::Absolute(0.0), method).unwrap();
+            assert_eq!(none.evidence.stop, Stop::Indefinite, "{method:?}, p {p}");
+            assert!(!none.evidence.accepted(0.1));
+        }
         let bad = inverse_root(&spoiled, n, 4, Ridge::Relative(1e-6), method).unwrap();
         assert_eq!(bad.evidence.stop, Stop::NotFinite, "{method:?}");
         assert!(bad.values.iter().all(|x| x.is_finite()));
