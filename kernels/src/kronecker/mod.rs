@@ -4,7 +4,7 @@
 //! * statistics ([`statistics`]): L ← β₂ L + ω G Gᵀ, R ← β₂ R + ω Gᵀ G, with ω = 1−β₂, or 1 where β₂ = 1;
 //! * roots ([`inverse_root`]): A^{−1/p} of A = S + ridge · I, p twice the number of axes;
 //! * direction ([`direction`]): L^{−1/4} G R^{−1/4} for a matrix, S^{−1/2} g for a vector;
-//! * descent ([`descend`]): the direction takes over the length of a graft's update, both have a momentum of their own.
+//! * descent ([`measure`], [`descend`]): the direction takes over the length of a graft's update, both have a momentum of their own.
 //!
 //! Which tensor is a matrix, a vector or neither, and how a large one is cut into blocks, says [`Blocking`].
 //!
@@ -17,7 +17,9 @@ mod blocking;
 mod descend;
 mod direction;
 mod eigen;
+mod graft;
 mod grouped;
+mod measure;
 mod newton;
 mod on_device;
 pub mod reference;
@@ -26,9 +28,11 @@ mod root;
 mod statistics;
 
 pub use blocking::{Assignment, Block, Blocking, Factor, Limits, Side};
-pub use descend::{DescentBuffers, DescentRates, MeasureBuffers, descend, measure};
+pub use descend::{DescentBuffers, descend};
 pub use direction::{Workspace, direction};
+pub use graft::DescentRates;
 pub use grouped::{Product, Products, TileBlueprint, View, grouped_product};
+pub use measure::{MeasureBuffers, measure};
 pub use on_device::DeviceBlocking;
 pub use root::{LARGEST_ORDER, Method, Ridge, Root, RootEvidence, Stop, inverse_root};
 pub use statistics::statistics;
