@@ -2,6 +2,8 @@
 
 #[path = "kernels/bench.rs"]
 mod bench;
+#[path = "kernels/device_root.rs"]
+mod device_root;
 #[path = "kernels/extremes.rs"]
 mod extremes;
 #[path = "kernels/factor.rs"]
@@ -10,10 +12,14 @@ mod factor;
 mod failure;
 #[path = "kernels/first_order.rs"]
 mod first_order;
+#[path = "kernels/grouped.rs"]
+mod grouped;
 #[path = "kernels/identities.rs"]
 mod identities;
 #[path = "kernels/kronecker.rs"]
 mod kronecker;
+#[path = "kernels/matrices.rs"]
+mod matrices;
 #[path = "kernels/refusals.rs"]
 mod refusals;
 #[path = "kernels/statistics.rs"]

@@ -8,7 +8,8 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
 
-use crate::buffers::array;
+use super::digits::{leading, lost_in_sum, opaque};
+use crate::buffers::{array, optional};
 use crate::context::{Context, Grid};
 use crate::error::Error;
 use crate::precision::held;
@@ -19,7 +20,7 @@ const OPERATION: &str = "grouped product";
 const CUBES: usize = 1 << 15;
 
 /// Words of a product in the table.
-const WORDS: usize = 11;
+const WORDS: usize = 12;
 
 /// A matrix in a buffer of f32: entry (i, j) is value `offset + i · row_stride + j · column_stride`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +91,18 @@ pub struct TileBlueprint {
     pub chunk: usize,
     /// Side of a unit's part.
     pub micro: usize,
+    /// How the terms of an entry are summed.
+    pub sums: Sums,
+}
+
+/// How the terms of an entry are summed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Sums {
+    /// In f32.
+    #[default]
+    Plain,
+    /// With the rounding errors of f32 summed beside them; some eight times the work.
+    Compensated,
 }
 
 impl Default for TileBlueprint {
@@ -98,6 +111,7 @@ impl Default for TileBlueprint {
             tile: 32,
             chunk: 16,
             micro: 4,
+            sums: Sums::Plain,
         }
     }
 }
@@ -147,11 +161,21 @@ impl Products {
         products: &[Product],
         blueprint: TileBlueprint,
     ) -> Result<Self, Error> {
+        Self::gated(context, products, &vec![0; products.len()], blueprint)
+    }
+
+    /// As [`Products::new`], with an index of each product into the phases of a [`Gate`].
+    pub(super) fn gated<R: Runtime>(
+        context: &Context<R>,
+        products: &[Product],
+        gates: &[u32],
+        blueprint: TileBlueprint,
+    ) -> Result<Self, Error> {
         blueprint.check()?;
         let mut problems: Vec<u32> = Vec::with_capacity(products.len() * WORDS);
         let mut tiles: Vec<u32> = Vec::new();
         let mut needs = [0; 3];
-        for (index, product) in products.iter().enumerate() {
+        for (index, (product, &gate)) in products.iter().zip(gates).enumerate() {
             let Product { a, b, c, m, n, k } = *product;
             let own = [a.needs(m, k), b.needs(k, n), c.needs(m, n)];
             let fits = own
@@ -182,6 +206,7 @@ impl Products {
                 });
             }
             problems.extend(words.map(|word| word as u32));
+            problems.push(gate);
             for row in (0..m).step_by(blueprint.tile) {
                 for column in (0..n).step_by(blueprint.tile) {
                     tiles.extend([index as u32, row as u32, column as u32]);
@@ -216,12 +241,17 @@ fn grouped_kernel(
     c: &mut Array<f32>,
     problems: &Array<u32>,
     tiles: &Array<u32>,
+    phases: &Sequence<Array<u32>>,
     keep: f32,
     weight: f32,
     bound: f32,
     tile_count: u32,
+    mask: u32,
+    zero: u32,
     #[comptime] blueprint: TileBlueprint,
+    #[comptime] gated: bool,
 ) {
+    let compensated = comptime!(blueprint.sums == Sums::Compensated);
     let tile = comptime!(blueprint.tile);
     let chunk = comptime!(blueprint.chunk);
     let micro = comptime!(blueprint.micro);
@@ -235,6 +265,7 @@ fn grouped_kernel(
     let row = unit / side * micro;
     let column = unit % side * micro;
     let mut sums = Array::<f32>::new(comptime!(blueprint.micro * blueprint.micro));
+    let mut rests = Array::<f32>::new(comptime!(blueprint.micro * blueprint.micro));
     let bound = held(bound);
     let mut at = CUBE_POS;
     while at < tile_count as usize {
@@ -252,11 +283,18 @@ fn grouped_kernel(
         let c_row = problems[problem + 7] as usize;
         let m = problems[problem + 8] as usize;
         let n = problems[problem + 9] as usize;
-        let k = problems[problem + 10] as usize;
+        let mut k = problems[problem + 10] as usize;
+        let mut goes_on = true;
+        if comptime!(gated) {
+            let phase = phases.index(0usize)[problems[problem + 11] as usize];
+            goes_on = (mask >> phase) & 1u32 == 1u32;
+            k = select(goes_on, k, 0);
+        }
 
         #[unroll]
         for i in 0..comptime!(blueprint.micro * blueprint.micro) {
             sums[i] = 0.0;
+            rests[i] = 0.0;
         }
         let mut term = 0usize;
         while term < k {
@@ -289,7 +327,18 @@ fn grouped_kernel(
                     #[unroll]
                     for j in 0..micro {
                         let y = right[t * tile + column + j];
-                        sums[i * micro + j] += x * y;
+                        if comptime!(compensated) {
+                            let (x_high, y_high) = (leading(x), leading(y));
+                            let (x_low, y_low) = (x - x_high, y - y_high);
+                            let term = x_high * y_high;
+                            let before = sums[i * micro + j];
+                            let after = opaque(before + term, zero);
+                            sums[i * micro + j] = after;
+                            rests[i * micro + j] += lost_in_sum(before, term, after, zero)
+                                + (x_high * y_low + x_low * y);
+                        } else {
+                            sums[i * micro + j] += x * y;
+                        }
                     }
                 }
             }
@@ -301,9 +350,9 @@ fn grouped_kernel(
             #[unroll]
             for j in 0..micro {
                 let (own_row, own_column) = (first_row + row + i, first_column + column + j);
-                if own_row < m && own_column < n {
+                if goes_on && own_row < m && own_column < n {
                     let target = c_offset + own_row * c_row + own_column;
-                    let mut value = weight * sums[i * micro + j];
+                    let mut value = weight * (sums[i * micro + j] + rests[i * micro + j]);
                     if keep != 0.0 {
                         value += keep * c[target];
                     }
@@ -331,6 +380,53 @@ pub fn grouped_product<R: Runtime>(
     weight: f64,
     bound: Option<f32>,
 ) -> Result<(), Error> {
+    let scale = Scale {
+        keep,
+        weight,
+        bound,
+    };
+    launch_grouped(context, products, [a, b, c], scale, None)
+}
+
+/// What [`grouped_product`] multiplies with.
+#[derive(Clone, Copy)]
+struct Scale {
+    keep: f64,
+    weight: f64,
+    bound: Option<f32>,
+}
+
+/// Products whose phase, a number below 32, is not in the set of bits `mask` are passed over.
+#[derive(Clone, Copy)]
+pub(super) struct Gate<'a> {
+    pub phases: &'a Handle,
+    pub mask: u32,
+}
+
+/// C_i ← A_i B_i for the products that the gate lets through. `phases` must have a word for every index that
+/// [`Products::gated`] was given.
+pub(super) fn gated_product<R: Runtime>(
+    context: &Context<R>,
+    products: &Products,
+    buffers: [&Handle; 3],
+    gate: Gate<'_>,
+) -> Result<(), Error> {
+    let scale = Scale {
+        keep: 0.0,
+        weight: 1.0,
+        bound: None,
+    };
+    launch_grouped(context, products, buffers, scale, Some(gate))
+}
+
+fn launch_grouped<R: Runtime>(
+    context: &Context<R>,
+    products: &Products,
+    buffers: [&Handle; 3],
+    scale: Scale,
+    gate: Option<Gate<'_>>,
+) -> Result<(), Error> {
+    let [a, b, c] = buffers;
     for ((argument, buffer), needs) in [("a", a), ("b", b), ("c", c)]
         .into_iter()
         .zip(products.needs)
@@ -352,9 +448,12 @@ pub fn grouped_product<R: Runtime>(
     let grid = Grid {
         cubes: products.tile_count.min(CUBES) as u32,
         units: blueprint.units() as u32,
-        buffers: 6,
+        buffers: 6 + u32::from(gate.is_some()),
     };
-    context.launch(OPERATION, blueprint, grid, move |client, cubes, units| {
+    let gated = gate.is_some();
+    let phases = gate.map(|gate| gate.phases);
+    let variant = (blueprint, gated);
+    context.launch(OPERATION, variant, grid, move |client, cubes, units| {
         let values = |buffer: &Handle| (buffer.size_in_used() / 4) as usize;
         // SAFETY: each buffer was checked to hold the last entry of every view; loads beyond a matrix are redirected to
         // its first entry, stores beyond it are skipped, and cubes stop at the last tile.
@@ -368,11 +467,15 @@ pub fn grouped_product<R: Runtime>(
                 array::<R>(c, values(c)),
                 array::<R>(&products.problems, products.count * WORDS),
                 array::<R>(&products.tiles, 3 * products.tile_count),
-                keep as f32,
-                weight as f32,
-                bound.unwrap_or(f32::MAX),
+                optional(phases, phases.map_or(0, values)),
+                scale.keep as f32,
+                scale.weight as f32,
+                scale.bound.unwrap_or(f32::MAX),
                 products.tile_count as u32,
+                gate.map_or(0, |gate| gate.mask),
+                0,
                 blueprint,
+                gated,
             );
         }
     })

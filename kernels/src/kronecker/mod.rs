@@ -15,6 +15,8 @@
 pub mod accuracy;
 mod blocking;
 mod descend;
+mod device_root;
+mod digits;
 mod direction;
 mod eigen;
 mod graft;
@@ -29,9 +31,10 @@ mod statistics;
 
 pub use blocking::{Assignment, Block, Blocking, Factor, Limits, Side};
 pub use descend::{DescentBuffers, descend};
+pub use device_root::{DeviceRootEvidence, DeviceRoots, RootProblem};
 pub use direction::{Workspace, direction};
 pub use graft::DescentRates;
-pub use grouped::{Product, Products, TileBlueprint, View, grouped_product};
+pub use grouped::{Product, Products, Sums, TileBlueprint, View, grouped_product};
 pub use measure::{MeasureBuffers, measure};
 pub use on_device::DeviceBlocking;
 pub use root::{LARGEST_ORDER, Method, Ridge, Root, RootEvidence, Stop, inverse_root};

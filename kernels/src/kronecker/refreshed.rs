@@ -24,14 +24,14 @@ use crate::error::Error;
 use crate::matmul::HostMatrix;
 
 /// The least eigenvalue assumed where the ridge says nothing of it, relative to the norm.
-const LEAST: f64 = 1e-9;
+pub(super) const LEAST: f64 = 1e-9;
 /// s is at least this.
-const CUSHION: f64 = 0.5;
+pub(super) const CUSHION: f64 = 0.5;
 /// Γ: M is computed afresh once its least eigenvalues have grown by this. From 10³ to 10⁴ all do; at 10³ and at 10⁵ the
 /// error is five times larger.
-const GAIN: f64 = 4e3;
+pub(super) const GAIN: f64 = 4e3;
 /// ‖M − I‖_F at which the next step of H is the last: it squares the distance.
-const TOLERANCE: f64 = 2e-3;
+pub(super) const TOLERANCE: f64 = 2e-3;
 const ITERATIONS: u32 = 60;
 
 pub(super) fn inverse_root(s: &[f32], n: usize, p: u32, added: f64) -> Result<Attempt, Error> {
@@ -76,7 +76,7 @@ pub(super) fn inverse_root(s: &[f32], n: usize, p: u32, added: f64) -> Result<At
         last = distance;
         low = low.max(1.0 - distance).min(1.0);
         let (shift, scale) = step(order, low);
-        low = ((shift - scale * low).powf(order) * low).min((shift - scale).powf(order));
+        low = lifted(order, low, shift, scale);
         let q: Vec<f32> = m
             .iter()
             .enumerate()
@@ -121,6 +121,25 @@ fn step(order: f64, low: f64) -> (f64, f64) {
     let sum: f64 = (0..=order as i32).map(|i| s.powi(i)).sum();
     let a = (order + 1.0) / order * ((order + 1.0) / sum).powf(1.0 / order);
     (a, a / sum)
+}
+
+/// The lower bound of the eigenvalues of M after a step.
+fn lifted(order: f64, low: f64, shift: f64, scale: f64) -> f64 {
+    let least = (shift - scale * low).powf(order) * low;
+    least.min((shift - scale).powf(order))
+}
+
+/// Steps of H until M is I, from eigenvalues that are at least `low`.
+pub(super) fn rounds(p: u32, mut low: f64) -> u32 {
+    let order = f64::from(p);
+    let mut steps = 1;
+    while low < 1.0 - 1e-5 && steps < ITERATIONS {
+        let (shift, scale) = step(order, low);
+        low = lifted(order, low, shift, scale);
+        steps += 1;
+    }
+    // The decision that follows the last step, and one to spare for rounding.
+    steps + 2
 }
 
 /// Wᵀ (A + ridge · I) W; both products summed in f64 and rounded to f32, the host's form of a compensated sum.

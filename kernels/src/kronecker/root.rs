@@ -150,7 +150,7 @@ pub const LARGEST_ORDER: u32 = 64;
 /// An iterated root with this residual or check is wrong beyond doubt, and tried again with a larger ridge.
 const WRONG: f64 = 0.1;
 /// How often.
-const RAISES: u32 = 6;
+pub(super) const RAISES: u32 = 6;
 
 /// (S + ridge · I)^{−1/p} of the symmetric n × n matrix `s`, in host memory.
 ///

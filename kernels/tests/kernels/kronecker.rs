@@ -1,9 +1,8 @@
 use sonew_kernels::error::Error;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::kronecker::{
-    Blocking, DescentBuffers, DescentRates, DeviceBlocking, Limits, MeasureBuffers, Method,
-    Product, Products, Ridge, Stop, TileBlueprint, View, Workspace, descend, direction,
-    grouped_product, inverse_root, measure, reference, statistics,
+    Blocking, DescentBuffers, DescentRates, DeviceBlocking, Limits, MeasureBuffers, Method, Ridge,
+    Stop, Workspace, descend, direction, inverse_root, measure, reference, statistics,
 };
 use sonew_kernels::precision::F32;
 use sonew_kernels::segments::Segments;
@@ -11,41 +10,13 @@ use sonew_kernels::sonew::{Graft, Reduction, squared_norm};
 use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::bench::*;
+use crate::matrices::*;
 
 const LIMITS: Limits = Limits {
     block: 2048,
     merge: 1,
     largest: 4096,
 };
-
-/// Q Λ Qᵀ with a log-spaced spectrum from 1 down to 1/condition, Q the eigenvectors of an unstructured matrix.
-fn conditioned(n: usize, condition: f64) -> Vec<f32> {
-    let noisy: Vec<f64> = (0..n * n)
-        .map(|at| noise(17, (at / n).min(at % n) * n + (at / n).max(at % n)))
-        .collect();
-    let (_, q) = reference::eigen(&noisy, n);
-    let scaled: Vec<f64> = (0..n * n)
-        .map(|at| q[at] * condition.powf(-((at % n) as f64) / (n - 1) as f64))
-        .collect();
-    let a = reference::multiply(&scaled, &reference::transpose(&q, n, n), n, n, n);
-    a.iter().map(|&x| x as f32).collect()
-}
-
-fn widened(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|&x| f64::from(x)).collect()
-}
-
-/// ‖X − Y‖_F / ‖Y‖_F.
-fn relative_error(found: &[f32], expected: &[f64]) -> f64 {
-    let square = |x: f64| x * x;
-    let difference: f64 = found
-        .iter()
-        .zip(expected)
-        .map(|(&f, e)| square(f64::from(f) - e))
-        .sum();
-    let norm: f64 = expected.iter().map(|&e| square(e)).sum();
-    (difference / norm).sqrt()
-}
 
 #[test]
 fn the_oracle_decomposes_what_it_is_given() {
@@ -397,131 +368,6 @@ fn statistics_and_directions_follow_the_oracle_whole_and_in_blocks() {
         ),
         Err(Error::Shape { .. })
     ));
-}
-
-#[test]
-fn grouped_products_of_all_sizes_and_transposes_follow_f64() {
-    let bench = Bench::open();
-    let sizes = [
-        (1, 1, 1),
-        (3, 5, 2),
-        (32, 32, 16),
-        (33, 65, 40),
-        (70, 1, 129),
-    ];
-    let blueprint = TileBlueprint {
-        tile: 16,
-        chunk: 8,
-        micro: 4,
-    };
-    let total: usize = 70 * 129 * 5;
-    let values = |seed| -> Vec<f32> { (0..total).map(|i| noise(seed, i) as f32).collect() };
-    let (a, b, start) = (values(1), values(2), values(3));
-    for blueprint in [TileBlueprint::default(), blueprint] {
-        for transposed in [false, true] {
-            let mut products = Vec::new();
-            let (mut at, mut out) = (0, 0);
-            for (m, n, k) in sizes {
-                let part = |rows, columns| {
-                    if transposed {
-                        View::rows(at, rows + 1).transposed()
-                    } else {
-                        View::rows(at, columns + 1)
-                    }
-                };
-                products.push(Product {
-                    a: part(m, k),
-                    b: part(k, n),
-                    c: View::rows(out, n + 2),
-                    m,
-                    n,
-                    k,
-                });
-                at += 7 * k.max(m).max(n);
-                out += m * (n + 2);
-            }
-            for keep in [0.0, 0.5] {
-                let table = Products::new(&bench.context, &products, blueprint).unwrap();
-                let c = bench.context.upload(&start);
-                grouped_product(
-                    &bench.context,
-                    &table,
-                    &bench.context.upload(&a),
-                    &bench.context.upload(&b),
-                    &c,
-                    keep,
-                    0.25,
-                    None,
-                )
-                .unwrap();
-                let found: Vec<f32> = bench.context.download("test", &c).unwrap();
-                let mut expected = widened(&start);
-                let entry = |values: &[f32], view: View, i: usize, j: usize| {
-                    f64::from(values[view.offset + i * view.row_stride + j * view.column_stride])
-                };
-                for p in &products {
-                    for i in 0..p.m {
-                        for j in 0..p.n {
-                            let terms =
-                                (0..p.k).map(|l| entry(&a, p.a, i, l) * entry(&b, p.b, l, j));
-                            let at = p.c.offset + i * p.c.row_stride + j;
-                            expected[at] = keep * expected[at] + 0.25 * terms.sum::<f64>();
-                        }
-                    }
-                }
-                // Sums of up to 129 terms below 1; what lies between and behind the results stays as it was.
-                assert_close(&found, &expected, 130.0 * ROUNDING, 8.0, "product");
-            }
-        }
-    }
-}
-
-#[test]
-fn grouped_products_refuse_short_buffers_and_blueprints_that_do_not_fit() {
-    let bench = Bench::open();
-    let product = Product {
-        a: View::rows(5, 4),
-        b: View::rows(0, 4),
-        c: View::rows(0, 4),
-        m: 4,
-        n: 4,
-        k: 4,
-    };
-    let table = Products::new(&bench.context, &[product], TileBlueprint::default()).unwrap();
-    let run = |a: usize| {
-        grouped_product(
-            &bench.context,
-            &table,
-            &bench.values(a),
-            &bench.values(16),
-            &bench.values(16),
-            0.0,
-            1.0,
-            None,
-        )
-    };
-    run(21).unwrap();
-    assert!(matches!(run(20), Err(Error::Length { argument: "a", .. })));
-    let odd = TileBlueprint {
-        tile: 30,
-        chunk: 16,
-        micro: 4,
-    };
-    assert!(Products::new(&bench.context, &[product], odd).is_err());
-    // Nothing to do is no error.
-    let none = Products::new(&bench.context, &[], TileBlueprint::default()).unwrap();
-    let empty = bench.values(1);
-    grouped_product(
-        &bench.context,
-        &none,
-        &empty,
-        &empty,
-        &empty,
-        0.0,
-        1.0,
-        None,
-    )
-    .unwrap();
 }
 
 #[test]

@@ -1,0 +1,295 @@
+//! What happens next to each matrix: decided on the device, by one cube a matrix, from ‖M − I‖_F.
+
+use cubecl::prelude::*;
+
+use super::tables::{UNITS, cube_max, cube_sum, place_of_matrix, power_of_two};
+use crate::evidence::magnitude_bits;
+use crate::kronecker::refreshed::{CUSHION, GAIN, LEAST, TOLERANCE};
+use crate::kronecker::root::RAISES;
+use crate::precision::held;
+
+/// Nothing: this root is not computed now.
+pub(super) const IDLE: u32 = 0;
+/// H ← I, M ← z A.
+pub(super) const START: u32 = 1;
+/// H ← H Q, M ← W M W with W = Q^{p/2}.
+pub(super) const PLAIN: u32 = 2;
+/// H ← H Q, M ← Wᵀ (z A) W with W = H^{p/2}, summed with more digits.
+pub(super) const REFRESH: u32 = 3;
+/// H ← H Q.
+pub(super) const LAST: u32 = 4;
+/// The root is as good as it gets.
+pub(super) const FINISHED: u32 = 5;
+
+/// A set of phases, as bits.
+pub(super) const fn bits(phases: &[u32]) -> u32 {
+    let mut set = 0;
+    let mut at = 0;
+    while at < phases.len() {
+        set |= 1 << phases[at];
+        at += 1;
+    }
+    set
+}
+
+/// Values of a record, one for each matrix.
+pub(super) const RECORD: usize = 16;
+/// ‖S‖_F.
+pub(super) const NORM: usize = 0;
+/// e of z = 2^−e.
+pub(super) const EXPONENT: usize = 1;
+/// What is added to the diagonal of S.
+pub(super) const ADDED: usize = 2;
+/// The same times z.
+pub(super) const RIDGE: usize = 3;
+/// A lower bound of the eigenvalues of M.
+pub(super) const LOW: usize = 4;
+/// How much the least of them have grown.
+pub(super) const GROWN: usize = 5;
+/// ‖M − I‖_F before the last step.
+pub(super) const BEFORE: usize = 6;
+/// Q = SHIFT · I − SLOPE · M.
+pub(super) const SHIFT: usize = 7;
+pub(super) const SLOPE: usize = 8;
+pub(super) const REFRESHED: usize = 9;
+pub(super) const ITERATIONS: usize = 10;
+pub(super) const RAISED: usize = 11;
+pub(super) const STOPPED: usize = 12;
+pub(super) const RESIDUAL: usize = 13;
+pub(super) const CHECK: usize = 14;
+/// 1 if the last root was accepted.
+pub(super) const ACCEPTED: usize = 15;
+
+/// Words of a count: refusals in a row, and in all.
+pub(super) const COUNTS: usize = 2;
+
+/// Values of STOPPED.
+pub(super) const CONVERGED: f32 = 1.0;
+pub(super) const DIVERGING: f32 = 2.0;
+pub(super) const OUT_OF_ROUNDS: f32 = 3.0;
+pub(super) const INDEFINITE: f32 = 4.0;
+pub(super) const NOT_FINITE: f32 = 5.0;
+
+const INFINITY: u32 = 0x7f80_0000;
+/// The bits of 2¹²⁰: no larger norm can be scaled.
+const HUGE: u32 = 0x7b80_0000;
+/// The least normal number.
+const TINY: f32 = 1.175_494_4e-38;
+
+/// e such that ½ ≤ 2^−e · norm < 1.
+#[cube]
+fn exponent_above(norm: f32) -> i32 {
+    i32::cast_from(magnitude_bits(norm) >> 23) - 126
+}
+
+/// Takes up the matrices from `first` up to `end`: ‖S‖_F from the rows' largest values and sums of squares relative to it.
+#[cube(launch_unchecked)]
+pub(super) fn take_up_kernel(
+    matrices: &Array<u32>,
+    row_norms: &Array<f32>,
+    records: &mut Array<f32>,
+    phases: &mut Array<u32>,
+    count: u32,
+    first: u32,
+    end: u32,
+) {
+    let mut floats = SharedMemory::<f32>::new(UNITS);
+    let mut words = SharedMemory::<u32>::new(UNITS);
+    let mut matrix = CUBE_POS;
+    while matrix < count as usize {
+        let place = place_of_matrix(matrices, matrix);
+        let mut largest = 0u32;
+        let mut row = UNIT_POS as usize;
+        while row < place.n {
+            largest = max(
+                largest,
+                magnitude_bits(row_norms[2 * (place.first_row + row)]),
+            );
+            row += UNITS;
+        }
+        let largest_bits = cube_max(largest, &mut words);
+        let largest = f32::reinterpret(largest_bits);
+        let scale = select(largest < TINY, 0.0, 1.0 / largest);
+        let mut squares = 0.0f32;
+        let mut row = UNIT_POS as usize;
+        while row < place.n {
+            let at = 2 * (place.first_row + row);
+            let relative = row_norms[at] * scale;
+            squares += relative * relative * row_norms[at + 1];
+            row += UNITS;
+        }
+        let squares = cube_sum(squares, &mut floats);
+        if UNIT_POS == 0 {
+            let record = matrix * RECORD;
+            let chosen = matrix as u32 >= first && (matrix as u32) < end;
+            let norm = largest * f32::sqrt(squares);
+            if !chosen {
+                phases[matrix] = IDLE;
+            } else if max(largest_bits, magnitude_bits(norm)) >= HUGE {
+                phases[matrix] = FINISHED;
+                records[record + STOPPED] = NOT_FINITE;
+            } else {
+                phases[matrix] = START;
+                records[record + NORM] = norm;
+                records[record + EXPONENT] = f32::cast_from(exponent_above(max(norm, TINY)));
+            }
+        }
+        matrix += CUBE_COUNT;
+    }
+}
+
+/// Sets what the iteration starts from, with what is added to the diagonal of S.
+#[cube]
+fn start(records: &mut Array<f32>, record: usize, added: f32) {
+    let exponent = exponent_above(records[record + NORM] + added);
+    let ridge = added * power_of_two(-exponent);
+    records[record + EXPONENT] = f32::cast_from(exponent);
+    records[record + ADDED] = added;
+    records[record + RIDGE] = ridge;
+    records[record + LOW] = max(ridge, comptime!(LEAST as f32));
+    records[record + GROWN] = 1.0;
+    records[record + BEFORE] = 1e30;
+    records[record + REFRESHED] = 0.0;
+    records[record + ITERATIONS] = 0.0;
+}
+
+/// The ridge of each matrix that starts: ε, or ε λ_max with the Rayleigh quotient vᵀ z S v / vᵀ v.
+#[cube(launch_unchecked)]
+pub(super) fn ridge_kernel(
+    matrices: &Array<u32>,
+    vector: &Array<f32>,
+    image: &Array<f32>,
+    records: &mut Array<f32>,
+    phases: &mut Array<u32>,
+    count: u32,
+    epsilon: f32,
+    #[comptime] relative: bool,
+) {
+    let mut floats = SharedMemory::<f32>::new(UNITS);
+    let mut matrix = CUBE_POS;
+    while matrix < count as usize {
+        let place = place_of_matrix(matrices, matrix);
+        let record = matrix * RECORD;
+        let mut added = held(epsilon);
+        if comptime!(relative) {
+            let mut square = 0.0f32;
+            let mut quotient = 0.0f32;
+            let mut row = UNIT_POS as usize;
+            while row < place.n {
+                let x = vector[place.first_row + row];
+                square += x * x;
+                quotient += x * image[place.first_row + row];
+                row += UNITS;
+            }
+            let square = cube_sum(square, &mut floats);
+            let quotient = cube_sum(quotient, &mut floats);
+            let largest = select(square == 0.0, 0.0, quotient / square);
+            let back = power_of_two(i32::cast_from(records[record + EXPONENT]));
+            added *= max(largest, 0.0) * back;
+        }
+        if UNIT_POS == 0 && phases[matrix] == START {
+            start(records, record, added);
+            records[record + RAISED] = 0.0;
+            // Too small to be scaled, zero above all.
+            if records[record + NORM] + added < comptime!(TINY) {
+                phases[matrix] = FINISHED;
+                records[record + STOPPED] = INDEFINITE;
+            }
+        }
+        matrix += CUBE_COUNT;
+    }
+}
+
+/// (a, b) of the longest monotone step, into SHIFT and SLOPE, and what it makes of LOW and GROWN.
+#[cube]
+fn plan_step(records: &mut Array<f32>, record: usize, order: u32) {
+    let p = f32::cast_from(order);
+    let low = records[record + LOW];
+    let s = max(f32::powf(low, 1.0 / p), comptime!(CUSHION as f32));
+    let mut sum = 1.0f32;
+    let mut power = 1.0f32;
+    for _ in 0..order {
+        power *= s;
+        sum += power;
+    }
+    let shift = (p + 1.0) / p * f32::powf((p + 1.0) / sum, 1.0 / p);
+    let slope = shift / sum;
+    records[record + SHIFT] = shift;
+    records[record + SLOPE] = slope;
+    let smallest = f32::powf(shift - slope * low, p) * low;
+    records[record + LOW] = min(smallest, f32::powf(shift - slope, p));
+    records[record + GROWN] *= f32::powf(shift, p);
+    records[record + ITERATIONS] += 1.0;
+}
+
+/// Decides the next phase of each matrix from the rows' squares of M − I. The last call, `closing`, finishes all.
+#[cube(launch_unchecked)]
+pub(super) fn decide_kernel(
+    matrices: &Array<u32>,
+    row_squares: &Array<f32>,
+    records: &mut Array<f32>,
+    phases: &mut Array<u32>,
+    count: u32,
+    #[comptime] closing: bool,
+) {
+    let mut floats = SharedMemory::<f32>::new(UNITS);
+    let mut matrix = CUBE_POS;
+    while matrix < count as usize {
+        let place = place_of_matrix(matrices, matrix);
+        let phase = phases[matrix];
+        let mut square = 0.0f32;
+        let mut row = UNIT_POS as usize;
+        while row < place.n {
+            square += row_squares[place.first_row + row];
+            row += UNITS;
+        }
+        let square = cube_sum(square, &mut floats);
+        let record = matrix * RECORD;
+        if UNIT_POS == 0 {
+            if phase == LAST {
+                phases[matrix] = FINISHED;
+            } else if phase == START || phase == PLAIN || phase == REFRESH {
+                let distance = f32::sqrt(square);
+                let before = records[record + BEFORE];
+                let n = f32::cast_from(place.n as u32);
+                // M lies between 0 and I, so its distance from I is at most √n; at the end it has to fall.
+                let lost = magnitude_bits(square) >= INFINITY || square > 4.0 * n;
+                let rising = records[record + LOW] > 0.9 && before < 1.0 && distance > 1.2 * before;
+                if comptime!(closing) {
+                    records[record + STOPPED] = OUT_OF_ROUNDS;
+                    records[record + RESIDUAL] = distance;
+                    phases[matrix] = FINISHED;
+                } else if lost || rising {
+                    let added = records[record + ADDED];
+                    let raised = records[record + RAISED];
+                    if added > 0.0 && raised < comptime!(RAISES as f32) {
+                        start(records, record, 10.0 * added);
+                        records[record + RAISED] = raised + 1.0;
+                        phases[matrix] = START;
+                    } else {
+                        records[record + STOPPED] = DIVERGING;
+                        records[record + RESIDUAL] = distance;
+                        phases[matrix] = FINISHED;
+                    }
+                } else {
+                    records[record + BEFORE] = distance;
+                    let low = max(records[record + LOW], 1.0 - distance);
+                    records[record + LOW] = min(low, 1.0);
+                    plan_step(records, record, place.order);
+                    let far = records[record + GROWN] >= comptime!(GAIN as f32);
+                    if distance <= comptime!(TOLERANCE as f32) {
+                        records[record + STOPPED] = CONVERGED;
+                        records[record + RESIDUAL] = distance * distance;
+                        phases[matrix] = LAST;
+                    } else if far && records[record + REFRESHED] == 0.0 {
+                        records[record + REFRESHED] = 1.0;
+                        phases[matrix] = REFRESH;
+                    } else {
+                        phases[matrix] = PLAIN;
+                    }
+                }
+            }
+        }
+        matrix += CUBE_COUNT;
+    }
+}

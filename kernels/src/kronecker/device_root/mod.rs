@@ -1,0 +1,838 @@
+//! The inverse p-th roots of many matrices of different sizes at once, on the device, without waiting for it.
+//!
+//! The iteration is that of [`super::Method::NewtonRefreshed`]; all its products are grouped, so a round is ten launches
+//! whatever the number of matrices. Each matrix has a phase that the device itself moves on (`control`): cubes pass over
+//! the tiles of a matrix that has nothing to do in a launch, so one that is finished costs nothing more. As nobody waits to
+//! see that all are, the number of rounds is fixed: what is left of a matrix that starts over with a larger ridge when
+//! they are over is refused.
+//!
+//! | buffer | holds |
+//! |---|---|
+//! | H | the root of z A, to be |
+//! | M | Hᵖ z A, on its way to I |
+//! | Q | the polynomial, then the base of W |
+//! | W | the base to the power p/2; at last the root |
+//! | X | products on their way |
+
+mod check;
+mod control;
+mod rows;
+mod tables;
+
+use std::ops::Range;
+
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+
+use super::grouped::{Gate, Product, Products, Sums, TileBlueprint, View, gated_product};
+use super::refreshed::{self, LEAST};
+use super::root::{self, LARGEST_ORDER, Ridge, RootEvidence, Stop};
+use crate::buffers::{array, require_bytes};
+use crate::context::{Context, Grid};
+use crate::error::{Error, require_non_negative};
+use check::{Multiplier, Times};
+use control::{
+    ADDED, CHECK, CONVERGED, COUNTS, DIVERGING, FINISHED, INDEFINITE, ITERATIONS, LAST,
+    OUT_OF_ROUNDS, PLAIN, RAISED, RECORD, REFRESH, RESIDUAL, START, STOPPED, bits,
+};
+use tables::{CUBES, MATRIX, ROW, UNITS};
+
+const OPERATION: &str = "inverse roots on the device";
+
+/// Products with a vector that estimate λ_max.
+const POWER_ITERATIONS: usize = 32;
+/// Products with the root before it is checked, as on the host.
+const AMPLIFICATIONS: usize = 8;
+/// How often a root can start over with a larger ridge before the rounds are over.
+const RESTARTS: u32 = 2;
+
+/// A symmetric positive semi-definite n × n matrix in a buffer of f32, n² values row by row, and which root of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootProblem {
+    /// Index of the first value.
+    pub start: usize,
+    /// Rows and columns, ≥ 1.
+    pub n: usize,
+    /// p of the inverse p-th root, 1 to [`LARGEST_ORDER`].
+    pub p: u32,
+}
+
+/// How the last root of a matrix was found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DeviceRootEvidence {
+    /// As on the host; `None` before the first root.
+    pub last: Option<RootEvidence>,
+    /// Refusals in a row.
+    pub failures: u32,
+    /// Refusals since the start.
+    pub refused: u32,
+}
+
+/// Many matrices in one buffer, and what their roots need on the device.
+pub struct DeviceRoots {
+    /// n of each.
+    sizes: Vec<usize>,
+    largest_order: u32,
+    rounds: u32,
+    row_count: usize,
+    /// Values that a buffer of all matrices holds.
+    values: usize,
+    matrices: Handle,
+    rows: Handle,
+    first_in_x: Handle,
+    products: RoundProducts,
+    h: Handle,
+    m: Handle,
+    q: Handle,
+    w: Handle,
+    x: Handle,
+    row_norms: Handle,
+    row_squares: Handle,
+    /// The vector that power iterations start from, and room for others.
+    noise: Handle,
+    vectors: [Handle; 5],
+    records: Handle,
+    counts: Handle,
+    phases: Handle,
+}
+
+/// The products of a round.
+struct RoundProducts {
+    /// X = H Q.
+    advance: Products,
+    /// W from its base.
+    powers: Vec<PowerStep>,
+    /// X = M W, and summed with more digits.
+    right: [Products; 2],
+    /// M = Wᵀ X, and summed with more digits.
+    left: [Products; 2],
+    /// X = W W of the matrices with an odd p.
+    square: Option<Products>,
+}
+
+/// One product on the way to a power: `from` times itself or the base, for all matrices that take part.
+struct PowerStep {
+    /// Whether it is read from X and goes to W, or the other way round.
+    from_x: bool,
+    squares: Option<Products>,
+    times_base: Option<Products>,
+}
+
+impl DeviceRoots {
+    /// Uploads the tables and makes the buffers: five times the matrices, and some vectors.
+    ///
+    /// # Errors
+    /// [`Error::Range`] for n = 0 or p outside its range, [`Error::Shape`] for matrices that do not lie behind each other
+    /// without gaps; as [`Products::new`].
+    pub fn new<R: Runtime>(
+        context: &Context<R>,
+        problems: &[RootProblem],
+        blueprint: TileBlueprint,
+    ) -> Result<Self, Error> {
+        let mut values = 0;
+        let (mut matrices, mut rows) = (Vec::new(), Vec::new());
+        for (k, problem) in problems.iter().enumerate() {
+            require_problem(problem, values)?;
+            let RootProblem { start, n, p } = *problem;
+            let first_row = rows.len() / ROW;
+            matrices.extend([start as u32, n as u32, even(p), p, first_row as u32]);
+            rows.extend((0..n as u32).flat_map(|row| [k as u32, row]));
+            values += n * n;
+        }
+        let row_count = rows.len() / ROW;
+        let largest_order = problems.iter().map(|p| even(p.p)).max().unwrap_or(2);
+        let rounds = problems.iter().map(|p| refreshed::rounds(even(p.p), LEAST));
+        let zeros = |count: usize| context.upload(&vec![0f32; count.max(1)]);
+        let noise: Vec<f32> = (0..row_count as u64)
+            .map(|row| root::start(row) as f32)
+            .collect();
+        let in_x: Vec<u32> = problems
+            .iter()
+            .map(|p| u32::from(power_chain(even(p.p) / 2).len() % 2 == 1))
+            .collect();
+        let words = |words: &[u32]| match words {
+            [] => context.upload(&[0u32]),
+            words => context.upload(words),
+        };
+        Ok(Self {
+            sizes: problems.iter().map(|problem| problem.n).collect(),
+            largest_order,
+            rounds: (1 + RESTARTS) * rounds.max().unwrap_or(0),
+            row_count,
+            values,
+            matrices: words(&matrices),
+            rows: words(&rows),
+            first_in_x: words(&in_x),
+            products: RoundProducts::new(context, problems, blueprint)?,
+            h: zeros(values),
+            m: zeros(values),
+            q: zeros(values),
+            w: zeros(values),
+            x: zeros(values),
+            row_norms: zeros(2 * row_count),
+            row_squares: zeros(row_count),
+            noise: context.upload(if noise.is_empty() { &[0.0] } else { &noise }),
+            vectors: std::array::from_fn(|_| zeros(row_count)),
+            records: zeros(RECORD * problems.len()),
+            counts: words(&vec![0; COUNTS * problems.len()]),
+            phases: words(&vec![0; problems.len()]),
+        })
+    }
+
+    /// Bytes of its buffers that grow with the matrices.
+    pub fn scratch_bytes(&self) -> usize {
+        4 * (5 * self.values + 9 * self.row_count)
+    }
+
+    /// Replaces the roots of the matrices `which` in `roots` by (S + ridge · I)^{−1/p}, where those that are found have a
+    /// residual and check below `threshold`. `statistics` and `roots` hold the n² values of all matrices, one after the other.
+    ///
+    /// Only launches: what was found can be read with [`DeviceRoots::evidence`].
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a buffer of another length, [`Error::Shape`] if `which` names a matrix that is not there,
+    /// [`Error::Range`] for a negative ridge or threshold; launch errors as [`Context::launch`].
+    pub fn compute<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        statistics: &Handle,
+        roots: &Handle,
+        which: Range<usize>,
+        ridge: Ridge,
+        threshold: f64,
+    ) -> Result<(), Error> {
+        let bytes = 4 * self.values as u64;
+        require_bytes(OPERATION, "statistics", statistics, bytes)?;
+        require_bytes(OPERATION, "roots", roots, bytes)?;
+        if which.end > self.sizes.len() {
+            return Err(Error::Shape {
+                operation: OPERATION,
+                argument: "which",
+                found: format!("{which:?}"),
+                expected: format!("within 0..{}", self.sizes.len()),
+            });
+        }
+        let (relative, epsilon) = match ridge {
+            Ridge::Relative(epsilon) => (true, epsilon),
+            Ridge::Absolute(epsilon) => (false, epsilon),
+        };
+        require_non_negative(OPERATION, "ridge", epsilon)?;
+        require_non_negative(OPERATION, "threshold", threshold)?;
+        if which.is_empty() {
+            return Ok(());
+        }
+        self.row_norms(context, statistics)?;
+        self.take_up(context, which)?;
+        let last = if relative {
+            self.power_iterate(context, statistics)?
+        } else {
+            [&self.noise, &self.vectors[0]]
+        };
+        self.ridge(context, last, epsilon, relative)?;
+        self.settle(context, statistics)?;
+        self.symmetrise(context)?;
+        for _ in 0..self.rounds {
+            self.decide(context, false)?;
+            self.round(context, statistics)?;
+        }
+        self.decide(context, true)?;
+        self.finish(context)?;
+        self.check(context, statistics, threshold)?;
+        self.renew(context, roots)
+    }
+
+    /// What was found; waits for the work launched so far.
+    ///
+    /// # Errors
+    /// As [`Context::download`].
+    pub fn evidence<R: Runtime>(
+        &self,
+        context: &Context<R>,
+    ) -> Result<Vec<DeviceRootEvidence>, Error> {
+        let records: Vec<f32> = context.download(OPERATION, &self.records)?;
+        let counts: Vec<u32> = context.download(OPERATION, &self.counts)?;
+        let each = records.chunks(RECORD).zip(counts.chunks(COUNTS));
+        let found = each.take(self.sizes.len()).map(|(record, counts)| {
+            let value = |at: usize| f64::from(record[at]);
+            let stop = match record[STOPPED] {
+                0.0 => None,
+                CONVERGED => Some(Stop::Converged),
+                DIVERGING => Some(Stop::Diverging),
+                OUT_OF_ROUNDS => Some(Stop::Iterations),
+                INDEFINITE => Some(Stop::Indefinite),
+                _ => Some(Stop::NotFinite),
+            };
+            let last = stop.map(|stop| RootEvidence {
+                iterations: record[ITERATIONS] as u32,
+                residual: value(RESIDUAL),
+                check: value(CHECK),
+                ridge: value(ADDED),
+                raises: record[RAISED] as u32,
+                stop,
+            });
+            DeviceRootEvidence {
+                last,
+                failures: counts[0],
+                refused: counts[1],
+            }
+        });
+        Ok(found.collect())
+    }
+
+    /// `to` ← `from`, both of all matrices: what the roots of an interval are computed from, or put to use at its end.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a buffer of another length; launch errors as [`Context::launch`].
+    pub fn copy<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        from: &Handle,
+        to: &Handle,
+    ) -> Result<(), Error> {
+        require_bytes(OPERATION, "from", from, 4 * self.values as u64)?;
+        require_bytes(OPERATION, "to", to, 4 * self.values as u64)?;
+        self.by_row(context, "copy", 4, |client, cubes, units| {
+            // SAFETY: as `by_row`; both buffers hold all values.
+            unsafe {
+                rows::copy_kernel::launch_unchecked::<R>(
+                    client,
+                    cubes,
+                    units,
+                    self.matrix_words(),
+                    self.row_words(),
+                    array::<R>(from, self.values),
+                    array::<R>(to, self.values),
+                    self.row_count as u32,
+                );
+            }
+        })
+    }
+
+    /// H ← H Q, and M by congruence.
+    fn round<R: Runtime>(&self, context: &Context<R>, statistics: &Handle) -> Result<(), Error> {
+        let Self { h, m, q, w, x, .. } = self;
+        let gated = |products: &Products, buffers: [&Handle; 3], mask: u32| {
+            let phases = &self.phases;
+            gated_product(context, products, buffers, Gate { phases, mask })
+        };
+        let (plain, refresh) = (bits(&[PLAIN]), bits(&[REFRESH]));
+        self.polynomial(context)?;
+        let products = &self.products;
+        gated(&products.advance, [h, q, x], bits(&[PLAIN, REFRESH, LAST]))?;
+        self.settle(context, statistics)?;
+        for step in &products.powers {
+            let (from, to) = if step.from_x { (x, w) } else { (w, x) };
+            if let Some(squares) = &step.squares {
+                gated(squares, [from, from, to], plain | refresh)?;
+            }
+            if let Some(times_base) = &step.times_base {
+                gated(times_base, [from, q, to], plain | refresh)?;
+            }
+        }
+        for (products, mask) in products.right.iter().zip([plain, refresh]) {
+            gated(products, [m, w, x], mask)?;
+        }
+        for (products, mask) in products.left.iter().zip([plain, refresh]) {
+            gated(products, [w, x, m], mask)?;
+        }
+        self.symmetrise(context)
+    }
+
+    /// A vector and its product with z S after some power iterations.
+    fn power_iterate<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        statistics: &Handle,
+    ) -> Result<[&Handle; 2], Error> {
+        let [a, b, ..] = &self.vectors;
+        let mut last = [&self.noise, a];
+        for k in 0..POWER_ITERATIONS {
+            if k > 0 {
+                last = if k % 2 == 1 { [a, b] } else { [b, a] };
+            }
+            let mask = bits(&[START]);
+            let how = (Multiplier::Statistics, Times::Always, true);
+            self.apply(context, statistics, last, mask, k, how)?;
+        }
+        // The quotient wants a vector and its own image.
+        let next = [last[1], last[0]];
+        let how = (Multiplier::Statistics, Times::Always, false);
+        self.apply(context, statistics, next, bits(&[START]), 0, how)?;
+        Ok(next)
+    }
+
+    /// Decides which of the roots in W, or X, are accepted.
+    fn check<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        statistics: &Handle,
+        threshold: f64,
+    ) -> Result<(), Error> {
+        let [start, a, b, c, d] = &self.vectors;
+        let mask = bits(&[FINISHED]);
+        let mut from = &self.noise;
+        for k in 0..AMPLIFICATIONS {
+            let to = if k % 2 == 1 { start } else { a };
+            let how = (Multiplier::Root, Times::Always, true);
+            self.apply(context, &self.w, [from, to], mask, k, how)?;
+            from = to;
+        }
+        // An even number of amplifications ends in `start`.
+        let half = |times: Times, pair: [&Handle; 2]| -> Result<usize, Error> {
+            let launches = self.largest_order.div_ceil(2) as usize;
+            let mut from = start;
+            for k in 0..launches {
+                let to = pair[k % 2];
+                let how = (Multiplier::Root, times, k == 0);
+                self.apply(context, &self.w, [from, to], mask, k, how)?;
+                from = to;
+            }
+            Ok((launches - 1) % 2)
+        };
+        let left = [a, b][half(Times::HalfDown, [a, b])?];
+        let right = half(Times::HalfUp, [c, d])?;
+        let (right, image) = if right == 0 { (c, d) } else { (d, c) };
+        let how = (Multiplier::Ridged, Times::Always, false);
+        self.apply(context, statistics, [right, image], mask, 0, how)?;
+        self.accept(context, left, image, threshold)
+    }
+
+    fn row_norms<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        statistics: &Handle,
+    ) -> Result<(), Error> {
+        self.by_row(context, "row norms", 5, |client, cubes, units| {
+            // SAFETY: as `by_row`; `compute` has checked the statistics, the norms are a pair a row.
+            unsafe {
+                rows::row_norms_kernel::launch_unchecked::<R>(
+                    client,
+                    cubes,
+                    units,
+                    self.matrix_words(),
+                    self.row_words(),
+                    array::<R>(statistics, self.values),
+                    array::<R>(&self.row_norms, 2 * self.row_count),
+                    self.row_count as u32,
+                );
+            }
+        })
+    }
+
+    fn take_up<R: Runtime>(&self, context: &Context<R>, which: Range<usize>) -> Result<(), Error> {
+        self.by_matrix(context, "take up", 5, |client, cubes, units| {
+            // SAFETY: as `by_matrix`; the norms are a pair a row.
+            unsafe {
+                control::take_up_kernel::launch_unchecked::<R>(
+                    client,
+                    cubes,
+                    units,
+                    self.matrix_words(),
+                    array::<R>(&self.row_norms, 2 * self.row_count),
+                    self.record_values(),
+                    self.phase_words(),
+                    self.sizes.len() as u32,
+                    which.start as u32,
+                    which.end as u32,
+                );
+            }
+        })
+    }
+
+    fn ridge<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        [vector, image]: [&Handle; 2],
+        epsilon: f64,
+        relative: bool,
+    ) -> Result<(), Error> {
+        let variant = ("ridge", relative);
+        self.by_matrix(context, variant, 6, |client, cubes, units| {
+            // SAFETY: as `by_matrix`; vectors have a value a row.
+            unsafe {
+                control::ridge_kernel::launch_unchecked::<R>(
+                    client,
+                    cubes,
+                    units,
+                    self.matrix_words(),
+                    array::<R>(vector, self.row_count),
+                    array::<R>(image, self.row_count),
+                    self.record_values(),
+                    self.phase_words(),
+                    self.sizes.len() as u32,
+                    epsilon as f32,
+                    relative,
+                );
+            }
+        })
+    }
+
+    fn decide<R: Runtime>(&self, context: &Context<R>, closing: bool) -> Result<(), Error> {
+        let variant = ("decide", closing);
+        self.by_matrix(context, variant, 5, |client, cubes, units| {
+            // SAFETY: as `by_matrix`; the squares have a value a row.
+            unsafe {
+                control::decide_kernel::launch_unchecked::<R>(
+                    client,
+                    cubes,
+                    units,
+                    self.matrix_words(),
+                    array::<R>(&self.row_squares, self.row_count),
+                    self.record_values(),
+                    self.phase_words(),
+                    self.sizes.len() as u32,
+                    closing,
+                );
+            }
+        })
+    }
+
+    fn polynomial<R: Runtime>(&self, context: &Context<R>) -> Result<(), Error> {
+        self.by_row(context, "polynomial", 7, |client, cubes, units| {
+            // SAFETY: as `by_row`; M and Q hold all values.
+            unsafe {
+                rows::polynomial_kernel::launch_unchecked::<R>(
+                    client,
+                    cubes,
+                    units,
+                    self.matrix_words(),
+                    self.row_words(),
+                    self.record_values(),
+                    self.phase_words(),
+                    array::<R>(&self.m, self.values),
+                    array::<R>(&self.q, self.values),
+                    self.row_count as u32,
+                );
+            }
+        })
+    }
+
+    fn settle<R: Runtime>(&self, context: &Context<R>, statistics: &Handle) -> Result<(), Error> {
+        self.by_row(context, "settle", 12, |client, cubes, units| {
+            let all = |buffer| array::<R>(buffer, self.values);
+            // SAFETY: as `by_row`; `compute` has checked the statistics, the other buffers hold all values.
+            unsafe {
+                rows::settle_kernel::launch_unchecked::<R>(
+                    client,
+                    cubes,
+                    units,
+                    self.matrix_words(),
+                    self.row_words(),
+                    array::<R>(&self.first_in_x, self.sizes.len()),
+                    self.record_values(),
+                    self.phase_words(),
+                    all(statistics),
+                    all(&self.h),
+                    all(&self.x),
+                    all(&self.m),
+                    all(&self.q),
+                    all(&self.w),
+                    self.row_count as u32,
+                );
+            }
+        })
+    }
+
+    fn symmetrise<R: Runtime>(&self, context: &Context<R>) -> Result<(), Error> {
+        self.by_row(context, "symmetrise", 6, |client, cubes, units| {
+            // SAFETY: as `by_row`; M holds all values, the squares one a row.
+            unsafe {
+                rows::symmetrise_kernel::launch_unchecked::<R>(
+                    client,
+                    cubes,
+                    units,
+                    self.matrix_words(),
+                    self.row_words(),
+                    self.phase_words(),
+                    array::<R>(&self.m, self.values),
+                    array::<R>(&self.row_squares, self.row_count),
+                    self.row_count as u32,
+                );
+            }
+        })
+    }
+
+    /// W ← H made symmetric; of an odd p also X ← W².
+    fn finish<R: Runtime>(&self, context: &Context<R>) -> Result<(), Error> {
+        self.by_row(context, "finish", 6, |client, cubes, units| {
+            // SAFETY: as `by_row`; H and W hold all values.
+            unsafe {
+                rows::finish_kernel::launch_unchecked::<R>(
+                    client,
+                    cubes,
+                    units,
+                    self.matrix_words(),
+                    self.row_words(),
+                    self.phase_words(),
+                    array::<R>(&self.h, self.values),
+                    array::<R>(&self.w, self.values),
+                    self.row_count as u32,
+                );
+            }
+        })?;
+        let Some(square) = &self.products.square else {
+            return Ok(());
+        };
+        let gate = Gate {
+            phases: &self.phases,
+            mask: bits(&[FINISHED]),
+        };
+        gated_product(context, square, [&self.w, &self.w, &self.x], gate)
+    }
+
+    fn apply<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        matrix: &Handle,
+        [from, to]: [&Handle; 2],
+        mask: u32,
+        launch: usize,
+        how: (Multiplier, Times, bool),
+    ) -> Result<(), Error> {
+        let (multiplier, times, normalised) = how;
+        self.by_row(context, how, 9, |client, cubes, units| {
+            // SAFETY: as `by_row`; the matrix is W or was checked by `compute`, vectors have a value a row.
+            unsafe {
+                check::apply_kernel::launch_unchecked::<R>(
+                    client,
+                    cubes,
+                    units,
+                    self.matrix_words(),
+                    self.row_words(),
+                    self.record_values(),
+                    self.phase_words(),
+                    array::<R>(matrix, self.values),
+                    array::<R>(&self.x, self.values),
+                    array::<R>(from, self.row_count),
+                    array::<R>(to, self.row_count),
+                    self.row_count as u32,
+                    mask,
+                    launch as u32,
+                    0,
+                    multiplier,
+                    times,
+                    normalised,
+                );
+            }
+        })
+    }
+
+    fn accept<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        left: &Handle,
+        image: &Handle,
+        threshold: f64,
+    ) -> Result<(), Error> {
+        self.by_matrix(context, "accept", 7, |client, cubes, units| {
+            // SAFETY: as `by_matrix`; vectors have a value a row.
+            unsafe {
+                check::accept_kernel::launch_unchecked::<R>(
+                    client,
+                    cubes,
+                    units,
+                    self.matrix_words(),
+                    array::<R>(left, self.row_count),
+                    array::<R>(image, self.row_count),
+                    self.record_values(),
+                    array::<R>(&self.counts, COUNTS * self.sizes.len()),
+                    self.phase_words(),
+                    self.sizes.len() as u32,
+                    threshold as f32,
+                );
+            }
+        })
+    }
+
+    fn renew<R: Runtime>(&self, context: &Context<R>, roots: &Handle) -> Result<(), Error> {
+        self.by_row(context, "renew", 8, |client, cubes, units| {
+            // SAFETY: as `by_row`; `compute` has checked the roots, W and X hold all values.
+            unsafe {
+                rows::renew_kernel::launch_unchecked::<R>(
+                    client,
+                    cubes,
+                    units,
+                    self.matrix_words(),
+                    self.row_words(),
+                    self.record_values(),
+                    self.phase_words(),
+                    array::<R>(&self.w, self.values),
+                    array::<R>(&self.x, self.values),
+                    array::<R>(roots, self.values),
+                    self.row_count as u32,
+                );
+            }
+        })
+    }
+
+    /// Launches with a cube for each row; kernels stay within `row_count` rows, whose matrices lie within `values` values.
+    fn by_row<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        variant: impl std::hash::Hash,
+        buffers: u32,
+        launch: impl FnOnce(&ComputeClient<R>, CubeCount, CubeDim) + Send,
+    ) -> Result<(), Error> {
+        let grid = grid(self.row_count, buffers);
+        context.launch(OPERATION, variant, grid, launch)
+    }
+
+    /// Launches with a cube for each matrix; kernels stay within the tables and records of as many.
+    fn by_matrix<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        variant: impl std::hash::Hash,
+        buffers: u32,
+        launch: impl FnOnce(&ComputeClient<R>, CubeCount, CubeDim) + Send,
+    ) -> Result<(), Error> {
+        let grid = grid(self.sizes.len(), buffers);
+        context.launch(OPERATION, variant, grid, launch)
+    }
+
+    fn matrix_words<R: Runtime>(&self) -> ArrayArg<R> {
+        array::<R>(&self.matrices, MATRIX * self.sizes.len())
+    }
+
+    fn row_words<R: Runtime>(&self) -> ArrayArg<R> {
+        array::<R>(&self.rows, ROW * self.row_count)
+    }
+
+    fn record_values<R: Runtime>(&self) -> ArrayArg<R> {
+        array::<R>(&self.records, RECORD * self.sizes.len())
+    }
+
+    fn phase_words<R: Runtime>(&self) -> ArrayArg<R> {
+        array::<R>(&self.phases, self.sizes.len())
+    }
+}
+
+impl RoundProducts {
+    fn new<R: Runtime>(
+        context: &Context<R>,
+        problems: &[RootProblem],
+        blueprint: TileBlueprint,
+    ) -> Result<Self, Error> {
+        let blueprint = |sums| TileBlueprint { sums, ..blueprint };
+        let table = |chosen: &dyn Fn(u32) -> bool, transposed: bool, sums: Sums| {
+            let (mut products, mut gates) = (Vec::new(), Vec::new());
+            for (k, problem) in problems.iter().enumerate() {
+                if chosen(problem.p) {
+                    products.push(square_product(problem, transposed));
+                    gates.push(k as u32);
+                }
+            }
+            Products::gated(context, &products, &gates, blueprint(sums))
+        };
+        let chosen = |chosen: &dyn Fn(u32) -> bool| {
+            let any = problems.iter().any(|problem| chosen(problem.p));
+            any.then(|| table(chosen, false, Sums::Plain)).transpose()
+        };
+        let half = |p: u32| even(p) / 2;
+        let longest = problems.iter().map(|p| power_chain(half(p.p)).len()).max();
+        let longest = longest.unwrap_or(0);
+        let mut powers = Vec::new();
+        // Chains end together, in W.
+        for left in (0..longest).rev() {
+            let at = |p: u32| {
+                let chain = power_chain(half(p));
+                chain.len().checked_sub(left + 1).map(|at| chain[at])
+            };
+            powers.push(PowerStep {
+                from_x: left % 2 == 0,
+                squares: chosen(&|p| at(p) == Some(Link::Square))?,
+                times_base: chosen(&|p| at(p) == Some(Link::TimesBase))?,
+            });
+        }
+        let all = |_: u32| true;
+        let both = |transposed| -> Result<[Products; 2], Error> {
+            Ok([
+                table(&all, transposed, Sums::Plain)?,
+                table(&all, transposed, Sums::Compensated)?,
+            ])
+        };
+        Ok(Self {
+            advance: table(&all, false, Sums::Plain)?,
+            powers,
+            right: both(false)?,
+            left: both(true)?,
+            square: chosen(&|p| p % 2 == 1)?,
+        })
+    }
+}
+
+/// A product on the way to a power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Square,
+    TimesBase,
+}
+
+/// The products that lead from a base to its power `exponent` ≥ 1, from the leading binary digit on.
+fn power_chain(exponent: u32) -> Vec<Link> {
+    let digits = exponent.ilog2();
+    let mut chain = Vec::new();
+    for digit in (0..digits).rev() {
+        chain.push(Link::Square);
+        if exponent >> digit & 1 == 1 {
+            chain.push(Link::TimesBase);
+        }
+    }
+    chain
+}
+
+/// A B, or Aᵀ B, of square matrices that lie in the same place of three buffers.
+fn square_product(problem: &RootProblem, transposed: bool) -> Product {
+    let RootProblem { start, n, .. } = *problem;
+    let view = View::rows(start, n);
+    let a = if transposed { view.transposed() } else { view };
+    Product {
+        a,
+        b: view,
+        c: view,
+        m: n,
+        n,
+        k: n,
+    }
+}
+
+/// The iteration wants an even order: A^{−1/p} of an odd p is the square of A^{−1/2p}.
+fn even(p: u32) -> u32 {
+    p * (1 + p % 2)
+}
+
+fn grid(items: usize, buffers: u32) -> Grid {
+    Grid {
+        cubes: items.clamp(1, CUBES) as u32,
+        units: UNITS as u32,
+        buffers,
+    }
+}
+
+fn require_problem(problem: &RootProblem, expected_start: usize) -> Result<(), Error> {
+    let RootProblem { start, n, p } = *problem;
+    if n == 0 {
+        return Err(Error::Range {
+            operation: OPERATION,
+            argument: "n",
+            found: 0.0,
+            expected: "≥ 1",
+        });
+    }
+    if !(1..=LARGEST_ORDER).contains(&p) {
+        return Err(Error::Range {
+            operation: OPERATION,
+            argument: "p",
+            found: f64::from(p),
+            expected: "1 to 64",
+        });
+    }
+    if start != expected_start || n.checked_mul(n).is_none_or(|n2| n2 > u32::MAX as usize) {
+        return Err(Error::Shape {
+            operation: OPERATION,
+            argument: "a matrix",
+            found: format!("{problem:?}"),
+            expected: format!("one that starts at {expected_start}, right behind the one before"),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! What is done entry by entry: a cube takes a row at a time.
+
+use cubecl::prelude::*;
+
+use super::control::{
+    ACCEPTED, EXPONENT, FINISHED, LAST, PLAIN, RECORD, REFRESH, RIDGE, SHIFT, SLOPE, START,
+};
+use super::tables::{UNITS, cube_max, cube_sum, place_of_row, power_of_two};
+use crate::evidence::magnitude_bits;
+
+/// The largest |S_ij| of each row, and Σ_j S_ij² relative to its square.
+#[cube(launch_unchecked)]
+pub(super) fn row_norms_kernel(
+    matrices: &Array<u32>,
+    rows: &Array<u32>,
+    statistics: &Array<f32>,
+    row_norms: &mut Array<f32>,
+    count: u32,
+) {
+    let mut floats = SharedMemory::<f32>::new(UNITS);
+    let mut words = SharedMemory::<u32>::new(UNITS);
+    let mut row = CUBE_POS;
+    while row < count as usize {
+        let place = place_of_row(matrices, rows, row);
+        let start = place.start + place.row * place.n;
+        let mut largest = 0u32;
+        let mut column = UNIT_POS as usize;
+        while column < place.n {
+            largest = max(largest, magnitude_bits(statistics[start + column]));
+            column += UNITS;
+        }
+        let largest = f32::reinterpret(cube_max(largest, &mut words));
+        let scale = select(largest == 0.0, 0.0, 1.0 / largest);
+        let mut squares = 0.0f32;
+        let mut column = UNIT_POS as usize;
+        while column < place.n {
+            let x = statistics[start + column] * scale;
+            squares += x * x;
+            column += UNITS;
+        }
+        let squares = cube_sum(squares, &mut floats);
+        if UNIT_POS == 0 {
+            row_norms[2 * row] = largest;
+            row_norms[2 * row + 1] = squares;
+        }
+        row += CUBE_COUNT;
+    }
+}
+
+/// Q ← SHIFT · I − SLOPE · M.
+#[cube(launch_unchecked)]
+pub(super) fn polynomial_kernel(
+    matrices: &Array<u32>,
+    rows: &Array<u32>,
+    records: &Array<f32>,
+    phases: &Array<u32>,
+    m: &Array<f32>,
+    q: &mut Array<f32>,
+    count: u32,
+) {
+    let mut row = CUBE_POS;
+    while row < count as usize {
+        let place = place_of_row(matrices, rows, row);
+        let phase = phases[place.matrix];
+        let steps = phase == PLAIN || phase == REFRESH || phase == LAST;
+        let shift = records[place.matrix * RECORD + SHIFT];
+        let slope = records[place.matrix * RECORD + SLOPE];
+        let start = place.start + place.row * place.n;
+        let end = select(steps, place.n, 0);
+        let mut column = UNIT_POS as usize;
+        while column < end {
+            let diagonal = select(column == place.row, shift, 0.0);
+            q[start + column] = diagonal - slope * m[start + column];
+            column += UNITS;
+        }
+        row += CUBE_COUNT;
+    }
+}
+
+/// After X = H Q: H ← X, and what the next M is made from. M itself becomes z A where it is computed afresh; of W, a power of
+/// what lies in Q, the first factor goes to W or, if an odd number of products makes it, to X.
+#[cube(launch_unchecked)]
+pub(super) fn settle_kernel(
+    matrices: &Array<u32>,
+    rows: &Array<u32>,
+    in_x: &Array<u32>,
+    records: &Array<f32>,
+    phases: &Array<u32>,
+    statistics: &Array<f32>,
+    h: &mut Array<f32>,
+    x: &mut Array<f32>,
+    m: &mut Array<f32>,
+    q: &mut Array<f32>,
+    w: &mut Array<f32>,
+    count: u32,
+) {
+    let mut row = CUBE_POS;
+    while row < count as usize {
+        let place = place_of_row(matrices, rows, row);
+        let phase = phases[place.matrix];
+        let record = place.matrix * RECORD;
+        let first_in_x = in_x[place.matrix] == 1;
+        let z = power_of_two(-i32::cast_from(records[record + EXPONENT]));
+        let ridge = records[record + RIDGE];
+        let start = place.start + place.row * place.n;
+        let end = select(phase >= START && phase <= LAST, place.n, 0);
+        let mut column = UNIT_POS as usize;
+        while column < end {
+            let at = start + column;
+            let on_diagonal = column == place.row;
+            let product = x[at];
+            h[at] = select(phase == START, select(on_diagonal, 1.0, 0.0), product);
+            if phase == START || phase == REFRESH {
+                m[at] = z * statistics[at] + select(on_diagonal, ridge, 0.0);
+            }
+            let base = select(phase == REFRESH, product, q[at]);
+            if phase == REFRESH {
+                q[at] = base;
+            }
+            if first_in_x {
+                x[at] = base;
+            } else {
+                w[at] = base;
+            }
+            column += UNITS;
+        }
+        row += CUBE_COUNT;
+    }
+}
+
+/// M ← (M + Mᵀ) / 2, and the squares of M − I: of row i the columns up to i, counted twice off the diagonal.
+#[cube(launch_unchecked)]
+pub(super) fn symmetrise_kernel(
+    matrices: &Array<u32>,
+    rows: &Array<u32>,
+    phases: &Array<u32>,
+    m: &mut Array<f32>,
+    row_squares: &mut Array<f32>,
+    count: u32,
+) {
+    let mut floats = SharedMemory::<f32>::new(UNITS);
+    let mut row = CUBE_POS;
+    while row < count as usize {
+        let place = place_of_row(matrices, rows, row);
+        let phase = phases[place.matrix];
+        let new = phase == START || phase == PLAIN || phase == REFRESH;
+        let end = select(new, place.row + 1, 0);
+        let mut squares = 0.0f32;
+        let mut column = UNIT_POS as usize;
+        while column < end {
+            let below = place.start + place.row * place.n + column;
+            let above = place.start + column * place.n + place.row;
+            let mean = 0.5 * (m[below] + m[above]);
+            m[below] = mean;
+            m[above] = mean;
+            let on_diagonal = column == place.row;
+            let distance = mean - select(on_diagonal, 1.0, 0.0);
+            squares += select(on_diagonal, 1.0, 2.0) * distance * distance;
+            column += UNITS;
+        }
+        let squares = cube_sum(squares, &mut floats);
+        if UNIT_POS == 0 {
+            row_squares[row] = squares;
+        }
+        row += CUBE_COUNT;
+    }
+}
+
+/// W ← (H + Hᵀ) / 2 of what is finished.
+#[cube(launch_unchecked)]
+pub(super) fn finish_kernel(
+    matrices: &Array<u32>,
+    rows: &Array<u32>,
+    phases: &Array<u32>,
+    h: &Array<f32>,
+    w: &mut Array<f32>,
+    count: u32,
+) {
+    let mut row = CUBE_POS;
+    while row < count as usize {
+        let place = place_of_row(matrices, rows, row);
+        let end = select(phases[place.matrix] == FINISHED, place.n, 0);
+        let mut column = UNIT_POS as usize;
+        while column < end {
+            let at = place.start + place.row * place.n + column;
+            let mirrored = place.start + column * place.n + place.row;
+            w[at] = 0.5 * (h[at] + h[mirrored]);
+            column += UNITS;
+        }
+        row += CUBE_COUNT;
+    }
+}
+
+/// The roots in use ← z^{1/p} of what was accepted: W, or X = W² where the iteration's order is 2 p.
+#[cube(launch_unchecked)]
+pub(super) fn renew_kernel(
+    matrices: &Array<u32>,
+    rows: &Array<u32>,
+    records: &Array<f32>,
+    phases: &Array<u32>,
+    w: &Array<f32>,
+    x: &Array<f32>,
+    roots: &mut Array<f32>,
+    count: u32,
+) {
+    let mut row = CUBE_POS;
+    while row < count as usize {
+        let place = place_of_row(matrices, rows, row);
+        let record = place.matrix * RECORD;
+        // z^{1/p} = 2^{−e/p}, its whole part exactly.
+        let exponent = -records[record + EXPONENT] / f32::cast_from(place.p);
+        let whole = f32::floor(exponent);
+        let back = power_of_two(i32::cast_from(whole)) * f32::powf(2.0, exponent - whole);
+        let accepted = phases[place.matrix] == FINISHED && records[record + ACCEPTED] == 1.0;
+        let squared = place.order != place.p;
+        let end = select(accepted, place.n, 0);
+        let mut column = UNIT_POS as usize;
+        while column < end {
+            let at = place.start + place.row * place.n + column;
+            roots[at] = back * select(squared, x[at], w[at]);
+            column += UNITS;
+        }
+        row += CUBE_COUNT;
+    }
+}
+
+/// `to` ← `from`, everywhere.
+#[cube(launch_unchecked)]
+pub(super) fn copy_kernel(
+    matrices: &Array<u32>,
+    rows: &Array<u32>,
+    from: &Array<f32>,
+    to: &mut Array<f32>,
+    count: u32,
+) {
+    let mut row = CUBE_POS;
+    while row < count as usize {
+        let place = place_of_row(matrices, rows, row);
+        let start = place.start + place.row * place.n;
+        let mut column = UNIT_POS as usize;
+        while column < place.n {
+            to[start + column] = from[start + column];
+            column += UNITS;
+        }
+        row += CUBE_COUNT;
+    }
+}

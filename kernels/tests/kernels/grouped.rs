@@ -1,0 +1,193 @@
+//! Many matrix products in one launch.
+
+use sonew_kernels::error::Error;
+use sonew_kernels::kronecker::{Product, Products, Sums, TileBlueprint, View, grouped_product};
+
+use crate::bench::*;
+use crate::matrices::widened;
+
+#[test]
+fn grouped_products_of_all_sizes_and_transposes_follow_f64() {
+    let bench = Bench::open();
+    let sizes = [
+        (1, 1, 1),
+        (3, 5, 2),
+        (32, 32, 16),
+        (33, 65, 40),
+        (70, 1, 129),
+    ];
+    let blueprint = TileBlueprint {
+        tile: 16,
+        chunk: 8,
+        micro: 4,
+        sums: Sums::Plain,
+    };
+    let total: usize = 70 * 129 * 5;
+    let values = |seed| -> Vec<f32> { (0..total).map(|i| noise(seed, i) as f32).collect() };
+    let (a, b, start) = (values(1), values(2), values(3));
+    for blueprint in [TileBlueprint::default(), blueprint] {
+        for transposed in [false, true] {
+            let mut products = Vec::new();
+            let (mut at, mut out) = (0, 0);
+            for (m, n, k) in sizes {
+                let part = |rows, columns| {
+                    if transposed {
+                        View::rows(at, rows + 1).transposed()
+                    } else {
+                        View::rows(at, columns + 1)
+                    }
+                };
+                products.push(Product {
+                    a: part(m, k),
+                    b: part(k, n),
+                    c: View::rows(out, n + 2),
+                    m,
+                    n,
+                    k,
+                });
+                at += 7 * k.max(m).max(n);
+                out += m * (n + 2);
+            }
+            for keep in [0.0, 0.5] {
+                let table = Products::new(&bench.context, &products, blueprint).unwrap();
+                let c = bench.context.upload(&start);
+                grouped_product(
+                    &bench.context,
+                    &table,
+                    &bench.context.upload(&a),
+                    &bench.context.upload(&b),
+                    &c,
+                    keep,
+                    0.25,
+                    None,
+                )
+                .unwrap();
+                let found: Vec<f32> = bench.context.download("test", &c).unwrap();
+                let mut expected = widened(&start);
+                let entry = |values: &[f32], view: View, i: usize, j: usize| {
+                    f64::from(values[view.offset + i * view.row_stride + j * view.column_stride])
+                };
+                for p in &products {
+                    for i in 0..p.m {
+                        for j in 0..p.n {
+                            let terms =
+                                (0..p.k).map(|l| entry(&a, p.a, i, l) * entry(&b, p.b, l, j));
+                            let at = p.c.offset + i * p.c.row_stride + j;
+                            expected[at] = keep * expected[at] + 0.25 * terms.sum::<f64>();
+                        }
+                    }
+                }
+                // Sums of up to 129 terms below 1; what lies between and behind the results stays as it was.
+                assert_close(&found, &expected, 130.0 * ROUNDING, 8.0, "product");
+            }
+        }
+    }
+}
+
+#[test]
+fn grouped_products_refuse_short_buffers_and_blueprints_that_do_not_fit() {
+    let bench = Bench::open();
+    let product = Product {
+        a: View::rows(5, 4),
+        b: View::rows(0, 4),
+        c: View::rows(0, 4),
+        m: 4,
+        n: 4,
+        k: 4,
+    };
+    let table = Products::new(&bench.context, &[product], TileBlueprint::default()).unwrap();
+    let run = |a: usize| {
+        grouped_product(
+            &bench.context,
+            &table,
+            &bench.values(a),
+            &bench.values(16),
+            &bench.values(16),
+            0.0,
+            1.0,
+            None,
+        )
+    };
+    run(21).unwrap();
+    assert!(matches!(run(20), Err(Error::Length { argument: "a", .. })));
+    let odd = TileBlueprint {
+        tile: 30,
+        chunk: 16,
+        micro: 4,
+        sums: Sums::Plain,
+    };
+    assert!(Products::new(&bench.context, &[product], odd).is_err());
+    // Nothing to do is no error.
+    let none = Products::new(&bench.context, &[], TileBlueprint::default()).unwrap();
+    let empty = bench.values(1);
+    grouped_product(
+        &bench.context,
+        &none,
+        &empty,
+        &empty,
+        &empty,
+        0.0,
+        1.0,
+        None,
+    )
+    .unwrap();
+}
+
+#[test]
+fn compensated_sums_keep_what_cancels_and_plain_ones_lose_it() {
+    let bench = Bench::open();
+    let n = 40;
+    let a: Vec<f32> = (0..n * n)
+        .map(|at| match at % n {
+            0 => 1.0 + noise(1, at) as f32,
+            k => noise(2, at) as f32 * 2f32.powi(-((k % 20) as i32)),
+        })
+        .collect();
+    let b: Vec<f32> = (0..n * n)
+        .map(|at| noise(3, at) as f32 * 2f32.powi((at / n % 20) as i32))
+        .collect();
+    // The last term of each sum takes away what the others make, to f32.
+    let (mut a, mut b) = (a, b);
+    for j in 0..n {
+        b[(n - 1) * n + j] = 1.0;
+    }
+    for i in 0..n {
+        let sum: f64 = (0..n - 1)
+            .map(|k| f64::from(a[i * n + k]) * f64::from(b[k * n]))
+            .sum();
+        a[i * n + n - 1] = -sum as f32;
+    }
+    let product = Product {
+        a: View::rows(0, n),
+        b: View::rows(0, n),
+        c: View::rows(0, n),
+        m: n,
+        n,
+        k: n,
+    };
+    let error = |sums: Sums| {
+        let blueprint = TileBlueprint {
+            sums,
+            ..TileBlueprint::default()
+        };
+        let table = Products::new(&bench.context, &[product], blueprint).unwrap();
+        let (left, right) = (bench.context.upload(&a), bench.context.upload(&b));
+        let out = bench.values(n * n);
+        grouped_product(&bench.context, &table, &left, &right, &out, 0.0, 1.0, None).unwrap();
+        let found: Vec<f32> = bench.context.download("test", &out).unwrap();
+        // Of the first column, whose sums cancel, relative to what is summed.
+        let relative = |i: usize| {
+            let terms = (0..n).map(|k| f64::from(a[i * n + k]) * f64::from(b[k * n]));
+            let size: f64 = terms.clone().map(f64::abs).sum();
+            (f64::from(found[i * n]) - terms.sum::<f64>()).abs() / size
+        };
+        (0..n).map(relative).fold(0.0, f64::max)
+    };
+    let (plain, compensated) = (error(Sums::Plain), error(Sums::Compensated));
+    // The parts below the leading 12 digits are summed plainly: 40 roundings of 2⁻¹² of the terms.
+    assert!(
+        compensated < 40.0 * ROUNDING / 4096.0,
+        "compensated {compensated:e}"
+    );
+    assert!(plain > 0.5 * ROUNDING, "plain {plain:e}");
+}
