@@ -70,7 +70,10 @@ pub enum Command {
         /// Instead the statistics of the autoencoder after N steps of Adam on MNIST.
         #[arg(long, value_name = "N")]
         recorded: Option<usize>,
-        /// The device that trains: auto, cuda:N, wgpu:N or wgpu:cpu.
+        /// Also compute each root on the device.
+        #[arg(long)]
+        on_device: bool,
+        /// The device, to compute roots or to train on: auto, cuda:N, wgpu:N or wgpu:cpu.
         #[arg(long, default_value = "auto")]
         device: Selector,
     },

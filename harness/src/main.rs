@@ -31,17 +31,26 @@ fn main() -> ExitCode {
         Command::Train { optimizer, run } => start(&run, &[optimizer], false),
         Command::Compare { optimizers, run } => start(&run, &optimizers, true),
         Command::Roots {
+            size,
             order,
             seed,
-            recorded: Some(steps),
+            recorded,
+            on_device: also_on_device,
             device,
-            ..
-        } => on_device(device, RecordedRoots { order, seed, steps }),
-        Command::Roots {
-            size, order, seed, ..
-        } => roots::cases(size as usize, seed)
-            .map_err(Into::into)
-            .and_then(|cases| print_roots(&cases, order)),
+        } => {
+            let job = RootsJob {
+                size: size as usize,
+                order,
+                seed,
+                recorded,
+                also_on_device,
+            };
+            if also_on_device || recorded.is_some() {
+                on_device(device, job)
+            } else {
+                job.on_host()
+            }
+        }
         Command::Kernel { list: true, .. } => list_kernels(),
         Command::Kernel {
             name: Some(name),
@@ -136,25 +145,52 @@ fn context<R: Runtime>(device: &Opened<R>) -> Context<R> {
     Context::new(device.client.clone(), processor)
 }
 
-fn print_roots(cases: &[roots::Case], order: u32) -> Outcome {
-    print(roots::table(cases, order)?.to_text().trim_end())?;
-    Ok(ExitCode::SUCCESS)
-}
-
-struct RecordedRoots {
+struct RootsJob {
+    size: usize,
     order: u32,
     seed: u64,
-    steps: usize,
+    recorded: Option<usize>,
+    also_on_device: bool,
 }
 
-impl DeviceVisitor for RecordedRoots {
+impl RootsJob {
+    fn on_host(self) -> Outcome {
+        let cases = roots::cases(self.size, self.seed)?;
+        self.print(&cases, None)
+    }
+
+    fn print(&self, cases: &[roots::Case], also: Option<roots::Way<'_>>) -> Outcome {
+        let table = roots::table(cases, self.order, also)?;
+        print(table.to_text().trim_end())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl DeviceVisitor for RootsJob {
     type Output = Outcome;
 
     fn visit<R: Runtime>(self, device: Opened<R>) -> Outcome {
         let context = Rc::new(context(&device));
-        let images = embedded::train_images()?;
-        let cases = roots::recorded(context, &images, &AUTOENCODER_SIZES, self.steps, self.seed)?;
-        print_roots(&cases, self.order)
+        let cases = match self.recorded {
+            None => roots::cases(self.size, self.seed)?,
+            Some(steps) => {
+                let images = embedded::train_images()?;
+                let sizes = &AUTOENCODER_SIZES;
+                roots::recorded(context.clone(), &images, sizes, steps, self.seed)?
+            }
+        };
+        let find = |case: &roots::Case, p: u32| {
+            roots::on_device(&context, &case.matrix, case.n, p, case.ridge)
+        };
+        if self.also_on_device {
+            eprintln!("on device: {}", device.info.name);
+            // Compiles the kernels, which a row would otherwise count.
+            if let Some(smallest) = cases.iter().min_by_key(|case| case.n) {
+                find(smallest, self.order)?;
+            }
+        }
+        let also: roots::Way<'_> = ("newton-refreshed, on device", &find);
+        self.print(&cases, self.also_on_device.then_some(also))
     }
 }
 

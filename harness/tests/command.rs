@@ -245,10 +245,12 @@ fn a_root_and_its_application_run_on_arrays_from_a_file() {
         Arrays::read(&output).unwrap()
     };
     let s = Array::f32(vec![2, 2], vec![16.0, 0.0, 0.0, 81.0]);
-    let mut root = run("inverse-root", &[("s", s)], &["root=newton"]);
-    let x = root.take_f32("x").unwrap().1;
-    for (found, expected) in x.iter().zip([0.5, 0.0, 0.0, 1.0 / 3.0]) {
-        assert!((found - expected).abs() < 1e-5, "{x:?}");
+    for option in ["root=newton", "root=newton-device"] {
+        let mut root = run("inverse-root", &[("s", s.clone())], &[option]);
+        let x = root.take_f32("x").unwrap().1;
+        for (found, expected) in x.iter().zip([0.5, 0.0, 0.0, 1.0 / 3.0]) {
+            assert!((found - expected).abs() < 1e-5, "{option}: {x:?}");
+        }
     }
     let g = Array::f32(vec![2, 1], vec![4.0, 9.0]);
     let l = Array::f32(vec![2, 2], vec![0.5, 0.0, 0.0, 2.0]);
@@ -265,7 +267,14 @@ fn a_root_and_its_application_run_on_arrays_from_a_file() {
 
 #[test]
 fn the_table_of_roots_has_a_row_for_each_matrix_and_method() {
-    let table = succeeds(&["roots", "--size", "24"]);
+    let table = succeeds(&[
+        "roots",
+        "--size",
+        "24",
+        "--on-device",
+        "--device",
+        "wgpu:cpu",
+    ]);
     let row = |matrix: &str, method: &str| {
         table
             .lines()
@@ -275,6 +284,7 @@ fn the_table_of_roots_has_a_row_for_each_matrix_and_method() {
     };
     assert!(row("condition 1e8", "eigen").contains("yes"));
     assert!(row("condition 1e8", "newton-refreshed").contains("yes"));
+    assert!(row("condition 1e8", "newton-refreshed, on device").contains("yes"));
     assert!(row("identity", "newton").contains("yes"));
     assert!(row("1 × 1", "newton-double").contains("yes"));
 }

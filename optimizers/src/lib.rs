@@ -29,8 +29,8 @@ mod shampoo;
 mod sonew;
 
 pub use config::{
-    FirstOrderConfig, OptimizerConfig, ProductsPlace, RidgeForm, Setting, ShampooConfig,
-    SonewConfig, StatisticsForm,
+    FirstOrderConfig, OptimizerConfig, ProductsPlace, RidgeForm, RootChoice, Setting,
+    ShampooConfig, SonewConfig, StatisticsForm,
 };
 pub use error::Error;
 pub use first_order::FirstOrderKind;
@@ -50,8 +50,9 @@ pub trait Optimizer<R: Runtime> {
     /// Takes one step with learning rate `lr` ≥ 0: updates the states from `grads` and `params` from the states, both
     /// arenas of the layout that the optimizer was built for, in f32.
     ///
-    /// Only enqueues work, but for Shampoo. Non-finite gradients are counted ([`StepReport`]) and spoil the tensor they
-    /// belong to, no other; Shampoo stops at the first root that fails too often because of them.
+    /// Only enqueues work, but for Shampoo with products or roots on the host. Non-finite gradients are counted
+    /// ([`StepReport`]) and spoil the tensor they belong to, no other; Shampoo stops when a root fails too often because of
+    /// them.
     ///
     /// # Errors
     /// A buffer of another length, or a learning rate that is negative or not finite, before anything has moved. The
@@ -62,7 +63,7 @@ pub trait Optimizer<R: Runtime> {
     /// What the last step saw. Waits for the device.
     ///
     /// # Errors
-    /// The failure of any launch since the last check.
+    /// The failure of any launch since the last check; [`Error::Root`] of Shampoo with roots on the device.
     fn report(&self) -> Result<StepReport, Error>;
 
     /// Steps taken.

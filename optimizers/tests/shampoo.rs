@@ -142,7 +142,8 @@ fn thirty_steps_on_a_network_follow_plain_f64_through_the_start_of_preconditioni
         ("eigen", "device"),
         ("newton", "host"),
         ("newton-double", "host"),
-        ("newton-refreshed", "device"),
+        ("newton-refreshed", "host"),
+        ("auto", "device"),
     ] {
         let mut settings = SAME.to_vec();
         settings.extend([("root", root), ("products", products)]);
@@ -244,35 +245,49 @@ fn failed_roots_follow_plain_f64(bench: &Bench, segments: &Segments, settings: &
 fn more_failures_in_a_row_than_are_tolerated_are_an_error_that_names_the_factor() {
     let bench = Bench::open();
     let segments = Segments::with_shapes(vec![vec![4, 4]; 2]).unwrap();
-    let mut settings = UNRIDGED.to_vec();
-    settings.push(("tolerated-failures", "2"));
-    let mut optimizer = bench.optimizer(&settings, &segments);
-    let params = bench.upload(&segments, &[filled(1, 16, 1.0), filled(2, 16, 1.0)]);
-    for step in 0..10 {
-        let grads = bench.upload(&segments, &silent_gradients(step, 100));
-        optimizer.step(&params, &grads, 0.01).unwrap();
-    }
-    let grads = bench.upload(&segments, &silent_gradients(10, 100));
-    let error = optimizer.step(&params, &grads, 0.01).unwrap_err();
-    match error {
-        Error::Root {
-            tensor,
-            block,
-            side,
-            failures,
-            ..
-        } => assert_eq!((tensor, block, side, failures), (1, 0, "left", 3)),
-        other => panic!("{other}"),
+    for place in ["host", "device"] {
+        let mut settings = UNRIDGED.to_vec();
+        settings.extend([("tolerated-failures", "2"), ("products", place)]);
+        let mut optimizer = bench.optimizer(&settings, &segments);
+        let params = bench.upload(&segments, &[filled(1, 16, 1.0), filled(2, 16, 1.0)]);
+        for step in 0..10 {
+            let grads = bench.upload(&segments, &silent_gradients(step, 100));
+            optimizer.step(&params, &grads, 0.01).unwrap();
+        }
+        optimizer.report().unwrap();
+        let grads = bench.upload(&segments, &silent_gradients(10, 100));
+        let taken = optimizer.step(&params, &grads, 0.01);
+        let error = match place {
+            "host" => taken.unwrap_err(),
+            _ => taken.and_then(|()| optimizer.report()).unwrap_err(),
+        };
+        match error {
+            Error::Root {
+                tensor,
+                block,
+                side,
+                failures,
+                ..
+            } => assert_eq!((tensor, block, side, failures), (1, 0, "left", 3)),
+            other => panic!("{other}"),
+        }
     }
 }
 
 #[test]
 fn spread_roots_are_those_of_the_interval_s_start_once_it_ends() {
+    for place in ["host", "device"] {
+        spread_roots_come_to_use_at_the_interval_s_end(place);
+    }
+}
+
+fn spread_roots_come_to_use_at_the_interval_s_end(place: &str) {
     let bench = Bench::open();
     let segments = network_segments();
     let at_once = |extra: &[(&str, &str)]| {
         let mut settings = SAME.to_vec();
         settings.extend_from_slice(extra);
+        settings.push(("products", place));
         bench.optimizer(&settings, &segments)
     };
     // Roots at steps 0 and 4 only, gradients that do not depend on the weights, and at step 4 of the spread optimizer
@@ -319,10 +334,16 @@ fn spread_roots_are_those_of_the_interval_s_start_once_it_ends() {
 fn roots_may_be_spread_over_fewer_or_more_steps_than_there_are_factors() {
     let bench = Bench::open();
     let segments = network_segments();
-    for interval in ["1", "2", "50"] {
+    for (interval, place) in [
+        ("1", "host"),
+        ("2", "host"),
+        ("50", "host"),
+        ("7", "device"),
+    ] {
         let mut settings = SAME.to_vec();
         settings.extend([
             ("root-interval", interval),
+            ("products", place),
             ("spread-roots", "true"),
             ("start-step", "0"),
         ]);

@@ -1,16 +1,47 @@
 //! The kernels on matrices: Shampoo's roots and their application.
 
-use sonew_kernels::kronecker::{Method, Ridge, inverse_root as root};
+use cubecl::Runtime;
+use sonew_kernels::context::Context;
+use sonew_kernels::kronecker::{Method, Ridge, Root, inverse_root as root};
 use sonew_kernels::matmul::{HostMatrix, host};
 
 use super::{Job, KernelIoError, Results};
 use crate::arrays::Array;
+use crate::roots::on_device;
 
 /// A root below this residual and check may be used.
 const THRESHOLD: f64 = 0.1;
 
+/// The name of the root that is computed on a device.
+pub(super) const ON_DEVICE: &str = "newton-device";
+
 pub(super) fn inverse_root(mut job: Job) -> Result<Results, KernelIoError> {
-    let (n, s) = square(&mut job, "s", None)?;
+    let Problem { n, s, p, ridge } = problem(&mut job)?;
+    let name = &job.options["root"];
+    let Some((_, method)) = Method::ALL.into_iter().find(|(known, _)| known == name) else {
+        let known = Method::ALL.map(|(name, _)| name).join(", ");
+        return Err(job.bad_option("root", name, &format!("{known} or {ON_DEVICE}")));
+    };
+    Ok(results(n, root(&s, n, p, ridge, method)?))
+}
+
+pub(super) fn inverse_root_on_device<R: Runtime>(
+    context: &Context<R>,
+    mut job: Job,
+) -> Result<Results, KernelIoError> {
+    let Problem { n, s, p, ridge } = problem(&mut job)?;
+    Ok(results(n, on_device(context, &s, n, p, ridge)?))
+}
+
+struct Problem {
+    n: usize,
+    s: Vec<f32>,
+    p: u32,
+    ridge: Ridge,
+}
+
+fn problem(job: &mut Job) -> Result<Problem, KernelIoError> {
+    let (n, s) = square(job, "s", None)?;
     let p = job.number("p")?;
     if p < 1.0 || p.fract() != 0.0 || p > 64.0 {
         return Err(job.bad_option("p", &p.to_string(), "a whole number from 1 to 64"));
@@ -21,16 +52,15 @@ pub(super) fn inverse_root(mut job: Job) -> Result<Results, KernelIoError> {
     } else {
         Ridge::Relative(relative)
     };
-    let name = &job.options["root"];
-    let Some((_, method)) = Method::ALL.into_iter().find(|(known, _)| known == name) else {
-        let known = Method::ALL.map(|(name, _)| name).join(", ");
-        return Err(job.bad_option("root", name, &known));
-    };
-    let found = root(&s, n, p as u32, ridge, method)?;
+    let p = p as u32;
+    Ok(Problem { n, s, p, ridge })
+}
+
+fn results(n: usize, found: Root) -> Results {
     let evidence = found.evidence;
     let number = |x: f64| Array::f32(vec![1], vec![x as f32]);
     let count = |x: u32| Array::u32(vec![1], vec![x]);
-    Ok(Results::from([
+    Results::from([
         ("x".into(), Array::f32(vec![n, n], found.values)),
         ("ridge".into(), number(evidence.ridge)),
         ("iterations".into(), count(evidence.iterations)),
@@ -40,7 +70,7 @@ pub(super) fn inverse_root(mut job: Job) -> Result<Results, KernelIoError> {
             "accepted".into(),
             count(u32::from(evidence.accepted(THRESHOLD))),
         ),
-    ]))
+    ])
 }
 
 pub(super) fn kronecker_apply(mut job: Job) -> Result<Results, KernelIoError> {

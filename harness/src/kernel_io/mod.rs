@@ -95,7 +95,10 @@ impl Prepared {
 
     /// Whether the kernel runs in host memory and needs no device.
     pub fn needs_no_device(&self) -> bool {
-        matches!(self.job.spec.name, "inverse-root" | "kronecker-apply")
+        match self.job.spec.name {
+            "inverse-root" => self.job.options["root"] != matrices::ON_DEVICE,
+            name => name == "kronecker-apply",
+        }
     }
 
     /// Runs a kernel that needs no device.
@@ -118,10 +121,11 @@ impl Prepared {
         if self.needs_no_device() {
             return self.run_on_host();
         }
-        Ok(arrays::write(
-            self.output,
-            &vectors::run(context, self.job)?,
-        )?)
+        let results = match self.job.spec.name {
+            "inverse-root" => matrices::inverse_root_on_device(context, self.job)?,
+            _ => vectors::run(context, self.job)?,
+        };
+        Ok(arrays::write(self.output, &results)?)
     }
 }
 

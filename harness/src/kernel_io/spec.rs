@@ -121,7 +121,7 @@ pub const KERNELS: &[KernelSpec] = &[
     },
     KernelSpec {
         name: "inverse-root",
-        summary: "X = (S + ridge · I)^(-1/p) of a symmetric positive semi-definite matrix, in host memory",
+        summary: "X = (S + ridge · I)^(-1/p) of a symmetric positive semi-definite matrix",
         inputs: &[("s", "[n, n]")],
         outputs: &[
             ("x", "[n, n]"),
@@ -144,7 +144,7 @@ pub const KERNELS: &[KernelSpec] = &[
             (
                 "root",
                 "eigen",
-                "eigen, newton, newton-double or newton-refreshed",
+                "eigen, newton, newton-double or newton-refreshed in host memory, or newton-device",
             ),
         ],
     },

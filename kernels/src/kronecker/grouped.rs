@@ -403,16 +403,17 @@ pub(super) struct Gate<'a> {
     pub mask: u32,
 }
 
-/// C_i ← A_i B_i for the products that the gate lets through. `phases` must have a word for every index that
+/// C_i ← `keep` · C_i + A_i B_i for the products that the gate lets through. `phases` must have a word for every index that
 /// [`Products::gated`] was given.
 pub(super) fn gated_product<R: Runtime>(
     context: &Context<R>,
     products: &Products,
     buffers: [&Handle; 3],
+    keep: f64,
     gate: Gate<'_>,
 ) -> Result<(), Error> {
     let scale = Scale {
-        keep: 0.0,
+        keep,
         weight: 1.0,
         bound: None,
     };

@@ -136,6 +136,21 @@ fn statistics_of_any_scale_have_roots() {
 }
 
 #[test]
+fn a_ridge_far_below_the_diagonal_is_not_lost_in_rounding() {
+    let bench = Bench::open();
+    let n = 64;
+    let g: Vec<f64> = (0..n * 8).map(|i| exact(noise(3, i))).collect();
+    let deficient = reference::multiply(&g, &reference::transpose(&g, n, 8), n, 8, n);
+    let deficient: Vec<f32> = deficient.iter().map(|&x| x as f32).collect();
+    let roots = Roots::of(&bench, &[(&deficient, 4)]);
+    let evidence = roots.compute(0..1, Ridge::Relative(1e-6))[0];
+    let added = evidence.last.unwrap().ridge;
+    let expected = reference::inverse_root(&widened(&deficient), n, 4, added);
+    let error = relative_error(&roots.root(0), &expected);
+    assert!(error < 1e-4, "{error:e}, {evidence:?}");
+}
+
+#[test]
 fn what_has_no_root_keeps_the_one_it_had_and_is_counted() {
     let bench = Bench::open();
     let good = conditioned(6, 10.0);

@@ -67,7 +67,7 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "root",
-        "how roots are computed: eigen (f64), newton (f32, as published), newton-double (f64) or newton-refreshed (f32)",
+        "how roots are computed: eigen (f64), newton (f32, as published) or newton-double (f64), all on the host; newton-refreshed (f32), where the products are; auto: eigen if that is the host, else newton-refreshed",
     ),
     (
         "products",

@@ -21,7 +21,7 @@ use crate::{Error, Optimizer};
 use meanings::MEANINGS;
 
 pub use meanings::Setting;
-pub use shampoo::{ProductsPlace, RidgeForm, ShampooConfig};
+pub use shampoo::{ProductsPlace, RidgeForm, RootChoice, ShampooConfig};
 pub use sonew::{SonewConfig, StatisticsForm};
 
 /// Settings of a first-order optimizer. A rule ignores what its formula does not name.

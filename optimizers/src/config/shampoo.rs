@@ -27,6 +27,36 @@ pub enum ProductsPlace {
     Device,
 }
 
+/// How Shampoo's roots are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RootChoice {
+    /// Eigen if products run in host memory, newton-refreshed if they run on the device.
+    #[default]
+    Auto,
+    /// Eigendecomposition in f64, on the host.
+    Eigen,
+    /// The published Newton iteration in f32, on the host.
+    Newton,
+    /// The same in f64, on the host.
+    NewtonDouble,
+    /// Newton with longer steps and two finer products, where the other products run.
+    NewtonRefreshed,
+}
+
+impl RootChoice {
+    /// The method; `None` of [`RootChoice::Auto`].
+    pub fn method(self) -> Option<Method> {
+        match self {
+            Self::Auto => None,
+            Self::Eigen => Some(Method::Eigen),
+            Self::Newton => Some(Method::Newton),
+            Self::NewtonDouble => Some(Method::NewtonDouble),
+            Self::NewtonRefreshed => Some(Method::NewtonRefreshed),
+        }
+    }
+}
+
 /// Settings of Shampoo.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -42,7 +72,7 @@ pub struct ShampooConfig {
     /// p of the inverse p-th roots, at most 64; 0 for twice the number of axes.
     pub exponent: u32,
     /// How roots are computed.
-    pub root: Method,
+    pub root: RootChoice,
     /// Where the products of statistics and directions run.
     pub products: ProductsPlace,
     /// A root whose residual or check is not below this is refused, > 0.
@@ -85,7 +115,7 @@ impl Default for ShampooConfig {
             epsilon: 9.66e-9,
             ridge: RidgeForm::Relative,
             exponent: 0,
-            root: Method::Eigen,
+            root: RootChoice::Auto,
             products: ProductsPlace::Auto,
             residual_threshold: 0.1,
             tolerated_failures: 3,

@@ -27,8 +27,8 @@ pub(super) struct Host {
 }
 
 pub(super) struct Device {
-    statistics: Handle,
-    roots: Handle,
+    pub statistics: Handle,
+    pub roots: Handle,
     direction: Handle,
     scratch: Handle,
     products: DeviceBlocking,

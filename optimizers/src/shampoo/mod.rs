@@ -1,14 +1,15 @@
 //! Shampoo as the SONew paper's benchmark ran it. A step is, in this order: statistics, roots if they are due,
 //! direction, graft and momenta, descent.
 //!
-//! On a CPU adapter statistics and directions are products in host memory, so a step waits for the gradient; elsewhere
-//! they are launches, and only a step that computes roots waits. Graft, momenta and descent are kernels. The number of
-//! launches does not depend on the number of tensors.
+//! On a CPU adapter statistics, roots and directions are computed in host memory, so a step waits for the gradient;
+//! elsewhere all are launches, and a step waits for nothing unless it is told to take its roots on the host. Graft,
+//! momenta and descent are kernels. The number of launches does not depend on the number of tensors.
 //!
 //! A root that is not accepted leaves the old one in its place and is counted. Only more failures of one factor in a row
-//! than are tolerated are an error.
+//! than are tolerated are an error: of the step if roots are computed on the host, else of the next report.
 
 mod factors;
+mod roots;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -20,16 +21,16 @@ use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::kronecker::{
-    self, Assignment, Blocking, DescentBuffers, DescentRates, MeasureBuffers, Root, RootEvidence,
-    Side, inverse_root,
+    self, Assignment, Blocking, DescentBuffers, DescentRates, MeasureBuffers,
 };
 use sonew_kernels::precision::F32;
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{Graft, Reduction, squared_norm};
 use sonew_kernels::sweep::{Strategy, Sweep};
 
-use crate::{Error, Optimizer, ProductsPlace, RootsReport, ShampooConfig, StepReport};
+use crate::{Error, Optimizer, ProductsPlace, ShampooConfig, StepReport};
 use factors::Factors;
+use roots::Roots;
 
 pub(crate) struct Shampoo<R: Runtime> {
     config: ShampooConfig,
@@ -43,25 +44,6 @@ pub(crate) struct Shampoo<R: Runtime> {
     reduction: Reduction,
     spent: Spent,
     step: u64,
-}
-
-/// The roots in use, and how they were found.
-struct Roots {
-    values: Vec<f32>,
-    /// With spread roots: what the roots of this interval are computed from, and those computed so far.
-    pending: Option<Pending>,
-    /// What the last computation of each root found.
-    evidence: Vec<Option<RootEvidence>>,
-    /// Failures in a row of each root.
-    failures: Vec<u32>,
-    refused: u64,
-}
-
-struct Pending {
-    /// The statistics of the interval's start.
-    statistics: Vec<f32>,
-    /// The roots in use from the interval's end on.
-    roots: Vec<f32>,
 }
 
 /// States and scratch on the device.
@@ -133,7 +115,6 @@ impl<R: Runtime> Shampoo<R> {
             }
             all
         };
-        let factors = blocking.factors().len();
         let on_host = match config.products {
             ProductsPlace::Auto => context.processor() == Processor::Cpu,
             ProductsPlace::Host => true,
@@ -144,20 +125,11 @@ impl<R: Runtime> Shampoo<R> {
         let place = if start.is_empty() {
             Factors::none(&context, segments)
         } else if on_host {
-            Factors::on_host(segments, &blocking, start)
+            Factors::on_host(segments, &blocking, start.clone())
         } else {
             Factors::on_device(&context, segments, &blocking, &start, &identity)?
         };
-        let roots = Roots {
-            pending: config.spread_roots.then(|| Pending {
-                statistics: diagonal(config.epsilon),
-                roots: identity.clone(),
-            }),
-            values: identity,
-            evidence: vec![None; factors],
-            failures: vec![0; factors],
-            refused: 0,
-        };
+        let roots = Roots::new(&context, &config, &blocking, &place, &start, identity)?;
         Ok(Self {
             reduction: Reduction::new(&context, segments),
             segments: segments.clone(),
@@ -170,92 +142,6 @@ impl<R: Runtime> Shampoo<R> {
             sweep,
             spent: Spent::default(),
             step: 0,
-        })
-    }
-
-    /// Renews the roots that are due.
-    fn renew_roots(&mut self) -> Result<(), Error> {
-        let interval = self.config.root_interval;
-        let phase = self.step % interval;
-        let count = self.blocking.factors().len();
-        if phase == 0 {
-            let statistics = self.factors.statistics(&self.context)?.into_owned();
-            match &mut self.roots.pending {
-                None => {
-                    for k in 0..count {
-                        let root = self.root(&statistics, k)?;
-                        if self.judge(k, &root)? {
-                            let range = self.blocking.factors()[k].range.clone();
-                            self.roots.values[range].copy_from_slice(&root.values);
-                        }
-                    }
-                    self.factors.renew(&self.context, &self.roots.values);
-                    return Ok(());
-                }
-                Some(pending) => {
-                    pending.statistics = statistics;
-                    self.roots.values.copy_from_slice(&pending.roots);
-                    self.factors.renew(&self.context, &self.roots.values);
-                }
-            }
-        }
-        let share =
-            |phase: u64| (u128::from(phase) * count as u128 / u128::from(interval)) as usize;
-        for k in share(phase)..share(phase + 1) {
-            let Some(pending) = &self.roots.pending else {
-                break;
-            };
-            let root = self.root(&pending.statistics, k)?;
-            let accepted = self.judge(k, &root)?;
-            if let (true, Some(pending)) = (accepted, &mut self.roots.pending) {
-                let range = self.blocking.factors()[k].range.clone();
-                pending.roots[range].copy_from_slice(&root.values);
-            }
-        }
-        Ok(())
-    }
-
-    /// The root of the `k`-th factor, `statistics` being those of all.
-    fn root(&self, statistics: &[f32], k: usize) -> Result<Root, Error> {
-        let factor = &self.blocking.factors()[k];
-        let ridge = self.config.ridge();
-        Ok(inverse_root(
-            &statistics[factor.range.clone()],
-            factor.n,
-            factor.order,
-            ridge,
-            self.config.root,
-        )?)
-    }
-
-    /// Whether a root may be used; too many failures in a row are an error.
-    fn judge(&mut self, k: usize, root: &Root) -> Result<bool, Error> {
-        self.roots.evidence[k] = Some(root.evidence);
-        if root.evidence.accepted(self.config.residual_threshold) {
-            self.roots.failures[k] = 0;
-            return Ok(true);
-        }
-        self.roots.refused += 1;
-        self.roots.failures[k] += 1;
-        if self.roots.failures[k] <= self.config.tolerated_failures {
-            return Ok(false);
-        }
-        let factor = &self.blocking.factors()[k];
-        let block = &self.blocking.blocks()[factor.block];
-        let first = self
-            .blocking
-            .blocks()
-            .partition_point(|other| other.tensor < block.tensor);
-        Err(Error::Root {
-            tensor: block.tensor,
-            block: factor.block - first,
-            side: match factor.side {
-                Side::Left => "left",
-                Side::Right => "right",
-            },
-            failures: self.roots.failures[k],
-            reason: format!("{:?}, check {:e}", root.evidence.stop, root.evidence.check),
-            residual: root.evidence.residual,
         })
     }
 
@@ -386,12 +272,18 @@ impl<R: Runtime> Optimizer<R> for Shampoo<R> {
             )?;
         }
         lap(&mut self.spent.statistics);
-        self.renew_roots()?;
+        self.roots.renew(
+            &self.context,
+            &self.config,
+            &self.blocking,
+            &mut self.factors,
+            self.step,
+        )?;
         lap(&mut self.spent.roots);
         let direction = self.factors.direction(
             &self.context,
             &self.blocking,
-            &self.roots.values,
+            self.roots.values(),
             grads,
             &values,
         )?;
@@ -403,15 +295,11 @@ impl<R: Runtime> Optimizer<R> for Shampoo<R> {
 
     fn report(&self) -> Result<StepReport, Error> {
         let seen = Evidence::read(&self.context, "shampoo report", &self.device.non_finite)?;
-        let computed = self.roots.evidence.iter().flatten();
+        let roots = self
+            .roots
+            .report(&self.context, &self.config, &self.blocking)?;
         Ok(StepReport {
-            roots: Some(RootsReport {
-                refused: self.roots.refused,
-                raised: computed.clone().filter(|e| e.raises > 0).count() as u64,
-                most_iterations: computed.clone().map(|e| e.iterations).max().unwrap_or(0),
-                largest_residual: computed.clone().map(|e| e.residual).fold(0.0, f64::max),
-                largest_check: computed.map(|e| e.check).fold(0.0, f64::max),
-            }),
+            roots: Some(roots),
             ..StepReport::new(self.step, &self.segments, seen, None)
         })
     }
@@ -428,16 +316,12 @@ impl<R: Runtime> Optimizer<R> for Shampoo<R> {
     }
 
     fn scratch_bytes_per_parameter(&self) -> f64 {
-        let pending = match self.roots.pending {
-            None => 0,
-            Some(_) => 2 * self.blocking.factor_values(),
-        };
-        let arenas = self.factors.arenas() as f64;
-        4.0 * (arenas + pending as f64 / self.segments.parameters() as f64)
+        let roots = self.roots.scratch_bytes(&self.blocking) as f64;
+        4.0 * self.factors.arenas() as f64 + roots / self.segments.parameters() as f64
     }
 
     fn parts(&self) -> Vec<(&'static str, Duration)> {
-        if !self.factors.waits() {
+        if !self.factors.waits() || !self.roots.wait() {
             return Vec::new();
         }
         vec![

@@ -1,6 +1,6 @@
 //! The inverse p-th roots of many matrices of different sizes at once, on the device, without waiting for it.
 //!
-//! The iteration is that of [`super::Method::NewtonRefreshed`]; all its products are grouped, so a round is ten launches
+//! The iteration is that of [`super::Method::NewtonRefreshed`]; all its products are grouped, so a round is eleven launches
 //! whatever the number of matrices. Each matrix has a phase that the device itself moves on (`control`): cubes pass over
 //! the tiles of a matrix that has nothing to do in a launch, so one that is finished costs nothing more. As nobody waits to
 //! see that all are, the number of rounds is fixed: what is left of a matrix that starts over with a larger ridge when
@@ -102,7 +102,7 @@ struct RoundProducts {
     advance: Products,
     /// W from its base.
     powers: Vec<PowerStep>,
-    /// X = M W, and summed with more digits.
+    /// X = M W, and X + z S W summed with more digits.
     right: [Products; 2],
     /// M = Wᵀ X, and summed with more digits.
     left: [Products; 2],
@@ -311,10 +311,11 @@ impl DeviceRoots {
     /// H ← H Q, and M by congruence.
     fn round<R: Runtime>(&self, context: &Context<R>, statistics: &Handle) -> Result<(), Error> {
         let Self { h, m, q, w, x, .. } = self;
-        let gated = |products: &Products, buffers: [&Handle; 3], mask: u32| {
+        let added = |products: &Products, buffers: [&Handle; 3], mask: u32, keep: f64| {
             let phases = &self.phases;
-            gated_product(context, products, buffers, Gate { phases, mask })
+            gated_product(context, products, buffers, keep, Gate { phases, mask })
         };
+        let gated = |products: &Products, buffers, mask| added(products, buffers, mask, 0.0);
         let (plain, refresh) = (bits(&[PLAIN]), bits(&[REFRESH]));
         self.polynomial(context)?;
         let products = &self.products;
@@ -329,9 +330,10 @@ impl DeviceRoots {
                 gated(times_base, [from, q, to], plain | refresh)?;
             }
         }
-        for (products, mask) in products.right.iter().zip([plain, refresh]) {
-            gated(products, [m, w, x], mask)?;
-        }
+        self.ridge_product(context)?;
+        let [right, right_refreshed] = &products.right;
+        gated(right, [m, w, x], plain)?;
+        added(right_refreshed, [m, w, x], refresh, 1.0)?;
         for (products, mask) in products.left.iter().zip([plain, refresh]) {
             gated(products, [w, x, m], mask)?;
         }
@@ -533,6 +535,26 @@ impl DeviceRoots {
         })
     }
 
+    fn ridge_product<R: Runtime>(&self, context: &Context<R>) -> Result<(), Error> {
+        self.by_row(context, "ridge product", 7, |client, cubes, units| {
+            // SAFETY: as `by_row`; W and X hold all values.
+            unsafe {
+                rows::ridge_product_kernel::launch_unchecked::<R>(
+                    client,
+                    cubes,
+                    units,
+                    self.matrix_words(),
+                    self.row_words(),
+                    self.record_values(),
+                    self.phase_words(),
+                    array::<R>(&self.w, self.values),
+                    array::<R>(&self.x, self.values),
+                    self.row_count as u32,
+                );
+            }
+        })
+    }
+
     fn symmetrise<R: Runtime>(&self, context: &Context<R>) -> Result<(), Error> {
         self.by_row(context, "symmetrise", 6, |client, cubes, units| {
             // SAFETY: as `by_row`; M holds all values, the squares one a row.
@@ -577,7 +599,7 @@ impl DeviceRoots {
             phases: &self.phases,
             mask: bits(&[FINISHED]),
         };
-        gated_product(context, square, [&self.w, &self.w, &self.x], gate)
+        gated_product(context, square, [&self.w, &self.w, &self.x], 0.0, gate)
     }
 
     fn apply<R: Runtime>(

@@ -77,8 +77,9 @@ pub(super) fn polynomial_kernel(
     }
 }
 
-/// After X = H Q: H ← X, and what the next M is made from. M itself becomes z A where it is computed afresh; of W, a power of
-/// what lies in Q, the first factor goes to W or, if an odd number of products makes it, to X.
+/// After X = H Q: H ← X, and what the next M is made from. M itself becomes z A at the start, and z S where it is computed
+/// afresh: there the ridge, which f32 would round on the diagonal, comes in later. Of W, a power of what lies in Q, the
+/// first factor goes to W or, if an odd number of products makes it, to X.
 #[cube(launch_unchecked)]
 pub(super) fn settle_kernel(
     matrices: &Array<u32>,
@@ -111,7 +112,7 @@ pub(super) fn settle_kernel(
             let product = x[at];
             h[at] = select(phase == START, select(on_diagonal, 1.0, 0.0), product);
             if phase == START || phase == REFRESH {
-                m[at] = z * statistics[at] + select(on_diagonal, ridge, 0.0);
+                m[at] = z * statistics[at] + select(on_diagonal && phase == START, ridge, 0.0);
             }
             let base = select(phase == REFRESH, product, q[at]);
             if phase == REFRESH {
@@ -122,6 +123,32 @@ pub(super) fn settle_kernel(
             } else {
                 w[at] = base;
             }
+            column += UNITS;
+        }
+        row += CUBE_COUNT;
+    }
+}
+
+/// X ← z ridge · W where M is computed afresh, to which z S W is added.
+#[cube(launch_unchecked)]
+pub(super) fn ridge_product_kernel(
+    matrices: &Array<u32>,
+    rows: &Array<u32>,
+    records: &Array<f32>,
+    phases: &Array<u32>,
+    w: &Array<f32>,
+    x: &mut Array<f32>,
+    count: u32,
+) {
+    let mut row = CUBE_POS;
+    while row < count as usize {
+        let place = place_of_row(matrices, rows, row);
+        let ridge = records[place.matrix * RECORD + RIDGE];
+        let start = place.start + place.row * place.n;
+        let end = select(phases[place.matrix] == REFRESH, place.n, 0);
+        let mut column = UNIT_POS as usize;
+        while column < end {
+            x[start + column] = ridge * w[start + column];
             column += UNITS;
         }
         row += CUBE_COUNT;

@@ -1,0 +1,322 @@
+//! The roots in use: computed on the host from statistics that a step waits for, or on the device by launches.
+
+use std::ops::Range;
+
+use cubecl::Runtime;
+use cubecl::server::Handle;
+use sonew_kernels::context::Context;
+use sonew_kernels::kronecker::{
+    Blocking, DeviceRoots, Method, Root, RootEvidence, RootProblem, Side, inverse_root,
+};
+
+use super::factors::{Device, Factors};
+use crate::{Error, RootsReport, ShampooConfig};
+
+pub(super) enum Roots {
+    Host(HostRoots),
+    Device(Box<OnDevice>),
+}
+
+impl Roots {
+    /// `start` holds the statistics, `identity` the roots of all factors before the first step.
+    pub fn new<R: Runtime>(
+        context: &Context<R>,
+        config: &ShampooConfig,
+        blocking: &Blocking,
+        factors: &Factors,
+        start: &[f32],
+        identity: Vec<f32>,
+    ) -> Result<Self, Error> {
+        let on_device = matches!(factors, Factors::Device(_));
+        let method = match (config.root.method(), on_device) {
+            (None | Some(Method::NewtonRefreshed), true) => {
+                let device = OnDevice::new(context, config, blocking, start, &identity)?;
+                return Ok(Self::Device(Box::new(device)));
+            }
+            (method, _) => method.unwrap_or_default(),
+        };
+        Ok(Self::Host(HostRoots {
+            method,
+            pending: config.spread_roots.then(|| Pending {
+                statistics: start.to_vec(),
+                roots: identity.clone(),
+            }),
+            values: identity,
+            evidence: vec![None; blocking.factors().len()],
+            failures: vec![0; blocking.factors().len()],
+            refused: 0,
+        }))
+    }
+
+    /// Whether a step waits for its roots.
+    pub fn wait(&self) -> bool {
+        matches!(self, Self::Host(_))
+    }
+
+    /// Those on the host; those on the device lie with the statistics.
+    pub fn values(&self) -> &[f32] {
+        match self {
+            Self::Host(host) => &host.values,
+            Self::Device(_) => &[],
+        }
+    }
+
+    /// Renews the roots that are due in `step`.
+    pub fn renew<R: Runtime>(
+        &mut self,
+        context: &Context<R>,
+        config: &ShampooConfig,
+        blocking: &Blocking,
+        factors: &mut Factors,
+        step: u64,
+    ) -> Result<(), Error> {
+        let phase = step % config.root_interval;
+        match self {
+            Self::Host(host) => host.renew(context, config, blocking, factors, phase),
+            Self::Device(device) => match factors {
+                Factors::Device(factors) => device.renew(context, config, factors, phase),
+                Factors::None(_) | Factors::Host(_) => Ok(()),
+            },
+        }
+    }
+
+    /// What was found.
+    ///
+    /// # Errors
+    /// [`Error::Root`] if a root on the device has failed more often in a row than is tolerated; on the host that ended a
+    /// step.
+    pub fn report<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        config: &ShampooConfig,
+        blocking: &Blocking,
+    ) -> Result<RootsReport, Error> {
+        let (evidence, refused) = match self {
+            Self::Host(host) => (host.evidence.clone(), host.refused),
+            Self::Device(device) => {
+                let found = device.roots.evidence(context)?;
+                for (k, found) in found.iter().enumerate() {
+                    if let Some(last) = found.last {
+                        tolerated(config, blocking, k, found.failures, last)?;
+                    }
+                }
+                let refused = found.iter().map(|found| u64::from(found.refused)).sum();
+                (found.into_iter().map(|found| found.last).collect(), refused)
+            }
+        };
+        let computed = evidence.iter().flatten();
+        Ok(RootsReport {
+            refused,
+            raised: computed.clone().filter(|e| e.raises > 0).count() as u64,
+            most_iterations: computed.clone().map(|e| e.iterations).max().unwrap_or(0),
+            largest_residual: computed.clone().map(|e| e.residual).fold(0.0, f64::max),
+            largest_check: computed.map(|e| e.check).fold(0.0, f64::max),
+        })
+    }
+
+    /// Bytes beside statistics and roots.
+    pub fn scratch_bytes(&self, blocking: &Blocking) -> usize {
+        let pending = 2 * 4 * blocking.factor_values();
+        match self {
+            Self::Host(host) => host.pending.as_ref().map_or(0, |_| pending),
+            Self::Device(device) => {
+                device.roots.scratch_bytes() + device.pending.as_ref().map_or(0, |_| pending)
+            }
+        }
+    }
+}
+
+/// Whether `failures` of the `k`-th root in a row are an error.
+fn tolerated(
+    config: &ShampooConfig,
+    blocking: &Blocking,
+    k: usize,
+    failures: u32,
+    last: RootEvidence,
+) -> Result<(), Error> {
+    if failures <= config.tolerated_failures {
+        return Ok(());
+    }
+    let factor = &blocking.factors()[k];
+    let tensor = blocking.blocks()[factor.block].tensor;
+    let first = blocking
+        .blocks()
+        .partition_point(|other| other.tensor < tensor);
+    Err(Error::Root {
+        tensor,
+        block: factor.block - first,
+        side: match factor.side {
+            Side::Left => "left",
+            Side::Right => "right",
+        },
+        failures,
+        reason: format!("{:?}, check {:e}", last.stop, last.check),
+        residual: last.residual,
+    })
+}
+
+/// The roots due in a phase of the interval, if they are spread over it.
+fn share(count: usize, phase: u64, interval: u64) -> Range<usize> {
+    let at = |phase: u64| (u128::from(phase) * count as u128 / u128::from(interval)) as usize;
+    at(phase)..at(phase + 1)
+}
+
+pub(super) struct HostRoots {
+    method: Method,
+    values: Vec<f32>,
+    /// With spread roots: what the roots of this interval are computed from, and those computed so far.
+    pending: Option<Pending<Vec<f32>>>,
+    /// What the last computation of each root found.
+    evidence: Vec<Option<RootEvidence>>,
+    /// Failures in a row of each root.
+    failures: Vec<u32>,
+    refused: u64,
+}
+
+struct Pending<T> {
+    /// The statistics of the interval's start.
+    statistics: T,
+    /// The roots in use from the interval's end on.
+    roots: T,
+}
+
+impl HostRoots {
+    fn renew<R: Runtime>(
+        &mut self,
+        context: &Context<R>,
+        config: &ShampooConfig,
+        blocking: &Blocking,
+        factors: &mut Factors,
+        phase: u64,
+    ) -> Result<(), Error> {
+        let count = blocking.factors().len();
+        if phase == 0 {
+            let statistics = factors.statistics(context)?.into_owned();
+            match &mut self.pending {
+                None => {
+                    for k in 0..count {
+                        let root = self.root(config, blocking, &statistics, k)?;
+                        if self.judge(config, blocking, k, &root)? {
+                            let range = blocking.factors()[k].range.clone();
+                            self.values[range].copy_from_slice(&root.values);
+                        }
+                    }
+                    factors.renew(context, &self.values);
+                    return Ok(());
+                }
+                Some(pending) => {
+                    pending.statistics = statistics;
+                    self.values.copy_from_slice(&pending.roots);
+                    factors.renew(context, &self.values);
+                }
+            }
+        }
+        for k in share(count, phase, config.root_interval) {
+            let Some(pending) = &self.pending else {
+                break;
+            };
+            let root = self.root(config, blocking, &pending.statistics, k)?;
+            let accepted = self.judge(config, blocking, k, &root)?;
+            if let (true, Some(pending)) = (accepted, &mut self.pending) {
+                let range = blocking.factors()[k].range.clone();
+                pending.roots[range].copy_from_slice(&root.values);
+            }
+        }
+        Ok(())
+    }
+
+    /// The root of the `k`-th factor, `statistics` being those of all.
+    fn root(
+        &self,
+        config: &ShampooConfig,
+        blocking: &Blocking,
+        statistics: &[f32],
+        k: usize,
+    ) -> Result<Root, Error> {
+        let factor = &blocking.factors()[k];
+        Ok(inverse_root(
+            &statistics[factor.range.clone()],
+            factor.n,
+            factor.order,
+            config.ridge(),
+            self.method,
+        )?)
+    }
+
+    /// Whether a root may be used; too many failures in a row are an error.
+    fn judge(
+        &mut self,
+        config: &ShampooConfig,
+        blocking: &Blocking,
+        k: usize,
+        root: &Root,
+    ) -> Result<bool, Error> {
+        self.evidence[k] = Some(root.evidence);
+        if root.evidence.accepted(config.residual_threshold) {
+            self.failures[k] = 0;
+            return Ok(true);
+        }
+        self.refused += 1;
+        self.failures[k] += 1;
+        tolerated(config, blocking, k, self.failures[k], root.evidence)?;
+        Ok(false)
+    }
+}
+
+pub(super) struct OnDevice {
+    roots: DeviceRoots,
+    pending: Option<Pending<Handle>>,
+    count: usize,
+}
+
+impl OnDevice {
+    fn new<R: Runtime>(
+        context: &Context<R>,
+        config: &ShampooConfig,
+        blocking: &Blocking,
+        start: &[f32],
+        identity: &[f32],
+    ) -> Result<Self, Error> {
+        let factors = blocking.factors().iter();
+        let problems: Vec<RootProblem> = factors
+            .map(|factor| RootProblem {
+                start: factor.range.start,
+                n: factor.n,
+                p: factor.order,
+            })
+            .collect();
+        Ok(Self {
+            roots: DeviceRoots::new(context, &problems, Default::default())?,
+            pending: config.spread_roots.then(|| Pending {
+                statistics: context.upload(start),
+                roots: context.upload(identity),
+            }),
+            count: problems.len(),
+        })
+    }
+
+    fn renew<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        config: &ShampooConfig,
+        factors: &Device,
+        phase: u64,
+    ) -> Result<(), Error> {
+        let (which, from, to) = match &self.pending {
+            None if phase > 0 => return Ok(()),
+            None => (0..self.count, &factors.statistics, &factors.roots),
+            Some(Pending { statistics, roots }) => {
+                if phase == 0 {
+                    self.roots.copy(context, &factors.statistics, statistics)?;
+                    self.roots.copy(context, roots, &factors.roots)?;
+                }
+                let which = share(self.count, phase, config.root_interval);
+                (which, statistics, roots)
+            }
+        };
+        let (ridge, threshold) = (config.ridge(), config.residual_threshold);
+        Ok(self
+            .roots
+            .compute(context, from, to, which, ridge, threshold)?)
+    }
+}
