@@ -8,9 +8,8 @@
 //!
 //! Which tensor is a matrix, a vector or neither, and how a large one is cut into blocks, says [`Blocking`].
 //!
-//! On a CPU adapter statistics and directions are products in host memory, as those of the network are; elsewhere they
-//! are grouped products on the device ([`DeviceBlocking`]). Roots are computed on the host, the descent is a kernel
-//! everywhere.
+//! On a CPU adapter statistics, roots and directions are computed in host memory, as the products of the network are;
+//! elsewhere by grouped products on the device ([`DeviceBlocking`], [`DeviceRoots`]). The descent is a kernel everywhere.
 
 pub mod accuracy;
 mod blocking;

@@ -65,9 +65,12 @@ pub(super) fn inverse_root(s: &[f32], n: usize, p: u32, added: f64) -> Result<At
     let mut iterations = 0;
     let (stop, residual) = loop {
         let distance = distance_from_identity(&m, n);
-        // M lies between 0 and I, so its distance from I is at most √n; at the end it has to fall.
-        let lost = distance.is_nan() || distance > 2.0 * (n as f64).sqrt();
-        if lost || (low > 0.9 && distance > 1.2 * last && last < 1.0) {
+        // M lies between `low` · I and I, so its distance from I is at most √n (1 − low); at the end it has to fall, unless
+        // it was below that by chance.
+        let root_n = (n as f64).sqrt();
+        let lost = distance.is_nan() || distance > 2.0 * root_n;
+        let beyond = distance > root_n * (1.0 - low) + TOLERANCE;
+        if lost || (low > 0.9 && beyond && distance > 1.2 * last && last < 1.0) {
             break (Stop::Diverging, distance);
         }
         if iterations == ITERATIONS {

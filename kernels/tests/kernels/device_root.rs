@@ -109,6 +109,19 @@ fn roots_of_all_sizes_orders_and_conditions_at_once_follow_the_oracle() {
 }
 
 #[test]
+fn an_identity_has_its_root_whatever_its_size() {
+    let bench = Bench::open();
+    // At 257 M comes close to I by chance, and has to go back before it settles.
+    for n in [16, 257] {
+        let identity = on_diagonal(n, |_| 1.0);
+        let roots = Roots::of(&bench, &[(&identity, 4)]);
+        roots.compute(0..1, Ridge::Absolute(0.0));
+        let error = relative_error(&roots.root(0), &widened(&identity));
+        assert!(error < 1e-5, "n {n}: {error:e}");
+    }
+}
+
+#[test]
 fn statistics_of_any_scale_have_roots() {
     let bench = Bench::open();
     let n = 12;

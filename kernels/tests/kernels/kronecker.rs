@@ -86,6 +86,21 @@ fn roots_follow_the_oracle_for_every_method_order_and_condition() {
 }
 
 #[test]
+fn an_identity_has_its_root_whatever_its_size() {
+    // From 257 on M comes close to I by chance, and has to go back before it settles.
+    for n in [16, 257, 400] {
+        let identity: Vec<f32> = (0..n * n)
+            .map(|at| f32::from(u8::from(at % (n + 1) == 0)))
+            .collect();
+        for (name, method) in Method::ALL {
+            let root = inverse_root(&identity, n, 4, Ridge::Absolute(0.0), method).unwrap();
+            let error = relative_error(&root.values, &widened(&identity));
+            assert!(error < 1e-5, "{name}, {n}: {error:e}");
+        }
+    }
+}
+
+#[test]
 fn rank_deficient_diagonal_identity_and_one_by_one_matrices_have_their_roots() {
     let n = 30;
     let g: Vec<f64> = (0..n * 4).map(|i| exact(noise(3, i))).collect();

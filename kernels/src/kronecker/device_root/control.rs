@@ -252,9 +252,12 @@ pub(super) fn decide_kernel(
                 let distance = f32::sqrt(square);
                 let before = records[record + BEFORE];
                 let n = f32::cast_from(place.n as u32);
-                // M lies between 0 and I, so its distance from I is at most √n; at the end it has to fall.
+                let low = records[record + LOW];
+                // As on the host.
                 let lost = magnitude_bits(square) >= INFINITY || square > 4.0 * n;
-                let rising = records[record + LOW] > 0.9 && before < 1.0 && distance > 1.2 * before;
+                let allowed = f32::sqrt(n) * (1.0 - low) + comptime!(TOLERANCE as f32);
+                let rising =
+                    low > 0.9 && distance > allowed && before < 1.0 && distance > 1.2 * before;
                 if comptime!(closing) {
                     records[record + STOPPED] = OUT_OF_ROUNDS;
                     records[record + RESIDUAL] = distance;
