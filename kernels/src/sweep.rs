@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::{Grid, Processor};
 use crate::error::Error;
+use crate::precision::{Precision, Storage};
 use crate::segments::{BLOCK, Segments};
 
 /// Mesa's llvmpipe ends every loop of a unit once they have taken this many iterations together, without an error.
@@ -98,7 +99,16 @@ impl Sweep {
         })
     }
 
-    pub(crate) fn check(&self, operation: &'static str) -> Result<(), Error> {
+    pub(crate) fn check<S: Precision>(&self, operation: &'static str) -> Result<(), Error> {
+        let words = S::Params::PER_WORD.max(S::State::PER_WORD);
+        if self.width > 0 && !self.width.is_multiple_of(words) {
+            return Err(Error::Shape {
+                operation,
+                argument: "blueprint",
+                found: format!("width {}", self.width),
+                expected: format!("a multiple of the {words} values in a word of {}", S::NAME),
+            });
+        }
         let columns = self.run * self.width;
         let divides = columns > 0 && BLOCK.is_multiple_of(columns);
         if matches!(self.width, 1 | 2 | 4 | 8) && divides && self.units > 0 && self.cubes > 0 {

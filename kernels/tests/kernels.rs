@@ -12,6 +12,8 @@ mod factor;
 mod failure;
 #[path = "kernels/first_order.rs"]
 mod first_order;
+#[path = "kernels/formats.rs"]
+mod formats;
 #[path = "kernels/grouped.rs"]
 mod grouped;
 #[path = "kernels/identities.rs"]
@@ -20,6 +22,8 @@ mod identities;
 mod kronecker;
 #[path = "kernels/matrices.rs"]
 mod matrices;
+#[path = "kernels/precision.rs"]
+mod precision;
 #[path = "kernels/refusals.rs"]
 mod refusals;
 #[path = "kernels/statistics.rs"]

@@ -185,7 +185,7 @@ pub fn descend<L: FirstOrder, S: Precision, R: Runtime>(
         require_arena::<S::State>(operation, name, state, n)?;
     }
     let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
-    sweep.check(operation)?;
+    sweep.check::<S>(operation)?;
     sweep.check_loops(
         operation,
         segments,

@@ -160,7 +160,7 @@ impl Prepared {
             require_bytes(operation, "grad_squares", squares, 4 * tensors as u64)?;
         }
         let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
-        sweep.check(operation)?;
+        sweep.check::<S>(operation)?;
         // The walk, and a second look for what is not finite.
         let iterations = 2 * (sweep.run + 1);
         sweep.check_loops(operation, segments, context.processor(), iterations)?;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Processor;
 use crate::error::{Error, require_non_negative};
+use crate::precision::Precision;
 use crate::segments::{BLOCK, GAP, Segments};
 use crate::sweep::Sweep;
 
@@ -66,7 +67,7 @@ impl Blueprint {
         Self { sweep, unroll }
     }
 
-    pub(crate) fn check(
+    pub(crate) fn check<S: Precision>(
         &self,
         operation: &'static str,
         band: usize,
@@ -75,7 +76,7 @@ impl Blueprint {
         processor: Processor,
         second_look: bool,
     ) -> Result<(), Error> {
-        self.sweep.check(operation)?;
+        self.sweep.check::<S>(operation)?;
         if band > GAP {
             return Err(Error::Range {
                 operation,

@@ -37,8 +37,7 @@ pub(crate) fn trusted<A: Arithmetic>(pivot: f32, h: f32, gamma: Gamma) -> bool {
 /// 1/x, or 0 where x is not a positive normal number: no information, no move.
 #[cube]
 pub(crate) fn reciprocal<A: Arithmetic>(x: f32) -> f32 {
-    // The smallest x with a finite reciprocal that no device flushes to 0.
-    select(x >= 1.175_494_4e-38f32, quotient::<A>(1.0, x), 0.0)
+    select(x >= A::least_invertible(), quotient::<A>(1.0, x), 0.0)
 }
 
 /// Registers that the elimination works in.

@@ -134,7 +134,7 @@ pub fn factor<S: Precision, R: Runtime>(
     let operation = "sonew factor";
     let band = buffers.edges.len();
     let blueprint = strategy.resolve(|| Blueprint::infer(context.processor(), band));
-    blueprint.check(
+    blueprint.check::<S>(
         operation,
         band,
         removal,

@@ -228,7 +228,7 @@ pub fn apply_graft<S: Precision, R: Runtime>(
         4 * segments.blocks() as u64,
     )?;
     let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
-    sweep.check(operation)?;
+    sweep.check::<S>(operation)?;
     sweep.check_loops(operation, segments, context.processor(), sweep.run + 1)?;
     let vectors = n / sweep.width;
     let grid = sweep.grid(segments, 4);

@@ -123,7 +123,7 @@ pub fn precondition<S: Precision, R: Runtime>(
         run: 4 * Sweep::infer(context.processor()).run,
         ..Sweep::infer(context.processor())
     });
-    sweep.check(operation)?;
+    sweep.check::<S>(operation)?;
     sweep.check_loops(operation, segments, context.processor(), sweep.run + 1)?;
     if sweep.width != 1 {
         return Err(Error::Shape {

@@ -5,7 +5,7 @@
 //! (ρ, ω) = (β₂, 1−β₂) for the moving average that all published code uses, (1, 1/λ) for the sum of the theory
 //! (§1.2 of the derivation: H_t = H_{t−1} + P(g gᵀ)/λ).
 //!
-//! A product that overflows saturates at the largest finite f32, so one huge gradient leaves statistics that recover.
+//! A product that overflows saturates at the largest finite value of the states' format, so one huge gradient leaves statistics that recover.
 
 use core::any::type_name;
 
@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::error::{Error, require_decay};
 use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
 use crate::first_order::moving_average;
-use crate::precision::{Arithmetic, Precision, Storage, held, product, sum};
+use crate::precision::{Precision, Storage, held, product, sum};
 use crate::segments::{GAP, Segments};
 use crate::sweep::{Strategy, Sweep, run_start};
 
@@ -55,13 +55,13 @@ pub struct StatisticsBuffers<'a> {
     pub evidence: &'a Handle,
 }
 
-/// `old · ρ + ω · a b`, saturated to finite numbers.
+/// `old · ρ + ω · a b`, saturated to finite numbers of the states' format.
 #[cube]
-pub(super) fn accumulate<A: Arithmetic>(old: f32, a: f32, b: f32, rho: f32, omega: f32) -> f32 {
-    let largest = 3.402_823_5e38f32;
-    let new = sum::<A>(
-        product::<A>(rho, old),
-        product::<A>(product::<A>(omega, a), b),
+pub(super) fn accumulate<S: Precision>(old: f32, a: f32, b: f32, rho: f32, omega: f32) -> f32 {
+    let largest = S::State::largest();
+    let new = sum::<S::Math>(
+        product::<S::Math>(rho, old),
+        product::<S::Math>(product::<S::Math>(omega, a), b),
     );
     min(max(new, -largest), largest)
 }
@@ -109,7 +109,7 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
                 let m = *old_moment.index(lane);
                 let h = *old_diagonal.index(lane);
                 new_moment.push(moving_average::<S::Math>(m, gl, beta1));
-                new_diagonal.push(accumulate::<S::Math>(h, gl, gl, rho, omega));
+                new_diagonal.push(accumulate::<S>(h, gl, gl, rho, omega));
                 largest = max(largest, magnitude_bits(gl));
             }
             S::State::store::<NS>(moment, at, &new_moment, width);
@@ -122,7 +122,7 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
                 for lane in 0..width {
                     let e = *old.index(lane);
                     let other = g[lane + k + 1];
-                    new.push(accumulate::<S::Math>(e, g[lane], other, rho, omega));
+                    new.push(accumulate::<S>(e, g[lane], other, rho, omega));
                 }
                 S::State::store::<NS>(edges.index_mut(k), at, &new, width);
             }
@@ -178,7 +178,7 @@ pub fn statistics<S: Precision, R: Runtime>(
     }
     let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
     let width = sweep.width;
-    sweep.check(operation)?;
+    sweep.check::<S>(operation)?;
     sweep.check_loops(
         operation,
         segments,

@@ -191,7 +191,7 @@ fn accumulate_vector<S: Precision, N: Size>(
         let m = *old_moment.index(lane);
         let h = *old_diagonal.index(lane);
         new_moment.push(moving_average::<S::Math>(m, gl, rates.beta1));
-        new_diagonal.push(accumulate::<S::Math>(h, gl, gl, rates.rho, rates.omega));
+        new_diagonal.push(accumulate::<S>(h, gl, gl, rates.rho, rates.omega));
     }
     S::State::store::<N>(moment, at, &new_moment, plan.width);
     S::State::store::<N>(diagonal, at, &new_diagonal, plan.width);
@@ -211,13 +211,7 @@ fn accumulate_vector<S: Precision, N: Size>(
         for lane in 0..plan.width {
             let e = *old.index(lane);
             let other = g[lane + k + 1];
-            new.push(accumulate::<S::Math>(
-                e,
-                g[lane],
-                other,
-                rates.rho,
-                rates.omega,
-            ));
+            new.push(accumulate::<S>(e, g[lane], other, rates.rho, rates.omega));
         }
         S::State::store::<N>(edges.index_mut(k), at, &new, plan.width);
         append_edge::<S::Math>(&mut walk.window, k, &new, rates.correction2, plan);
@@ -246,7 +240,7 @@ pub fn step<S: Precision, R: Runtime>(
     let operation = "sonew step";
     let band = buffers.edges.len();
     let blueprint = strategy.resolve(|| Blueprint::infer(context.processor(), band));
-    blueprint.check(
+    blueprint.check::<S>(
         operation,
         band,
         removal,

@@ -252,7 +252,7 @@ pub fn update<S: Precision, R: Runtime>(
     let operation = "sonew update";
     let band = buffers.edges.len();
     let blueprint = strategy.resolve(|| Blueprint::infer(context.processor(), band));
-    blueprint.check(
+    blueprint.check::<S>(
         operation,
         band,
         removal,

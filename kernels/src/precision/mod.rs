@@ -5,9 +5,34 @@
 //! operation is rounded. Registers are always f32: for formats with at most 11 significant bits, `+ − × ÷ √` computed
 //! in f32 and then rounded give exactly the result of the narrow operation (24 ≥ 2·11 + 2 bits), so a kernel computes
 //! the same bits whether or not the device knows the format.
+//!
+//! Every `+ − × ÷ √` of a formula is rounded. Not rounded are hyperparameters and bias corrections, which are f32; the
+//! sums behind a norm, which are accumulated in f32; and what a test compares.
+//!
+//! | precision | parameters, gradients | states | computed in |
+//! |---|---|---|---|
+//! | [`F32`] | f32 | f32 | f32 |
+//! | [`Bf16`] | bf16 | bf16 | bf16, each result rounded |
+//! | [`Bf16Mixed`] | bf16 | f32 | f32 |
+//! | [`F16`] | f16 | f16 | f16, each result rounded |
+//! | [`F16Mixed`] | f16 | f32 | f32 |
+//!
+//! bf16 is read and written by integer operations ([`Pairs`]) and needs no support; f16 needs a device that computes with it.
+
+mod bfloat;
+mod host;
+
+pub use bfloat::{Pairs, RoundBf16, bf16_bits};
+pub use host::HostFormat;
 
 use core::marker::PhantomData;
+use cubecl::ir::StorageType;
+use cubecl::ir::features::TypeUsage;
 use cubecl::prelude::*;
+use half::f16;
+
+use crate::context::Context;
+use crate::error::Error;
 
 /// How numbers lie in memory.
 ///
@@ -35,13 +60,37 @@ pub trait Storage: Send + Sync + 'static {
         values: &Sequence<f32>,
         #[comptime] width: usize,
     );
+
+    /// The largest finite value.
+    fn largest() -> f32;
+}
+
+/// A type of the device, and its largest value.
+#[cube]
+pub trait Bounded: Float {
+    /// The largest finite value.
+    fn largest() -> f32;
+}
+
+#[cube]
+impl Bounded for f32 {
+    fn largest() -> f32 {
+        f32::new(3.402_823_5e38)
+    }
+}
+
+#[cube]
+impl Bounded for f16 {
+    fn largest() -> f32 {
+        f32::new(65504.0)
+    }
 }
 
 /// One value per word, in a type that the device computes with.
 pub struct Native<F>(PhantomData<F>);
 
 #[cube]
-impl<F: Float> Storage for Native<F> {
+impl<F: Bounded> Storage for Native<F> {
     type Word = F;
     const PER_WORD: usize = 1;
     const BYTES: usize = size_of::<F>();
@@ -73,6 +122,10 @@ impl<F: Float> Storage for Native<F> {
         }
         to[at] = vector;
     }
+
+    fn largest() -> f32 {
+        F::largest()
+    }
 }
 
 /// To what format the result of each operation is rounded.
@@ -80,6 +133,9 @@ impl<F: Float> Storage for Native<F> {
 pub trait Arithmetic: Send + Sync + 'static {
     /// `x` rounded to the format of the arithmetic.
     fn round(x: f32) -> f32;
+
+    /// The least x > 0 whose reciprocal is finite and that no device flushes to 0.
+    fn least_invertible() -> f32;
 }
 
 /// f32 operations, not rounded further. The device may contract a product and a sum into one fused operation.
@@ -89,6 +145,24 @@ pub struct Exact;
 impl Arithmetic for Exact {
     fn round(x: f32) -> f32 {
         x
+    }
+
+    fn least_invertible() -> f32 {
+        f32::new(1.175_494_4e-38)
+    }
+}
+
+/// The result of each operation rounded to f16.
+pub struct RoundF16;
+
+#[cube]
+impl Arithmetic for RoundF16 {
+    fn round(x: f32) -> f32 {
+        f32::cast_from(f16::cast_from(x))
+    }
+
+    fn least_invertible() -> f32 {
+        f32::new(6.103_515_6e-5)
     }
 }
 
@@ -130,21 +204,71 @@ pub fn quotient<A: Arithmetic>(a: f32, b: f32) -> f32 {
 /// A named choice of storage and arithmetic for one optimizer or network.
 pub trait Precision: Send + Sync + 'static {
     /// How parameters and gradients lie in memory.
-    type Params: Storage;
+    type Params: HostFormat;
     /// How optimizer states lie in memory.
-    type State: Storage;
+    type State: HostFormat;
     /// How results are rounded.
     type Math: Arithmetic;
     /// The name on the command line.
     const NAME: &'static str;
 }
 
-/// Everything stored and computed in f32.
-pub struct F32;
+macro_rules! precision {
+    ($(#[$doc:meta])* $name:ident, $text:literal, $params:ty, $state:ty, $math:ty) => {
+        $(#[$doc])*
+        pub struct $name;
 
-impl Precision for F32 {
-    type Params = Native<f32>;
-    type State = Native<f32>;
-    type Math = Exact;
-    const NAME: &'static str = "f32";
+        impl Precision for $name {
+            type Params = $params;
+            type State = $state;
+            type Math = $math;
+            const NAME: &'static str = $text;
+        }
+    };
+}
+
+precision!(
+    /// Everything stored and computed in f32.
+    F32, "f32", Native<f32>, Native<f32>, Exact
+);
+precision!(
+    /// Everything stored and computed in bf16: the setting of the paper.
+    Bf16, "bf16", Pairs, Pairs, RoundBf16
+);
+precision!(
+    /// Parameters and gradients in bf16; states and arithmetic in f32.
+    Bf16Mixed, "bf16-mixed", Pairs, Native<f32>, Exact
+);
+precision!(
+    /// Everything stored and computed in f16.
+    F16, "f16", Native<f16>, Native<f16>, RoundF16
+);
+precision!(
+    /// Parameters and gradients in f16; states and arithmetic in f32.
+    F16Mixed, "f16-mixed", Native<f16>, Native<f32>, Exact
+);
+
+/// Whether a device can run kernels in the precision.
+///
+/// # Errors
+/// [`Error::Unsupported`] with the format that it lacks.
+pub fn require<S: Precision, R: Runtime>(context: &Context<R>) -> Result<(), Error> {
+    let properties = context.client().properties();
+    let lacks = |word: StorageType| {
+        let usage = properties.type_usage(word);
+        !(usage.contains(TypeUsage::Arithmetic) && usage.contains(TypeUsage::Buffer))
+    };
+    let words = [
+        <S::Params as Storage>::Word::as_type_native_unchecked().storage_type(),
+        <S::State as Storage>::Word::as_type_native_unchecked().storage_type(),
+    ];
+    match words.into_iter().find(|&word| lacks(word)) {
+        None => Ok(()),
+        Some(word) => Err(Error::Unsupported {
+            operation: S::NAME,
+            reason: format!(
+                "the device offers no {word} arithmetic and buffers; bf16 and bf16-mixed need none"
+            ),
+        }),
+    }
 }

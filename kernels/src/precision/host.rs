@@ -1,0 +1,63 @@
+//! Values of a format in host memory: what a buffer of [`Storage`] holds, and back.
+
+use half::{bf16, f16};
+
+use super::{Native, Pairs, Storage};
+
+/// A format that the host can write and read, value by value.
+pub trait HostFormat: Storage {
+    /// u, the largest relative error of rounding to the format: 2⁻ᵖ with p significant bits.
+    const ROUNDOFF: f64;
+
+    /// The bytes of `values`, each rounded to the format (to nearest, ties to even).
+    fn encode(values: &[f32]) -> Vec<u8>;
+
+    /// The values of `bytes`, widened.
+    fn decode(bytes: &[u8]) -> Vec<f32>;
+
+    /// x rounded to the format.
+    fn rounded(x: f32) -> f32;
+}
+
+impl HostFormat for Native<f32> {
+    const ROUNDOFF: f64 = 1.0 / (1u64 << 24) as f64;
+
+    fn encode(values: &[f32]) -> Vec<u8> {
+        bytemuck::cast_slice(values).to_vec()
+    }
+
+    fn decode(bytes: &[u8]) -> Vec<f32> {
+        bytemuck::pod_collect_to_vec(bytes)
+    }
+
+    fn rounded(x: f32) -> f32 {
+        x
+    }
+}
+
+macro_rules! half_format {
+    ($storage:ty, $half:ty, $digits:literal) => {
+        impl HostFormat for $storage {
+            const ROUNDOFF: f64 = 1.0 / (1u64 << $digits) as f64;
+
+            fn encode(values: &[f32]) -> Vec<u8> {
+                let halves = values.iter().map(|&x| <$half>::from_f32(x).to_le_bytes());
+                halves.flatten().collect()
+            }
+
+            fn decode(bytes: &[u8]) -> Vec<f32> {
+                let halves = bytes.as_chunks().0.iter();
+                halves
+                    .map(|&x| <$half>::from_le_bytes(x).to_f32())
+                    .collect()
+            }
+
+            fn rounded(x: f32) -> f32 {
+                <$half>::from_f32(x).to_f32()
+            }
+        }
+    };
+}
+
+half_format!(Native<f16>, f16, 11);
+half_format!(Pairs, bf16, 8);
