@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use cubecl::Runtime;
 use cubecl::server::Handle;
-use sonew_optimizers::{Context, Optimizer, OptimizerConfig, Processor, Segments};
+use sonew_optimizers::{Context, Optimizer, OptimizerConfig, PrecisionKind, Processor, Segments};
 use sonew_runtime::Opened;
 
 /// Units of the paper's autoencoder.
@@ -63,7 +63,8 @@ impl<R: Runtime> Autoencoder<R> {
         &self,
         config: &OptimizerConfig,
     ) -> Result<Box<dyn Optimizer<R>>, sonew_optimizers::Error> {
-        let mut optimizer = config.build(self.context.clone(), &self.segments)?;
+        let mut optimizer =
+            config.build(PrecisionKind::F32, self.context.clone(), &self.segments)?;
         for _ in 0..2 {
             optimizer.step(&self.params, &self.grads, 0.0)?;
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use sonew_optimizers::OptimizerConfig;
+use sonew_optimizers::{OptimizerConfig, PrecisionKind};
 use sonew_runtime::Selector;
 
 use crate::data::{IdxError, Images, embedded};
@@ -127,6 +127,14 @@ pub struct RunArgs {
     /// Seed of the first weights and of the batch order.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// How numbers are held and computed: f32, bf16, bf16-mixed, f16 or f16-mixed; to compare several, comma-separated.
+    #[arg(
+        long,
+        visible_alias = "precisions",
+        value_delimiter = ',',
+        default_value = "f32"
+    )]
+    pub precision: Vec<PrecisionKind>,
     /// Base learning rate; each optimizer has a default (`sonew optimizers`).
     #[arg(long, allow_negative_numbers = true)]
     pub lr: Option<f64>,
@@ -242,8 +250,14 @@ impl RunArgs {
                     found: lr.to_string(),
                 });
             }
-            let label = unique(&plans, text.replace(':', " "));
-            plans.push(self.plan(optimizer, label, lr));
+            for &precision in &self.precision {
+                let mut label = text.replace(':', " ");
+                if self.precision != [PrecisionKind::F32] {
+                    label += &format!(" {precision}");
+                }
+                let label = unique(&plans, label);
+                plans.push(self.plan(optimizer, precision, label, lr));
+            }
         }
         match unused.first() {
             Some(key) => Err(PlanError::Unused {
@@ -253,9 +267,16 @@ impl RunArgs {
         }
     }
 
-    fn plan(&self, optimizer: OptimizerConfig, label: String, lr: f64) -> Plan {
+    fn plan(
+        &self,
+        optimizer: OptimizerConfig,
+        precision: PrecisionKind,
+        label: String,
+        lr: f64,
+    ) -> Plan {
         Plan {
             optimizer,
+            precision,
             label,
             lr,
             schedule: self.schedule,

@@ -242,6 +242,9 @@ impl DeviceVisitor for KernelJob {
 fn start(run: &RunArgs, optimizers: &[String], compare: bool) -> Outcome {
     // Everything that can be refused without a device is refused before one is opened.
     let plans = run.plans(optimizers)?;
+    if !compare && plans.len() > 1 {
+        return Err("train takes one --precision; compare takes several".into());
+    }
     let images = run.images()?;
     let job = RunJob {
         run: run.clone(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use sonew_optimizers::OptimizerConfig;
+use sonew_optimizers::{OptimizerConfig, PrecisionKind};
 
 use crate::schedule::Schedule;
 
@@ -12,6 +12,8 @@ use crate::schedule::Schedule;
 pub struct Plan {
     /// The optimizer and its settings.
     pub optimizer: OptimizerConfig,
+    /// How parameters, states and activations are held and computed.
+    pub precision: PrecisionKind,
     /// The name in tables and legends, and of the folder in a comparison.
     pub label: String,
     /// Base learning rate.

@@ -11,7 +11,7 @@ use sonew_kernels::kronecker::{
     Blocking, DeviceRoots, Limits, Method, Ridge, Root, RootProblem, Side, TileBlueprint,
     inverse_root, statistics,
 };
-use sonew_optimizers::{Context, OptimizerConfig};
+use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind};
 
 use crate::data::Images;
 use crate::init::Weights;
@@ -108,7 +108,7 @@ pub fn recorded<R: Runtime>(
     seed: u64,
 ) -> Result<Vec<Case>, TrainError> {
     let batch = images.count.min(1000);
-    let mut network = Network::new(&context, sizes, batch, Route::Auto)?;
+    let mut network = Network::new(&context, PrecisionKind::F32, sizes, batch, Route::Auto)?;
     let mut order = BatchOrder::shuffled(images.count, batch, seed)?;
     let weights = Weights::glorot_uniform(sizes, seed)?;
     let tensors: Vec<&[f32]> = weights
@@ -119,7 +119,7 @@ pub fn recorded<R: Runtime>(
     let segments = network.segments().clone();
     let params = context.upload(&segments.gather(&tensors)?);
     let adam = OptimizerConfig::named("adam")?;
-    let mut optimizer = adam.build(context.clone(), &segments)?;
+    let mut optimizer = adam.build(PrecisionKind::F32, context.clone(), &segments)?;
     let limits = Limits {
         block: usize::MAX,
         merge: 1,

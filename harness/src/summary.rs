@@ -17,6 +17,9 @@ pub struct RunSummary {
     pub seconds_per_epoch: f64,
     /// Mean wall time of an optimizer step, in milliseconds.
     pub optimizer_ms_per_step: f64,
+    /// Bytes of a parameter.
+    #[serde(default = "f32_bytes")]
+    pub parameter_bytes: f64,
     /// Bytes of optimizer state per parameter, the parameter itself not counted.
     pub state_bytes_per_parameter: f64,
     /// Mean milliseconds of a step by part of the optimizer, in order, for optimizers that have parts.
@@ -45,7 +48,8 @@ impl RunSummary {
     }
 }
 
-/// Runs side by side, in the order given: final and best loss, the losses after the `epochs` asked for, times, state.
+/// Runs side by side, in the order given: final and best loss, the losses after the `epochs` asked for, times, and bytes of
+/// the parameter and of the optimizer's state per parameter.
 pub fn comparison(runs: &[RunSummary], epochs: &[usize]) -> Table {
     let mut columns = vec![
         Column::left("optimizer"),
@@ -58,7 +62,7 @@ pub fn comparison(runs: &[RunSummary], epochs: &[usize]) -> Table {
             .map(|epoch| Column::right(format!("epoch {epoch}"))),
     );
     columns.extend(
-        ["s/epoch", "optimizer ms/step", "state bytes/parameter"]
+        ["s/epoch", "optimizer ms/step", "bytes/parameter"]
             .into_iter()
             .map(Column::right),
     );
@@ -87,7 +91,10 @@ pub fn comparison(runs: &[RunSummary], epochs: &[usize]) -> Table {
         );
         row.push(format!("{:.3}", run.seconds_per_epoch));
         row.push(format!("{:.3}", run.optimizer_ms_per_step));
-        row.push(format!("{:.2}", run.state_bytes_per_parameter));
+        row.push(format!(
+            "{:.2} + {:.2}",
+            run.parameter_bytes, run.state_bytes_per_parameter
+        ));
         if parts {
             let cells = run.optimizer_parts.iter();
             let cells: Vec<String> = cells.map(|(part, ms)| format!("{part} {ms:.1}")).collect();
@@ -116,6 +123,11 @@ pub fn epochs_to_show(epochs: usize) -> Vec<usize> {
     shown
 }
 
+/// What a parameter took before there were other formats.
+fn f32_bytes() -> f64 {
+    4.0
+}
+
 fn loss_cell(loss: Option<f64>) -> String {
     match loss {
         Some(loss) if loss.is_finite() => format!("{loss:.3}"),
@@ -138,6 +150,7 @@ mod tests {
             losses: losses.to_vec(),
             seconds_per_epoch: 0.25,
             optimizer_ms_per_step: 0.5,
+            parameter_bytes: 4.0,
             state_bytes_per_parameter: 12.0,
             optimizer_parts: Vec::new(),
             note: String::new(),

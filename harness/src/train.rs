@@ -80,7 +80,6 @@ struct Config<'a> {
     version: &'static str,
     cubecl: &'static str,
     device: &'a sonew_runtime::DeviceInfo,
-    precision: &'static str,
     parameters: usize,
     images: usize,
     steps_per_epoch: usize,
@@ -137,7 +136,6 @@ pub fn train<R: Runtime>(
         version: env!("CARGO_PKG_VERSION"),
         cubecl: "0.10.0",
         device,
-        precision: "f32",
         parameters: run.network.segments().parameters(),
         images: images.count,
         steps_per_epoch,
@@ -149,6 +147,7 @@ pub fn train<R: Runtime>(
         losses: Vec::new(),
         seconds_per_epoch: 0.0,
         optimizer_ms_per_step: 0.0,
+        parameter_bytes: plan.precision.parameter_bytes() as f64,
         state_bytes_per_parameter: run.optimizer.state_bytes_per_parameter(),
         optimizer_parts: Vec::new(),
         note: String::new(),
@@ -191,7 +190,13 @@ impl<'a, R: Runtime> Run<'a, R> {
                 ),
             });
         }
-        let network = Network::new(&context, &plan.sizes, plan.batch, Route::Auto)?;
+        let network = Network::new(
+            &context,
+            plan.precision,
+            &plan.sizes,
+            plan.batch,
+            Route::Auto,
+        )?;
         let mut order = match &plan.order {
             Some(path) => BatchOrder::load(
                 path,
@@ -213,8 +218,11 @@ impl<'a, R: Runtime> Run<'a, R> {
             .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
             .collect();
         let segments = network.segments();
-        let params = context.upload(&segments.gather(&tensors)?);
-        let optimizer = plan.optimizer.build(context.clone(), segments)?;
+        let params = plan.precision.encode(&segments.gather(&tensors)?);
+        let params = context.upload(&params);
+        let optimizer = plan
+            .optimizer
+            .build(plan.precision, context.clone(), segments)?;
         Ok(Self {
             context,
             plan,

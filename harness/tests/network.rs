@@ -6,6 +6,7 @@ use sonew_harness::network::{Network, Route};
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::matmul::Blueprint;
 use sonew_kernels::network::reference::{Layer, loss_and_gradients};
+use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::sweep::Strategy;
 use sonew_runtime::{DeviceVisitor, Opened, Selector};
 
@@ -36,8 +37,15 @@ impl DeviceVisitor for Check {
     fn visit<R: cubecl::Runtime>(self, device: Opened<R>) -> Found {
         let context = Context::new(device.client, Processor::Cpu);
         let products = Strategy::Forced(Blueprint::Naive);
-        let mut network =
-            Network::with_products(&context, &SIZES, BATCH, self.route, products).unwrap();
+        let mut network = Network::with_products(
+            &context,
+            PrecisionKind::F32,
+            &SIZES,
+            BATCH,
+            self.route,
+            products,
+        )
+        .unwrap();
         let segments = network.segments().clone();
         let tensors: Vec<&[f32]> = self
             .weights

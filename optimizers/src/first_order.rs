@@ -10,7 +10,7 @@ use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{
     Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
 };
-use sonew_kernels::precision::F32;
+use sonew_kernels::precision::{HostFormat, Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::{Strategy, Sweep};
 
@@ -89,22 +89,26 @@ pub(crate) fn defaults(rule: FirstOrderKind) -> FirstOrderConfig {
     }
 }
 
-pub(crate) fn build<R: Runtime>(
+pub(crate) fn build<P: Precision, R: Runtime>(
     config: FirstOrderConfig,
     context: Rc<Context<R>>,
     segments: &Segments,
 ) -> Box<dyn Optimizer<R>> {
     match config.rule {
-        FirstOrderKind::Sgd => Box::new(Rule::<Sgd, R>::new(config, context, segments)),
-        FirstOrderKind::Momentum => Box::new(Rule::<Momentum, R>::new(config, context, segments)),
-        FirstOrderKind::Nesterov => Box::new(Rule::<Nesterov, R>::new(config, context, segments)),
-        FirstOrderKind::Adagrad => Box::new(Rule::<Adagrad, R>::new(config, context, segments)),
-        FirstOrderKind::RmsProp => Box::new(Rule::<RmsProp, R>::new(config, context, segments)),
-        FirstOrderKind::Adam => Box::new(Rule::<Adam, R>::new(config, context, segments)),
+        FirstOrderKind::Sgd => Box::new(Rule::<Sgd, P, R>::new(config, context, segments)),
+        FirstOrderKind::Momentum => {
+            Box::new(Rule::<Momentum, P, R>::new(config, context, segments))
+        }
+        FirstOrderKind::Nesterov => {
+            Box::new(Rule::<Nesterov, P, R>::new(config, context, segments))
+        }
+        FirstOrderKind::Adagrad => Box::new(Rule::<Adagrad, P, R>::new(config, context, segments)),
+        FirstOrderKind::RmsProp => Box::new(Rule::<RmsProp, P, R>::new(config, context, segments)),
+        FirstOrderKind::Adam => Box::new(Rule::<Adam, P, R>::new(config, context, segments)),
     }
 }
 
-struct Rule<L, R: Runtime> {
+struct Rule<L, P, R: Runtime> {
     config: FirstOrderConfig,
     context: Rc<Context<R>>,
     segments: Segments,
@@ -112,10 +116,10 @@ struct Rule<L, R: Runtime> {
     evidence: Handle,
     sweep: Sweep,
     step: u64,
-    rule: core::marker::PhantomData<L>,
+    rule: core::marker::PhantomData<(L, P)>,
 }
 
-impl<L: FirstOrder, R: Runtime> Rule<L, R> {
+impl<L: FirstOrder, P: Precision, R: Runtime> Rule<L, P, R> {
     fn new(config: FirstOrderConfig, context: Rc<Context<R>>, segments: &Segments) -> Self {
         let start = match config.rule {
             FirstOrderKind::Adagrad => config.initial_accumulator as f32,
@@ -123,7 +127,7 @@ impl<L: FirstOrder, R: Runtime> Rule<L, R> {
         };
         let n = segments.arena_len();
         let states = (0..L::STATES.len())
-            .map(|_| context.upload(&vec![start; n]))
+            .map(|_| context.upload(&P::State::encode(&vec![start; n])))
             .collect();
         let sweep = Sweep::infer(context.processor());
         let units = sweep.total_units(segments);
@@ -140,7 +144,7 @@ impl<L: FirstOrder, R: Runtime> Rule<L, R> {
     }
 }
 
-impl<L: FirstOrder, R: Runtime> Optimizer<R> for Rule<L, R> {
+impl<L: FirstOrder, P: Precision, R: Runtime> Optimizer<R> for Rule<L, P, R> {
     fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
         let hyper = Hyper {
             lr,
@@ -156,7 +160,7 @@ impl<L: FirstOrder, R: Runtime> Optimizer<R> for Rule<L, R> {
             states: &self.states,
             evidence: &self.evidence,
         };
-        descend::<L, F32, R>(
+        descend::<L, P, R>(
             &self.context,
             &self.segments,
             buffers,
@@ -177,7 +181,7 @@ impl<L: FirstOrder, R: Runtime> Optimizer<R> for Rule<L, R> {
     }
 
     fn state_bytes_per_parameter(&self) -> f64 {
-        4.0 * self.states.len() as f64
+        (P::State::BYTES * self.states.len()) as f64
     }
 
     fn scratch_bytes_per_parameter(&self) -> f64 {

@@ -8,14 +8,14 @@
 //!
 //! ```no_run
 //! # use std::rc::Rc;
-//! # use sonew_optimizers::{OptimizerConfig, Context, Segments};
+//! # use sonew_optimizers::{OptimizerConfig, PrecisionKind, Context, Segments};
 //! # fn f<R: cubecl::Runtime>(context: Rc<Context<R>>, weights: &[f32]) -> Result<(), Box<dyn std::error::Error>> {
 //! let segments = Segments::new(&[weights.len()])?;
 //! let mut config = OptimizerConfig::named("tridiag-sonew")?;
 //! config.set("beta2", "0.99")?;
 //! let params = context.upload(&segments.gather(&[weights])?);
 //! let grads = context.upload(&vec![0.1f32; segments.arena_len()]);
-//! let mut optimizer = config.build(context, &segments)?;
+//! let mut optimizer = config.build(PrecisionKind::F32, context, &segments)?;
 //! optimizer.step(&params, &grads, 1e-4)?;
 //! println!("{:?}", optimizer.report()?);
 //! # Ok(()) }
@@ -29,14 +29,15 @@ mod shampoo;
 mod sonew;
 
 pub use config::{
-    FirstOrderConfig, OptimizerConfig, ProductsPlace, RidgeForm, RootChoice, Setting,
-    ShampooConfig, SonewConfig, StatisticsForm,
+    FirstOrderConfig, OptimizerConfig, PrecisionGamma, ProductsPlace, RelativeGamma, RidgeForm,
+    RootChoice, Setting, ShampooConfig, SonewConfig, StatisticsForm,
 };
 pub use error::Error;
 pub use first_order::FirstOrderKind;
 pub use report::{RootsReport, StepReport};
 pub use sonew_kernels::context::{Context, Processor};
 pub use sonew_kernels::kronecker::Method;
+pub use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor};
 pub use sonew_kernels::segments::Segments;
 pub use sonew_kernels::sonew::{EdgeRemoval, Graft};
 
@@ -48,7 +49,7 @@ use cubecl::server::Handle;
 /// Moves the parameters of one arena.
 pub trait Optimizer<R: Runtime> {
     /// Takes one step with learning rate `lr` ≥ 0: updates the states from `grads` and `params` from the states, both
-    /// arenas of the layout that the optimizer was built for, in f32.
+    /// arenas of the layout and in the format that the optimizer was built for.
     ///
     /// Only enqueues work, but for Shampoo with products or roots on the host. Non-finite gradients are counted
     /// ([`StepReport`]) and spoil the tensor they belong to, no other; Shampoo stops when a root fails too often because of

@@ -2,6 +2,7 @@
 //! statistics, then factor, precondition and descent, and two more launches where grafting needs norms, where ε is
 //! relative, and where the RMSProp graft normalises the gradient.
 
+use std::marker::PhantomData;
 use std::rc::Rc;
 
 use cubecl::Runtime;
@@ -9,7 +10,7 @@ use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::Hyper;
-use sonew_kernels::precision::F32;
+use sonew_kernels::precision::{HostFormat, Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, Ghosts, Graft, GraftBuffers, Reduction, StatisticsBuffers,
@@ -20,7 +21,7 @@ use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::{Error, Optimizer, SonewConfig, StatisticsForm, StepReport};
 
-pub(crate) struct Sonew<R: Runtime> {
+pub(crate) struct Sonew<P, R: Runtime> {
     config: SonewConfig,
     context: Rc<Context<R>>,
     segments: Segments,
@@ -36,6 +37,7 @@ pub(crate) struct Sonew<R: Runtime> {
     sweep: Sweep,
     blueprint: Blueprint,
     step: u64,
+    precision: PhantomData<P>,
 }
 
 /// What per-tensor norms need, allocated once.
@@ -57,7 +59,7 @@ struct Staged {
     second: Option<Handle>,
 }
 
-impl<R: Runtime> Sonew<R> {
+impl<P: Precision, R: Runtime> Sonew<P, R> {
     pub(crate) fn new(config: SonewConfig, context: Rc<Context<R>>, segments: &Segments) -> Self {
         let sweep = Sweep::infer(context.processor());
         let blueprint = Blueprint::infer(context.processor(), config.band);
@@ -71,7 +73,7 @@ impl<R: Runtime> Sonew<R> {
             } else {
                 segments.arena_len()
             };
-            context.upload(&vec![0f32; values])
+            context.upload(&P::State::encode(&vec![0.0; values]))
         };
         let values = |count: usize| context.upload(&vec![0f32; count]);
         let slots = |sweep: Sweep| {
@@ -108,6 +110,7 @@ impl<R: Runtime> Sonew<R> {
             config,
             context,
             step: 0,
+            precision: PhantomData,
         }
     }
 
@@ -127,7 +130,7 @@ impl<R: Runtime> Sonew<R> {
         else {
             return Ok(Damping::Absolute(self.config.epsilon));
         };
-        largest_row_sum::<F32, R>(
+        largest_row_sum::<P, R>(
             &self.context,
             &self.segments,
             &scratch.reduction,
@@ -154,14 +157,14 @@ impl<R: Runtime> Sonew<R> {
     fn gamma(&self) -> Tolerance {
         Tolerance {
             absolute: self.config.gamma,
-            relative: self.config.relative_gamma,
+            relative: self.config.relative_gamma.resolve::<P>(),
         }
     }
 
     /// Everything in one launch.
     fn step_fused(&self, params: &Handle, grads: &Handle, lr: f64, t: u64) -> Result<(), Error> {
         let config = self.config;
-        step::<F32, R>(
+        step::<P, R>(
             &self.context,
             &self.segments,
             StepBuffers {
@@ -191,7 +194,7 @@ impl<R: Runtime> Sonew<R> {
     /// Statistics in a launch of their own, then what needs them.
     fn step_apart(&self, params: &Handle, grads: &Handle, lr: f64, t: u64) -> Result<(), Error> {
         let config = self.config;
-        statistics::<F32, R>(
+        statistics::<P, R>(
             &self.context,
             &self.segments,
             StatisticsBuffers {
@@ -223,7 +226,7 @@ impl<R: Runtime> Sonew<R> {
         };
         let rmsprop = config.graft == Graft::RmsProp;
         if rmsprop {
-            squared_norm::<F32, R>(
+            squared_norm::<P, R>(
                 &self.context,
                 &self.segments,
                 &scratch.reduction,
@@ -249,7 +252,7 @@ impl<R: Runtime> Sonew<R> {
             self.blueprint.sweep.runs_per_block(),
             &staged.tensor_squares,
         )?;
-        apply_graft::<F32, R>(
+        apply_graft::<P, R>(
             &self.context,
             &self.segments,
             params,
@@ -264,7 +267,7 @@ impl<R: Runtime> Sonew<R> {
     }
 
     fn update(&self, descent: Descent<'_>, damping: Damping<'_>, t: u64) -> Result<(), Error> {
-        update::<F32, R>(
+        update::<P, R>(
             &self.context,
             &self.segments,
             UpdateBuffers {
@@ -285,7 +288,7 @@ impl<R: Runtime> Sonew<R> {
     }
 }
 
-impl<R: Runtime> Optimizer<R> for Sonew<R> {
+impl<P: Precision, R: Runtime> Optimizer<R> for Sonew<P, R> {
     fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
         let t = self.step + 1;
         if self.fused {
@@ -315,10 +318,11 @@ impl<R: Runtime> Optimizer<R> for Sonew<R> {
 
     fn state_bytes_per_parameter(&self) -> f64 {
         let graft = usize::from(self.config.graft == Graft::RmsProp);
-        4.0 * (2 + self.config.band + graft) as f64
+        (P::State::BYTES * (2 + self.config.band + graft)) as f64
     }
 
     fn scratch_bytes_per_parameter(&self) -> f64 {
-        4.0 * f64::from(u8::from(self.config.graft != Graft::None))
+        let staged = usize::from(self.config.graft != Graft::None);
+        (P::State::BYTES * staged) as f64
     }
 }

@@ -4,7 +4,11 @@ use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard};
 
 use cubecl::Runtime;
-use sonew_optimizers::{Context, Error, OptimizerConfig, Processor, Segments};
+use sonew_kernels::precision::HostFormat;
+use sonew_optimizers::{
+    Context, Error, Optimizer, OptimizerConfig, Precision, PrecisionKind, PrecisionVisitor,
+    Processor, Segments,
+};
 use sonew_runtime::{DeviceVisitor, Opened, Selector};
 
 /// Name, settings, learning rate for the quadratic, state bytes per parameter.
@@ -131,6 +135,7 @@ fn noise(i: usize) -> f32 {
 
 /// Runs `steps` on ½ Σ c_i w_i² from a fixed start and returns the trajectory's last weights, or zero gradients.
 struct Quadratic {
+    precision: PrecisionKind,
     config: OptimizerConfig,
     lr: f64,
     steps: usize,
@@ -160,33 +165,65 @@ impl DeviceVisitor for Quadratic {
     fn visit<R: Runtime>(self, device: Opened<R>) -> Trajectory {
         let context = Rc::new(Context::new(device.client, Processor::Cpu));
         let segments = segments();
+        let optimizer = self
+            .config
+            .build(self.precision, context.clone(), &segments);
+        self.precision.accept(Descend {
+            quadratic: self,
+            context,
+            segments,
+            optimizer: optimizer.unwrap(),
+        })
+    }
+}
+
+struct Descend<R: Runtime> {
+    quadratic: Quadratic,
+    context: Rc<Context<R>>,
+    segments: Segments,
+    optimizer: Box<dyn Optimizer<R>>,
+}
+
+impl<R: Runtime> PrecisionVisitor for Descend<R> {
+    type Output = Trajectory;
+
+    fn visit<P: Precision>(self) -> Trajectory {
+        let Self {
+            quadratic,
+            context,
+            segments,
+            mut optimizer,
+        } = self;
         let wave = |shift: usize| {
             let tensors: Vec<Vec<f32>> = TENSORS
                 .iter()
-                .map(|&n| (0..n).map(|i| noise(i * 37 + shift)).collect())
+                .map(|&n| {
+                    (0..n)
+                        .map(|i| P::Params::rounded(noise(i * 37 + shift)))
+                        .collect()
+                })
                 .collect();
             let slices: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
             segments.gather(&slices).unwrap()
         };
         let start = wave(11);
         let curvature: Vec<f32> = wave(5).iter().map(|x| 1.0 + 0.5 * x).collect();
-        let params = context.upload(&start);
-        let mut optimizer = self.config.build(context.clone(), &segments).unwrap();
+        let params = context.upload(&P::Params::encode(&start));
         let mut w = start.clone();
-        for _ in 0..self.steps {
-            let scale = if self.zero_gradient { 0.0 } else { 1.0 };
+        for _ in 0..quadratic.steps {
+            let scale = if quadratic.zero_gradient { 0.0 } else { 1.0 };
             let gradient: Vec<f32> = w
                 .iter()
                 .zip(&curvature)
                 .map(|(w, c)| scale * w * c)
                 .collect();
-            optimizer
-                .step(&params, &context.upload(&gradient), self.lr)
-                .unwrap();
-            w = context.download("quadratic", &params).unwrap();
+            let gradient = context.upload(&P::Params::encode(&gradient));
+            optimizer.step(&params, &gradient, quadratic.lr).unwrap();
+            let bytes: Vec<u8> = context.download("quadratic", &params).unwrap();
+            w = P::Params::decode(&bytes);
         }
         let report = optimizer.report().unwrap();
-        assert_eq!(report.step, self.steps as u64);
+        assert_eq!(report.step, quadratic.steps as u64);
         Trajectory {
             start,
             end: w,
@@ -197,10 +234,17 @@ impl DeviceVisitor for Quadratic {
     }
 }
 
-fn run(config: OptimizerConfig, lr: f64, steps: usize, zero_gradient: bool) -> Trajectory {
+fn run(
+    precision: PrecisionKind,
+    config: OptimizerConfig,
+    lr: f64,
+    steps: usize,
+    zero_gradient: bool,
+) -> Trajectory {
     let device = sonew_runtime::open(Selector::Software)
         .expect("these tests need a Vulkan driver: install mesa-vulkan-drivers");
     device.accept(Quadratic {
+        precision,
         config,
         lr,
         steps,
@@ -209,47 +253,62 @@ fn run(config: OptimizerConfig, lr: f64, steps: usize, zero_gradient: bool) -> T
 }
 
 #[test]
-fn every_optimizer_moves_a_quadratic_down() {
+fn every_optimizer_moves_a_quadratic_down_in_every_precision() {
     let _lock = device_lock();
-    for &(name, settings, lr, _) in MATRIX {
-        let run = run(config(name, settings), lr, 40, false);
-        let (before, after) = (run.value(&run.start), run.value(&run.end));
-        assert!(
-            after < 0.5 * before,
-            "{name} {settings:?}: {before} became {after}"
-        );
-        assert_eq!(run.non_finite, 0, "{name} {settings:?}");
+    for precision in PrecisionKind::ALL {
+        for &(name, settings, lr, _) in MATRIX {
+            let run = run(precision, config(name, settings), lr, 40, false);
+            let (before, after) = (run.value(&run.start), run.value(&run.end));
+            assert!(
+                after < 0.5 * before,
+                "{name} {settings:?}, {precision}: {before} became {after}"
+            );
+            assert_eq!(run.non_finite, 0, "{name} {settings:?}");
+        }
     }
 }
 
 #[test]
 fn the_same_start_twice_gives_the_same_bits() {
     let _lock = device_lock();
-    for &(name, settings, lr, _) in MATRIX {
-        let [first, second] = [0, 1].map(|_| run(config(name, settings), lr, 5, false).end);
-        let bits = |w: &[f32]| w.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&first), bits(&second), "{name} {settings:?}");
+    for precision in [PrecisionKind::F32, PrecisionKind::Bf16] {
+        for &(name, settings, lr, _) in MATRIX {
+            let [first, second] =
+                [0, 1].map(|_| run(precision, config(name, settings), lr, 5, false).end);
+            let bits = |w: &[f32]| w.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert!(bits(&first) == bits(&second), "{name} {settings:?}");
+        }
     }
 }
 
 #[test]
-fn a_zero_gradient_moves_nothing() {
+fn a_zero_gradient_moves_nothing_in_any_precision() {
     let _lock = device_lock();
-    for &(name, settings, lr, _) in MATRIX {
-        let run = run(config(name, settings), lr, 3, true);
-        assert_eq!(run.start, run.end, "{name} {settings:?}");
+    for precision in PrecisionKind::ALL {
+        for &(name, settings, lr, _) in MATRIX {
+            let run = run(precision, config(name, settings), lr, 3, true);
+            assert!(run.start == run.end, "{name} {settings:?}, {precision}");
+        }
     }
 }
 
 #[test]
-fn state_takes_the_documented_bytes() {
+fn state_takes_the_documented_bytes_and_half_of_them_in_a_format_of_16_bits() {
     let _lock = device_lock();
-    for &(name, settings, lr, bytes) in MATRIX {
-        let run = run(config(name, settings), lr, 1, false);
-        assert!(
-            (run.state_bytes - bytes).abs() < 1e-9,
-            "{name} {settings:?}"
-        );
+    for precision in PrecisionKind::ALL {
+        for &(name, settings, lr, bytes) in MATRIX {
+            let run = run(precision, config(name, settings), lr, 1, false);
+            // Shampoo's factors are f32 in every precision.
+            let factors = if bytes.fract() == 0.0 { 0.0 } else { FACTORS };
+            let pure = matches!(precision, PrecisionKind::Bf16 | PrecisionKind::F16);
+            let share = if pure { 0.5 } else { 1.0 };
+            let expected = factors + share * (bytes - factors);
+            assert!(
+                (run.state_bytes - expected).abs() < 1e-9,
+                "{name} {settings:?}, {precision}: {}",
+                run.state_bytes
+            );
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cubecl::wgpu::WgpuRuntime;
 use sonew_kernels::kronecker::reference;
-use sonew_optimizers::{Context, Error, Optimizer, OptimizerConfig, Processor, Segments};
+use sonew_optimizers::{
+    Context, Error, Optimizer, OptimizerConfig, PrecisionKind, Processor, Segments,
+};
 use sonew_runtime::{Device, Selector};
 
 type R = WgpuRuntime;
@@ -36,7 +38,9 @@ impl Bench {
         for (key, value) in settings {
             config.set(key, value).unwrap();
         }
-        config.build(self.context.clone(), segments).unwrap()
+        config
+            .build(PrecisionKind::F32, self.context.clone(), segments)
+            .unwrap()
     }
 
     fn upload(&self, segments: &Segments, tensors: &[Vec<f64>]) -> cubecl::server::Handle {

@@ -9,6 +9,8 @@ use sonew_kernels::matmul::{Blueprint, DeviceMatrix, device as product};
 use sonew_kernels::network::activation::{activate, backward_tanh};
 use sonew_kernels::network::dense::{column_sums, column_sums_scratch};
 use sonew_kernels::network::loss::{LANES, loss, mean_loss};
+use sonew_kernels::network::rounding::round;
+use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::Strategy;
 
@@ -17,6 +19,9 @@ use crate::data::Images;
 
 /// Layers, and room for the activations of one batch.
 pub(super) struct DeviceNetwork {
+    precision: PrecisionKind,
+    /// Parameters in f32 and the gradient in the parameters' format, where that is another.
+    narrow: Option<[Handle; 2]>,
     segments: Segments,
     layers: Vec<Layer>,
     batch: usize,
@@ -36,6 +41,7 @@ pub(super) struct DeviceNetwork {
 impl DeviceNetwork {
     pub fn new<R: Runtime>(
         context: &Context<R>,
+        precision: PrecisionKind,
         layout: Layout,
         batch: usize,
         products: Strategy<Blueprint>,
@@ -44,12 +50,19 @@ impl DeviceNetwork {
         let Layout { segments, layers } = &layout;
         let delta = || values(layout.widest_hidden() * batch);
         let sums = |layer: &Layer| column_sums_scratch(batch, layer.outputs);
+        let wide = || context.upload(&vec![0f32; segments.arena_len()]);
+        let narrow = (precision.parameter_bytes() < 4).then(|| {
+            let zeros = precision.encode(&vec![0.0; segments.arena_len()]);
+            [wide(), context.upload(&zeros)]
+        });
         Self {
+            precision,
+            narrow,
             activations: layers.iter().map(|l| values(l.outputs * batch)).collect(),
             deltas: [delta(), delta()],
             partials: values(batch * LANES),
             scratch: values(layers.iter().map(sums).max().unwrap_or(1)),
-            gradient: context.upload(&vec![0f32; segments.arena_len()]),
+            gradient: wide(),
             segments: layout.segments,
             layers: layout.layers,
             batch,
@@ -80,8 +93,10 @@ impl DeviceNetwork {
                 &layer.weight_in(params)?.transposed(),
                 self.products,
             )?;
+            self.round(context, &out, rows, layer.outputs)?;
             let bias = part(params, layer.bias.clone());
             activate(context, &out, &bias, rows, layer.outputs, layer.linear)?;
+            self.round(context, &out, rows, layer.outputs)?;
             input = out;
         }
         Ok(())
@@ -97,17 +112,21 @@ impl DeviceNetwork {
         let pixels = self.layers[0].inputs;
         let rows = self.batch;
         check_images(images, rows, pixels)?;
+        let params = &self.wide_params(context, params)?;
         let images = context.upload(images);
+        self.round(context, &images, rows, pixels)?;
         self.forward(context, params, &images, rows)?;
         let last = self.layers.len() - 1;
         let logits = &self.activations[last];
         loss(context, logits, &images, &self.partials, rows, pixels, true)?;
+        self.round(context, logits, rows, pixels)?;
         let [mut delta, mut next] = self.deltas.clone();
         for (l, layer) in self.layers.iter().enumerate().rev() {
             let own = if l == last { logits } else { &delta };
             let own = part(own, 0..rows * layer.outputs);
             if !layer.linear {
                 backward_tanh(context, &own, &self.activations[l], rows, layer.outputs)?;
+                self.round(context, &own, rows, layer.outputs)?;
             }
             let bias = part(&self.gradient, layer.bias.clone());
             column_sums(context, &own, &self.scratch, &bias, rows, layer.outputs)?;
@@ -129,18 +148,50 @@ impl DeviceNetwork {
                 let before = part(&next, 0..rows * layer.inputs);
                 product(
                     context,
-                    &DeviceMatrix::row_major(before, rows, layer.inputs)?,
+                    &DeviceMatrix::row_major(before.clone(), rows, layer.inputs)?,
                     &errors,
                     &layer.weight_in(params)?,
                     self.products,
                 )?;
+                self.round(context, &before, rows, layer.inputs)?;
                 std::mem::swap(&mut delta, &mut next);
             }
         }
+        let mut grads = &self.gradient;
+        if let Some([_, narrow]) = &self.narrow {
+            self.precision
+                .narrow(context, &self.segments, grads, narrow)?;
+            grads = narrow;
+        }
         Ok(Gradients {
             loss: mean_loss(context, &self.partials, rows)?,
-            grads: self.gradient.clone(),
+            grads: grads.clone(),
         })
+    }
+
+    /// The parameters in f32.
+    fn wide_params<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        params: &Handle,
+    ) -> Result<Handle, NetworkError> {
+        let Some([wide, _]) = &self.narrow else {
+            return Ok(params.clone());
+        };
+        self.precision
+            .widen(context, &self.segments, params, wide)?;
+        Ok(wide.clone())
+    }
+
+    fn round<R: Runtime>(
+        &self,
+        context: &Context<R>,
+        values: &Handle,
+        rows: usize,
+        columns: usize,
+    ) -> Result<(), NetworkError> {
+        let values = part(values, 0..rows * columns);
+        Ok(round(context, self.precision, &values, rows, columns)?)
     }
 
     /// The mean loss over all images, in batches; the last may be short.
@@ -151,8 +202,10 @@ impl DeviceNetwork {
         images: &Images,
     ) -> Result<f64, NetworkError> {
         let pixels = self.layers[0].inputs;
+        let params = &self.wide_params(context, params)?;
         mean_over_batches(images, self.batch, pixels, |values, rows| {
             let targets = context.upload(values);
+            self.round(context, &targets, rows, pixels)?;
             self.forward(context, params, &targets, rows)?;
             let logits = &self.activations[self.layers.len() - 1];
             let logits = part(logits, 0..rows * pixels);
@@ -252,8 +305,15 @@ mod tests {
                 .collect();
             [Route::Host, Route::Device].map(|route| {
                 let naive = Strategy::Forced(Blueprint::Naive);
-                let mut network =
-                    Network::with_products(&context, &SIZES, BATCH, route, naive).unwrap();
+                let mut network = Network::with_products(
+                    &context,
+                    PrecisionKind::F32,
+                    &SIZES,
+                    BATCH,
+                    route,
+                    naive,
+                )
+                .unwrap();
                 let segments = network.segments().clone();
                 let params = context.upload(&segments.gather(&tensors).unwrap());
                 let evaluated = network.evaluate(&context, &params, &images()).unwrap();

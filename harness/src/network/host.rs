@@ -1,7 +1,10 @@
 //! The network on host memory, the route of CPU adapters.
 
+use std::borrow::Cow;
+
 use sonew_kernels::matmul::{HostMatrix, host as product};
 use sonew_kernels::network::host::{activate, backward_tanh, column_sums, loss, loss_and_gradient};
+use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::segments::Segments;
 
 use super::{Layer, Layout, NetworkError, check_images, mean_over_batches};
@@ -9,6 +12,7 @@ use crate::data::Images;
 
 /// Layers, and room for the activations of one batch.
 pub(super) struct HostNetwork {
+    precision: PrecisionKind,
     segments: Segments,
     layers: Vec<Layer>,
     batch: usize,
@@ -21,10 +25,11 @@ pub(super) struct HostNetwork {
 }
 
 impl HostNetwork {
-    pub fn new(layout: Layout, batch: usize) -> Self {
+    pub fn new(precision: PrecisionKind, layout: Layout, batch: usize) -> Self {
         let buffers = |layer: &Layer| vec![0.0; layer.outputs * batch];
         let widest = layout.widest_hidden() * batch;
         Self {
+            precision,
             activations: layout.layers.iter().map(buffers).collect(),
             deltas: [vec![0.0; widest], vec![0.0; widest]],
             gradient: vec![0.0; layout.segments.arena_len()],
@@ -36,6 +41,15 @@ impl HostNetwork {
 
     pub fn segments(&self) -> &Segments {
         &self.segments
+    }
+
+    /// Images in the format of the precision.
+    fn rounded<'a>(&self, images: &'a [f32]) -> Cow<'a, [f32]> {
+        let mut images = Cow::Borrowed(images);
+        if self.precision.parameter_bytes() < 4 {
+            self.precision.round_all(images.to_mut());
+        }
+        images
     }
 
     /// Fills the activations of the first `rows` rows; the last layer's are logits.
@@ -55,7 +69,9 @@ impl HostNetwork {
                 HostMatrix::row_major(weight, layer.outputs, layer.inputs)?.transposed(),
                 false,
             )?;
+            self.precision.round_all(out);
             activate(out, &params[layer.bias.clone()], layer.linear);
+            self.precision.round_all(out);
         }
         Ok(())
     }
@@ -68,11 +84,13 @@ impl HostNetwork {
     ) -> Result<(f64, &[f32]), NetworkError> {
         let pixels = self.layers[0].inputs;
         check_images(images, self.batch, pixels)?;
+        let images = &*self.rounded(images);
         self.forward(params, images, self.batch)?;
         let last = self.layers.len() - 1;
         let rows = self.batch;
         let mut logits = std::mem::take(&mut self.activations[last]);
         let loss = loss_and_gradient(&mut logits, images, pixels);
+        self.precision.round_all(&mut logits);
         let [mut delta, mut next] = std::mem::take(&mut self.deltas);
         for l in (0..=last).rev() {
             let layer = &self.layers[l];
@@ -83,6 +101,7 @@ impl HostNetwork {
             };
             if !layer.linear {
                 backward_tanh(own, &self.activations[l]);
+                self.precision.round_all(own);
             }
             let own = &*own;
             column_sums(own, &mut self.gradient[layer.bias.clone()]);
@@ -107,6 +126,7 @@ impl HostNetwork {
                     HostMatrix::row_major(weight, layer.outputs, layer.inputs)?,
                     false,
                 )?;
+                self.precision.round_all(&mut next[..rows * layer.inputs]);
                 std::mem::swap(&mut delta, &mut next);
             }
         }
@@ -119,6 +139,7 @@ impl HostNetwork {
     pub fn evaluate(&mut self, params: &[f32], images: &Images) -> Result<f64, NetworkError> {
         let pixels = self.layers[0].inputs;
         mean_over_batches(images, self.batch, pixels, |values, rows| {
+            let values = &*self.rounded(values);
             self.forward(params, values, rows)?;
             let logits = &self.activations[self.layers.len() - 1][..rows * pixels];
             Ok(loss(logits, values, pixels))

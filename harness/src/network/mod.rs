@@ -17,6 +17,7 @@ use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::matmul::Blueprint;
+use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::Strategy;
 
@@ -64,8 +65,12 @@ pub struct Gradients {
 }
 
 /// The network, with room for one batch.
+///
+/// Parameters, gradients, inputs, activations and their gradients are held in the format of the precision's parameters:
+/// each result of a product, of a layer's elementwise part and of a sum is rounded to it once. Products and sums are in f32.
 pub struct Network<R: Runtime> {
     place: Place,
+    precision: PrecisionKind,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -82,11 +87,12 @@ impl<R: Runtime> Network<R> {
     /// an empty batch.
     pub fn new(
         context: &Context<R>,
+        precision: PrecisionKind,
         sizes: &[usize],
         batch: usize,
         route: Route,
     ) -> Result<Self, NetworkError> {
-        Self::with_products(context, sizes, batch, route, Strategy::Inferred)
+        Self::with_products(context, precision, sizes, batch, route, Strategy::Inferred)
     }
 
     /// As [`Network::new`], with the kernel of the device route's matrix products.
@@ -95,6 +101,7 @@ impl<R: Runtime> Network<R> {
     /// As [`Network::new`].
     pub fn with_products(
         context: &Context<R>,
+        precision: PrecisionKind,
         sizes: &[usize],
         batch: usize,
         route: Route,
@@ -114,13 +121,14 @@ impl<R: Runtime> Network<R> {
             Route::Device => false,
         };
         let place = if on_host {
-            Place::Host(host::HostNetwork::new(layout, batch))
+            Place::Host(host::HostNetwork::new(precision, layout, batch))
         } else {
-            let device = device::DeviceNetwork::new(context, layout, batch, products);
+            let device = device::DeviceNetwork::new(context, precision, layout, batch, products);
             Place::Device(Box::new(device))
         };
         Ok(Self {
             place,
+            precision,
             runtime: PhantomData,
         })
     }
@@ -147,12 +155,13 @@ impl<R: Runtime> Network<R> {
         self.check_params(params)?;
         match &mut self.place {
             Place::Host(host) => {
-                let params = context.download("reading parameters", params)?;
+                let params = read_parameters(context, self.precision, params)?;
                 let (loss, grads) = host.gradients(&params, images)?;
-                Ok(Gradients {
-                    loss,
-                    grads: context.upload(grads),
-                })
+                let grads = match self.precision.parameter_bytes() {
+                    4 => context.upload(grads),
+                    _ => context.upload(&self.precision.encode(grads)),
+                };
+                Ok(Gradients { loss, grads })
             }
             Place::Device(device) => device.gradients(context, params, images),
         }
@@ -171,7 +180,7 @@ impl<R: Runtime> Network<R> {
         self.check_params(params)?;
         match &mut self.place {
             Place::Host(host) => {
-                let params = context.download("reading parameters", params)?;
+                let params = read_parameters(context, self.precision, params)?;
                 host.evaluate(&params, images)
             }
             Place::Device(device) => device.evaluate(context, params, images),
@@ -179,7 +188,8 @@ impl<R: Runtime> Network<R> {
     }
 
     fn check_params(&self, params: &Handle) -> Result<(), NetworkError> {
-        let expected = 4 * self.segments().arena_len() as u64;
+        let bytes = self.precision.parameter_bytes();
+        let expected = (bytes * self.segments().arena_len()) as u64;
         let found = params.size_in_used();
         if found == expected {
             return Ok(());
@@ -190,6 +200,20 @@ impl<R: Runtime> Network<R> {
             expected: format!("{expected}"),
         })
     }
+}
+
+/// Parameters in f32.
+fn read_parameters<R: Runtime>(
+    context: &Context<R>,
+    precision: PrecisionKind,
+    params: &Handle,
+) -> Result<Vec<f32>, NetworkError> {
+    let operation = "reading parameters";
+    if precision.parameter_bytes() == 4 {
+        return Ok(context.download(operation, params)?);
+    }
+    let bytes: Vec<u8> = context.download(operation, params)?;
+    Ok(precision.decode(&bytes))
 }
 
 /// One layer's part of the arena.

@@ -18,7 +18,7 @@ use crate::buffers::{array, optional, require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::Error;
 use crate::first_order::moving_average;
-use crate::precision::{Arithmetic, Precision, Storage, difference, product, quotient, sum};
+use crate::precision::{Precision, Storage, difference, product};
 use crate::segments::Segments;
 use crate::sonew::Graft;
 use crate::sweep::{Strategy, Sweep, run_start};
@@ -70,12 +70,11 @@ fn descend_kernel<S: Precision, NP: Size, NS: Size>(
     let rates = rates.held();
     while run < runs as usize {
         let tensor = tensor_of_block[run / comptime!(sweep.runs_per_block()) + 1] as usize;
-        let below = norm_below::<S::Math>(grad_squares, tensor, graft);
+        let below = norm_below(grad_squares, tensor, graft);
         let mut scale = 1.0f32;
         if comptime!(graft != Graft::None) {
-            let length = S::Math::round(squares[tensor * 2].sqrt());
-            let wanted = S::Math::round(squares[tensor * 2 + 1].sqrt());
-            scale = quotient::<S::Math>(wanted, sum::<S::Math>(length, 1e-16f32));
+            let wanted = squares[tensor * 2 + 1].sqrt();
+            scale = wanted / (squares[tensor * 2].sqrt() + 1e-16f32);
         }
         let chosen = preconditioned[tensor] > 0;
         let start = run_start(run, sweep);

@@ -56,7 +56,7 @@ fn measure_kernel<S: Precision, NP: Size, NS: Size>(
     let mut found = Found::new();
     while run < runs as usize {
         let tensor = tensor_of_block[run / comptime!(sweep.runs_per_block()) + 1] as usize;
-        let below = norm_below::<S::Math>(grad_squares, tensor, graft);
+        let below = norm_below(grad_squares, tensor, graft);
         let start = run_start(run, sweep);
         let mut largest = 0u32;
         let mut square = 0.0f32;

@@ -67,6 +67,10 @@ impl Storage for Pairs {
     fn largest() -> f32 {
         f32::new(3.389_531_4e38)
     }
+
+    fn nearest(x: f32) -> f32 {
+        to_bf16(x)
+    }
 }
 
 /// The result of each operation rounded to bf16.

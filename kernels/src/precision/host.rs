@@ -1,6 +1,7 @@
 //! Values of a format in host memory: what a buffer of [`Storage`] holds, and back.
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use super::{Native, Pairs, Storage};
 
@@ -17,6 +18,13 @@ pub trait HostFormat: Storage {
 
     /// x rounded to the format.
     fn rounded(x: f32) -> f32;
+
+    /// Rounds all values, shared between the threads of the machine.
+    fn round_all(values: &mut [f32]) {
+        values
+            .par_chunks_mut(1 << 14)
+            .for_each(|values| values.iter_mut().for_each(|x| *x = Self::rounded(*x)));
+    }
 }
 
 impl HostFormat for Native<f32> {
@@ -33,6 +41,8 @@ impl HostFormat for Native<f32> {
     fn rounded(x: f32) -> f32 {
         x
     }
+
+    fn round_all(_: &mut [f32]) {}
 }
 
 macro_rules! half_format {

@@ -6,8 +6,8 @@
 //! in f32 and then rounded give exactly the result of the narrow operation (24 ≥ 2·11 + 2 bits), so a kernel computes
 //! the same bits whether or not the device knows the format.
 //!
-//! Every `+ − × ÷ √` of a formula is rounded. Not rounded are hyperparameters and bias corrections, which are f32; the
-//! sums behind a norm, which are accumulated in f32; and what a test compares.
+//! Every `+ − × ÷ √` of a formula is rounded. Not rounded are hyperparameters and bias corrections, and the norms of a
+//! tensor and what is computed from them alone, which are f32 in every precision.
 //!
 //! | precision | parameters, gradients | states | computed in |
 //! |---|---|---|---|
@@ -20,10 +20,14 @@
 //! bf16 is read and written by integer operations ([`Pairs`]) and needs no support; f16 needs a device that computes with it.
 
 mod bfloat;
+mod convert;
 mod host;
+mod kind;
 
 pub use bfloat::{Pairs, RoundBf16, bf16_bits};
+pub use convert::convert;
 pub use host::HostFormat;
+pub use kind::{PrecisionKind, PrecisionVisitor};
 
 use core::marker::PhantomData;
 use cubecl::ir::StorageType;
@@ -63,6 +67,9 @@ pub trait Storage: Send + Sync + 'static {
 
     /// The largest finite value.
     fn largest() -> f32;
+
+    /// x rounded to the format.
+    fn nearest(x: f32) -> f32;
 }
 
 /// A type of the device, and its largest value.
@@ -125,6 +132,10 @@ impl<F: Bounded> Storage for Native<F> {
 
     fn largest() -> f32 {
         F::largest()
+    }
+
+    fn nearest(x: f32) -> f32 {
+        f32::cast_from(F::cast_from(x))
     }
 }
 
@@ -211,10 +222,13 @@ pub trait Precision: Send + Sync + 'static {
     type Math: Arithmetic;
     /// The name on the command line.
     const NAME: &'static str;
+    /// γ relative to H_jj below which a pivot of SONew is not trusted: about the machine epsilon of the arithmetic, for
+    /// f32 and bf16 as the authors' code has it.
+    const GAMMA: f64;
 }
 
 macro_rules! precision {
-    ($(#[$doc:meta])* $name:ident, $text:literal, $params:ty, $state:ty, $math:ty) => {
+    ($(#[$doc:meta])* $name:ident, $text:literal, $params:ty, $state:ty, $math:ty, $gamma:literal) => {
         $(#[$doc])*
         pub struct $name;
 
@@ -223,29 +237,30 @@ macro_rules! precision {
             type State = $state;
             type Math = $math;
             const NAME: &'static str = $text;
+            const GAMMA: f64 = $gamma;
         }
     };
 }
 
 precision!(
     /// Everything stored and computed in f32.
-    F32, "f32", Native<f32>, Native<f32>, Exact
+    F32, "f32", Native<f32>, Native<f32>, Exact, 1e-7
 );
 precision!(
     /// Everything stored and computed in bf16: the setting of the paper.
-    Bf16, "bf16", Pairs, Pairs, RoundBf16
+    Bf16, "bf16", Pairs, Pairs, RoundBf16, 0.0078
 );
 precision!(
     /// Parameters and gradients in bf16; states and arithmetic in f32.
-    Bf16Mixed, "bf16-mixed", Pairs, Native<f32>, Exact
+    Bf16Mixed, "bf16-mixed", Pairs, Native<f32>, Exact, 1e-7
 );
 precision!(
     /// Everything stored and computed in f16.
-    F16, "f16", Native<f16>, Native<f16>, RoundF16
+    F16, "f16", Native<f16>, Native<f16>, RoundF16, 0.001
 );
 precision!(
     /// Parameters and gradients in f16; states and arithmetic in f32.
-    F16Mixed, "f16-mixed", Native<f16>, Native<f32>, Exact
+    F16Mixed, "f16-mixed", Native<f16>, Native<f32>, Exact, 1e-7
 );
 
 /// Whether a device can run kernels in the precision.

@@ -137,8 +137,7 @@ pub(super) fn graft_direction<S: Precision, NP: Size, NS: Size>(
     } else {
         let g = S::Params::load::<NP>(grads.index(0usize), at, width);
         let d = S::State::load::<NS>(second.index(0usize), at, width);
-        let norm = S::Math::round(grad_squares.index(0usize)[tensor].sqrt());
-        let below = sum::<S::Math>(norm, 1e-16f32);
+        let below = grad_squares.index(0usize)[tensor].sqrt() + 1e-16f32;
         let mut new = Sequence::<f32>::new();
         #[unroll]
         for lane in 0..width {
@@ -173,10 +172,8 @@ fn graft_kernel<S: Precision, NP: Size, NS: Size>(
     let shrink = held(shrink);
     while run < runs as usize {
         let tensor = tensor_of_block[run / comptime!(sweep.runs_per_block()) + 1] as usize;
-        let length = S::Math::round(squares[tensor * 2].sqrt());
-        let wanted = S::Math::round(squares[tensor * 2 + 1].sqrt());
-        let scale = quotient::<S::Math>(wanted, sum::<S::Math>(length, 1e-12f32));
-        let rate = product::<S::Math>(lr, scale);
+        let wanted = squares[tensor * 2 + 1].sqrt();
+        let rate = lr * wanted / (squares[tensor * 2].sqrt() + 1e-12f32);
         let start = run_start(run, sweep);
         for step in 0..sweep.run {
             let at = start + step;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::LARGEST_ORDER;
+use sonew_kernels::precision::{self, Precision, PrecisionKind, PrecisionVisitor};
 use sonew_kernels::segments::{GAP, Segments};
 use sonew_kernels::sonew::Graft;
 
@@ -22,7 +23,7 @@ use meanings::MEANINGS;
 
 pub use meanings::Setting;
 pub use shampoo::{ProductsPlace, RidgeForm, RootChoice, ShampooConfig};
-pub use sonew::{SonewConfig, StatisticsForm};
+pub use sonew::{PrecisionGamma, RelativeGamma, SonewConfig, StatisticsForm};
 
 /// Settings of a first-order optimizer. A rule ignores what its formula does not name.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -208,8 +209,10 @@ impl OptimizerConfig {
                 size("epsilon", c.epsilon)?;
                 size("relative-epsilon", c.relative_epsilon)?;
                 size("gamma", c.gamma)?;
-                let gamma = (0.0..1.0).contains(&c.relative_gamma);
-                check("relative-gamma", c.relative_gamma, gamma, "0 ≤ γ < 1")?;
+                if let RelativeGamma::Value(gamma) = c.relative_gamma {
+                    let fits = (0.0..1.0).contains(&gamma);
+                    check("relative-gamma", gamma, fits, "0 ≤ γ < 1")?;
+                }
                 size("graft-epsilon", c.graft_epsilon)?;
                 size("weight-decay", c.weight_decay)
             }
@@ -244,21 +247,22 @@ impl OptimizerConfig {
         }
     }
 
-    /// Allocates the states and makes the optimizer.
+    /// Allocates the states and makes the optimizer, for parameters and gradients of a precision.
     ///
     /// # Errors
-    /// As [`OptimizerConfig::validate`]; [`Error::Kernel`] if Shampoo's factors are too large.
+    /// As [`OptimizerConfig::validate`]; [`Error::Kernel`] if Shampoo's factors are too large or the device lacks a format.
     pub fn build<R: Runtime>(
         &self,
+        precision: PrecisionKind,
         context: Rc<Context<R>>,
         segments: &Segments,
     ) -> Result<Box<dyn Optimizer<R>>, Error> {
         self.validate()?;
-        match *self {
-            Self::FirstOrder(config) => Ok(first_order::build(config, context, segments)),
-            Self::Sonew(config) => Ok(Box::new(Sonew::new(config, context, segments))),
-            Self::Shampoo(config) => Ok(Box::new(Shampoo::new(config, context, segments)?)),
-        }
+        precision.accept(Builder {
+            config: *self,
+            context,
+            segments,
+        })
     }
 
     fn uses(&self, key: &str) -> bool {
@@ -288,5 +292,35 @@ impl OptimizerConfig {
         };
         fields.insert("family".into(), family.into());
         Value::Object(fields)
+    }
+}
+
+struct Builder<'a, R: Runtime> {
+    config: OptimizerConfig,
+    context: Rc<Context<R>>,
+    segments: &'a Segments,
+}
+
+impl<R: Runtime> PrecisionVisitor for Builder<'_, R> {
+    type Output = Result<Box<dyn Optimizer<R>>, Error>;
+
+    fn visit<P: Precision>(self) -> Self::Output {
+        let Self {
+            config,
+            context,
+            segments,
+        } = self;
+        precision::require::<P, R>(&context)?;
+        match config {
+            OptimizerConfig::FirstOrder(config) => {
+                Ok(first_order::build::<P, R>(config, context, segments))
+            }
+            OptimizerConfig::Sonew(config) => {
+                Ok(Box::new(Sonew::<P, R>::new(config, context, segments)))
+            }
+            OptimizerConfig::Shampoo(config) => {
+                Ok(Box::new(Shampoo::<P, R>::new(config, context, segments)?))
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Settings of SONew.
 
 use serde::{Deserialize, Serialize};
+use sonew_kernels::precision::Precision;
 use sonew_kernels::sonew::{EdgeRemoval, Graft};
 
 /// How SONew weighs old statistics and the new gradient.
@@ -11,6 +12,34 @@ pub enum StatisticsForm {
     Average,
     /// H ← H + P(g gᵀ)/λ, the form of the regret analysis; ε plays the part of H₀ = εI.
     Sum,
+}
+
+/// γ relative to Ĥ_jj.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RelativeGamma {
+    /// This much, in [0, 1).
+    Value(f64),
+    /// That of the precision.
+    Named(PrecisionGamma),
+}
+
+/// The one name of a γ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionGamma {
+    /// About the machine epsilon of the arithmetic: [`sonew_kernels::precision::Precision::GAMMA`].
+    Auto,
+}
+
+impl RelativeGamma {
+    /// γ in a precision.
+    pub fn resolve<P: Precision>(self) -> f64 {
+        match self {
+            Self::Value(gamma) => gamma,
+            Self::Named(PrecisionGamma::Auto) => P::GAMMA,
+        }
+    }
 }
 
 /// Settings of SONew.
@@ -33,8 +62,8 @@ pub struct SonewConfig {
     pub relative_epsilon: f64,
     /// Absolute part of the pivot tolerance γ, ≥ 0.
     pub gamma: f64,
-    /// Part of the pivot tolerance γ relative to Ĥ_jj, in [0, 1).
-    pub relative_gamma: f64,
+    /// Part of the pivot tolerance γ relative to Ĥ_jj.
+    pub relative_gamma: RelativeGamma,
     /// Which edges of a failing pivot are cut.
     pub removal: EdgeRemoval,
     /// Whose step length is taken over, per tensor.
@@ -57,7 +86,7 @@ impl SonewConfig {
             epsilon: 1e-8,
             relative_epsilon: 0.0,
             gamma: 0.0,
-            relative_gamma: 1e-7,
+            relative_gamma: RelativeGamma::Named(PrecisionGamma::Auto),
             // What the authors' tridiagonal code does; for wider bands only the incident rule keeps X⁻¹ = H.
             removal: if band <= 1 {
                 EdgeRemoval::Outgoing

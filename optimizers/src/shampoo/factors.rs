@@ -6,6 +6,7 @@ use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::{self, Blocking, DeviceBlocking, Workspace};
+use sonew_kernels::precision::{HostFormat, Native, Precision, Storage, convert};
 use sonew_kernels::segments::Segments;
 
 use crate::Error;
@@ -31,6 +32,9 @@ pub(super) struct Device {
     pub roots: Handle,
     direction: Handle,
     scratch: Handle,
+    /// Gradient and direction in f32 and in the states' format, where those differ.
+    wide_grads: Option<Handle>,
+    narrow_direction: Option<Handle>,
     products: DeviceBlocking,
 }
 
@@ -43,19 +47,23 @@ impl Factors {
         }))
     }
 
-    pub fn on_device<R: Runtime>(
+    pub fn on_device<P: Precision, R: Runtime>(
         context: &Context<R>,
         segments: &Segments,
         blocking: &Blocking,
         statistics: &[f32],
         roots: &[f32],
     ) -> Result<Self, Error> {
-        let arena = || context.upload(&vec![0f32; segments.arena_len()]);
+        let n = segments.arena_len();
+        let arena = || context.upload(&vec![0f32; n]);
         Ok(Self::Device(Box::new(Device {
             statistics: context.upload(statistics),
             roots: context.upload(roots),
             direction: arena(),
             scratch: arena(),
+            wide_grads: (<P::Params as Storage>::BYTES < 4).then(arena),
+            narrow_direction: (<P::State as Storage>::BYTES < 4)
+                .then(|| context.upload(&P::State::encode(&vec![0.0; n]))),
             products: DeviceBlocking::new(context, segments, blocking, Default::default())?,
         })))
     }
@@ -66,12 +74,12 @@ impl Factors {
     }
 
     /// As [`Factors::Host`] and [`Factors::Device`], for a blocking without blocks.
-    pub fn none<R: Runtime>(context: &Context<R>, segments: &Segments) -> Self {
-        Self::None(context.upload(&vec![0f32; segments.arena_len()]))
+    pub fn none<P: Precision, R: Runtime>(context: &Context<R>, segments: &Segments) -> Self {
+        Self::None(context.upload(&P::State::encode(&vec![0.0; segments.arena_len()])))
     }
 
     /// Adds a gradient to the statistics. `values` is what [`Factors::read`] returned for it.
-    pub fn accumulate<R: Runtime>(
+    pub fn accumulate<P: Precision, R: Runtime>(
         &mut self,
         context: &Context<R>,
         blocking: &Blocking,
@@ -85,6 +93,7 @@ impl Factors {
                 kronecker::statistics(blocking, values, &mut host.statistics, beta2)?;
             }
             Self::Device(device) => {
+                let grads = device.wide_grads.as_ref().unwrap_or(grads);
                 let statistics = &device.statistics;
                 device
                     .products
@@ -94,16 +103,26 @@ impl Factors {
         Ok(())
     }
 
-    /// The gradient, where host products need it; empty otherwise.
-    pub fn read<R: Runtime>(
+    /// The gradient in f32: returned where host products need it, widened in place where those of the device do.
+    pub fn read<P: Precision, R: Runtime>(
         &self,
         context: &Context<R>,
+        segments: &Segments,
         grads: &Handle,
     ) -> Result<Vec<f32>, Error> {
-        Ok(match self {
-            Self::Host(_) => context.download("reading gradients", grads)?,
-            Self::None(_) | Self::Device(_) => Vec::new(),
-        })
+        match self {
+            Self::None(_) => {}
+            Self::Host(_) => {
+                let bytes: Vec<u8> = context.download("reading gradients", grads)?;
+                return Ok(P::Params::decode(&bytes));
+            }
+            Self::Device(device) => {
+                if let Some(wide) = &device.wide_grads {
+                    convert::<P::Params, Native<f32>, R>(context, segments, grads, wide)?;
+                }
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// The statistics of all factors.
@@ -124,10 +143,11 @@ impl Factors {
         }
     }
 
-    /// The preconditioned gradient, an arena on the device.
-    pub fn direction<R: Runtime>(
+    /// The preconditioned gradient, an arena on the device in the states' format.
+    pub fn direction<P: Precision, R: Runtime>(
         &mut self,
         context: &Context<R>,
+        segments: &Segments,
         blocking: &Blocking,
         roots: &[f32],
         grads: &Handle,
@@ -138,26 +158,39 @@ impl Factors {
             Self::Host(host) => {
                 let out = &mut host.direction;
                 kronecker::direction(blocking, roots, values, out, &mut host.workspace)?;
-                Ok(context.upload(out))
+                Ok(context.upload(&P::State::encode(out)))
             }
             Self::Device(device) => {
-                device.products.direction(
-                    context,
-                    &device.roots,
-                    grads,
-                    &device.scratch,
-                    &device.direction,
-                )?;
-                Ok(device.direction.clone())
+                let grads = device.wide_grads.as_ref().unwrap_or(grads);
+                let Device {
+                    roots,
+                    scratch,
+                    direction,
+                    ..
+                } = &**device;
+                device
+                    .products
+                    .direction(context, roots, grads, scratch, direction)?;
+                let Some(narrow) = &device.narrow_direction else {
+                    return Ok(direction.clone());
+                };
+                convert::<Native<f32>, P::State, R>(context, segments, direction, narrow)?;
+                Ok(narrow.clone())
             }
         }
     }
 
-    /// Arenas beside the states.
-    pub fn arenas(&self) -> usize {
+    /// Bytes of arenas beside the states, per parameter.
+    pub fn arena_bytes<P: Precision>(&self) -> usize {
+        let state = <P::State as Storage>::BYTES;
         match self {
-            Self::None(_) | Self::Host(_) => 1,
-            Self::Device(_) => 2,
+            Self::None(_) => state,
+            Self::Host(_) => 4,
+            Self::Device(device) => {
+                let wide = 4 * usize::from(device.wide_grads.is_some());
+                let narrow = device.narrow_direction.as_ref().map_or(0, |_| state);
+                8 + wide + narrow
+            }
         }
     }
 }

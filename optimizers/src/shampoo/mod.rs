@@ -11,6 +11,7 @@
 mod factors;
 mod roots;
 
+use std::marker::PhantomData;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ use sonew_kernels::first_order::Hyper;
 use sonew_kernels::kronecker::{
     self, Assignment, Blocking, DescentBuffers, DescentRates, MeasureBuffers,
 };
-use sonew_kernels::precision::F32;
+use sonew_kernels::precision::{HostFormat, Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{Graft, Reduction, squared_norm};
 use sonew_kernels::sweep::{Strategy, Sweep};
@@ -32,7 +33,7 @@ use crate::{Error, Optimizer, ProductsPlace, ShampooConfig, StepReport};
 use factors::Factors;
 use roots::Roots;
 
-pub(crate) struct Shampoo<R: Runtime> {
+pub(crate) struct Shampoo<P, R: Runtime> {
     config: ShampooConfig,
     context: Rc<Context<R>>,
     segments: Segments,
@@ -44,6 +45,7 @@ pub(crate) struct Shampoo<R: Runtime> {
     reduction: Reduction,
     spent: Spent,
     step: u64,
+    precision: PhantomData<P>,
 }
 
 /// States and scratch on the device.
@@ -70,7 +72,7 @@ struct Spent {
     application: Duration,
 }
 
-impl<R: Runtime> Shampoo<R> {
+impl<P: Precision, R: Runtime> Shampoo<P, R> {
     pub(crate) fn new(
         config: ShampooConfig,
         context: Rc<Context<R>>,
@@ -79,7 +81,7 @@ impl<R: Runtime> Shampoo<R> {
         let order = (config.exponent > 0).then_some(config.exponent);
         let blocking = Blocking::new(segments, config.limits(), order, config.vectors)?;
         let sweep = Sweep::infer(context.processor());
-        let arena = || context.upload(&vec![0f32; segments.arena_len()]);
+        let arena = || context.upload(&P::State::encode(&vec![0.0; segments.arena_len()]));
         let values = |count: usize| context.upload(&vec![0f32; count]);
         let tensors = segments.tensors().len();
         let flags: Vec<u32> = blocking
@@ -123,11 +125,11 @@ impl<R: Runtime> Shampoo<R> {
         let start = diagonal(config.epsilon);
         let identity = diagonal(1.0);
         let place = if start.is_empty() {
-            Factors::none(&context, segments)
+            Factors::none::<P, R>(&context, segments)
         } else if on_host {
             Factors::on_host(segments, &blocking, start.clone())
         } else {
-            Factors::on_device(&context, segments, &blocking, &start, &identity)?
+            Factors::on_device::<P, R>(&context, segments, &blocking, &start, &identity)?
         };
         let roots = Roots::new(&context, &config, &blocking, &place, &start, identity)?;
         Ok(Self {
@@ -142,13 +144,15 @@ impl<R: Runtime> Shampoo<R> {
             sweep,
             spent: Spent::default(),
             step: 0,
+            precision: PhantomData,
         })
     }
 
     /// Refuses what a launch would refuse, before any state has moved.
     fn check(&self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
         let operation = "shampoo";
-        let expected = 4 * self.segments.arena_len() as u64;
+        let bytes = <P::Params as Storage>::BYTES;
+        let expected = (bytes * self.segments.arena_len()) as u64;
         for (argument, buffer) in [("params", params), ("grads", grads)] {
             let found = buffer.size_in_used();
             if found != expected {
@@ -183,7 +187,7 @@ impl<R: Runtime> Shampoo<R> {
         let device = &self.device;
         let norms = config.graft == Graft::RmsProp;
         if norms {
-            squared_norm::<F32, R>(
+            squared_norm::<P, R>(
                 &self.context,
                 &self.segments,
                 &self.reduction,
@@ -201,7 +205,7 @@ impl<R: Runtime> Shampoo<R> {
             correction: Hyper::correction(config.beta2, self.step + 1),
         };
         let grad_squares = norms.then_some(&device.grad_squares);
-        kronecker::measure::<F32, R>(
+        kronecker::measure::<P, R>(
             &self.context,
             &self.segments,
             MeasureBuffers {
@@ -224,7 +228,7 @@ impl<R: Runtime> Shampoo<R> {
             &device.tensor_squares,
         )?;
         let started = self.step >= config.start_step;
-        kronecker::descend::<F32, R>(
+        kronecker::descend::<P, R>(
             &self.context,
             &self.segments,
             DescentBuffers {
@@ -252,7 +256,7 @@ impl<R: Runtime> Shampoo<R> {
     }
 }
 
-impl<R: Runtime> Optimizer<R> for Shampoo<R> {
+impl<P: Precision, R: Runtime> Optimizer<R> for Shampoo<P, R> {
     fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
         let mut clock = Instant::now();
         let mut lap = |part: &mut Duration| {
@@ -261,9 +265,11 @@ impl<R: Runtime> Optimizer<R> for Shampoo<R> {
             clock = now;
         };
         self.check(params, grads, lr)?;
-        let values = self.factors.read(&self.context, grads)?;
+        let values = self
+            .factors
+            .read::<P, R>(&self.context, &self.segments, grads)?;
         if self.step.is_multiple_of(self.config.statistics_interval) {
-            self.factors.accumulate(
+            self.factors.accumulate::<P, R>(
                 &self.context,
                 &self.blocking,
                 grads,
@@ -280,8 +286,9 @@ impl<R: Runtime> Optimizer<R> for Shampoo<R> {
             self.step,
         )?;
         lap(&mut self.spent.roots);
-        let direction = self.factors.direction(
+        let direction = self.factors.direction::<P, R>(
             &self.context,
+            &self.segments,
             &self.blocking,
             self.roots.values(),
             grads,
@@ -310,14 +317,15 @@ impl<R: Runtime> Optimizer<R> for Shampoo<R> {
 
     fn state_bytes_per_parameter(&self) -> f64 {
         let moments = 2 + usize::from(self.device.second.is_some());
-        let factors = 2 * self.blocking.factor_values();
+        // Statistics and roots are f32 in every precision.
+        let factors = 4 * 2 * self.blocking.factor_values();
         let parameters = self.segments.parameters() as f64;
-        4.0 * (moments as f64 + factors as f64 / parameters)
+        (P::State::BYTES * moments) as f64 + factors as f64 / parameters
     }
 
     fn scratch_bytes_per_parameter(&self) -> f64 {
         let roots = self.roots.scratch_bytes(&self.blocking) as f64;
-        4.0 * self.factors.arenas() as f64 + roots / self.segments.parameters() as f64
+        self.factors.arena_bytes::<P>() as f64 + roots / self.segments.parameters() as f64
     }
 
     fn parts(&self) -> Vec<(&'static str, Duration)> {

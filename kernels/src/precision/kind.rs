@@ -1,0 +1,186 @@
+//! A precision chosen at run time.
+
+use std::fmt;
+use std::str::FromStr;
+
+use cubecl::Runtime;
+use cubecl::server::Handle;
+use serde::{Deserialize, Serialize};
+
+use super::{Bf16, Bf16Mixed, F16, F16Mixed, F32, HostFormat, Native, Precision, Storage, convert};
+use crate::context::Context;
+use crate::error::Error;
+use crate::segments::Segments;
+
+/// One of the precisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrecisionKind {
+    /// [`F32`].
+    #[default]
+    F32,
+    /// [`Bf16`].
+    Bf16,
+    /// [`Bf16Mixed`].
+    Bf16Mixed,
+    /// [`F16`].
+    F16,
+    /// [`F16Mixed`].
+    F16Mixed,
+}
+
+/// What is done in a precision.
+pub trait PrecisionVisitor {
+    /// What comes out.
+    type Output;
+
+    /// Does it.
+    fn visit<P: Precision>(self) -> Self::Output;
+}
+
+impl PrecisionKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::F32,
+        Self::Bf16,
+        Self::Bf16Mixed,
+        Self::F16,
+        Self::F16Mixed,
+    ];
+
+    /// Does `what` in this precision.
+    pub fn accept<V: PrecisionVisitor>(self, what: V) -> V::Output {
+        match self {
+            Self::F32 => what.visit::<F32>(),
+            Self::Bf16 => what.visit::<Bf16>(),
+            Self::Bf16Mixed => what.visit::<Bf16Mixed>(),
+            Self::F16 => what.visit::<F16>(),
+            Self::F16Mixed => what.visit::<F16Mixed>(),
+        }
+    }
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        struct Name;
+        impl PrecisionVisitor for Name {
+            type Output = &'static str;
+            fn visit<P: Precision>(self) -> &'static str {
+                P::NAME
+            }
+        }
+        self.accept(Name)
+    }
+}
+
+/// What is asked of the parameters' format.
+impl PrecisionKind {
+    /// Bytes of a parameter.
+    pub fn parameter_bytes(self) -> usize {
+        struct Bytes;
+        impl PrecisionVisitor for Bytes {
+            type Output = usize;
+            fn visit<P: Precision>(self) -> usize {
+                <P::Params as Storage>::BYTES
+            }
+        }
+        self.accept(Bytes)
+    }
+
+    /// As [`HostFormat::encode`].
+    pub fn encode(self, values: &[f32]) -> Vec<u8> {
+        struct Encode<'a>(&'a [f32]);
+        impl PrecisionVisitor for Encode<'_> {
+            type Output = Vec<u8>;
+            fn visit<P: Precision>(self) -> Vec<u8> {
+                P::Params::encode(self.0)
+            }
+        }
+        self.accept(Encode(values))
+    }
+
+    /// As [`HostFormat::decode`].
+    pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        struct Decode<'a>(&'a [u8]);
+        impl PrecisionVisitor for Decode<'_> {
+            type Output = Vec<f32>;
+            fn visit<P: Precision>(self) -> Vec<f32> {
+                P::Params::decode(self.0)
+            }
+        }
+        self.accept(Decode(bytes))
+    }
+
+    /// As [`HostFormat::round_all`].
+    pub fn round_all(self, values: &mut [f32]) {
+        struct Round<'a>(&'a mut [f32]);
+        impl PrecisionVisitor for Round<'_> {
+            type Output = ();
+            fn visit<P: Precision>(self) {
+                P::Params::round_all(self.0);
+            }
+        }
+        self.accept(Round(values));
+    }
+
+    /// [`convert`] from the parameters' format to f32.
+    ///
+    /// # Errors
+    /// As [`convert`].
+    pub fn widen<R: Runtime>(
+        self,
+        context: &Context<R>,
+        segments: &Segments,
+        from: &Handle,
+        to: &Handle,
+    ) -> Result<(), Error> {
+        struct Widen<'a, R: Runtime>(&'a Context<R>, &'a Segments, [&'a Handle; 2]);
+        impl<R: Runtime> PrecisionVisitor for Widen<'_, R> {
+            type Output = Result<(), Error>;
+            fn visit<P: Precision>(self) -> Self::Output {
+                let Self(context, segments, [from, to]) = self;
+                convert::<P::Params, Native<f32>, R>(context, segments, from, to)
+            }
+        }
+        self.accept(Widen(context, segments, [from, to]))
+    }
+
+    /// [`convert`] from f32 to the parameters' format.
+    ///
+    /// # Errors
+    /// As [`convert`].
+    pub fn narrow<R: Runtime>(
+        self,
+        context: &Context<R>,
+        segments: &Segments,
+        from: &Handle,
+        to: &Handle,
+    ) -> Result<(), Error> {
+        struct Narrow<'a, R: Runtime>(&'a Context<R>, &'a Segments, [&'a Handle; 2]);
+        impl<R: Runtime> PrecisionVisitor for Narrow<'_, R> {
+            type Output = Result<(), Error>;
+            fn visit<P: Precision>(self) -> Self::Output {
+                let Self(context, segments, [from, to]) = self;
+                convert::<Native<f32>, P::Params, R>(context, segments, from, to)
+            }
+        }
+        self.accept(Narrow(context, segments, [from, to]))
+    }
+}
+
+impl fmt::Display for PrecisionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for PrecisionKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || Self::ALL.map(Self::name).join(", ");
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| format!("no precision is called `{text}`; there are {}", known()))
+    }
+}
