@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-use sonew_optimizers::{OptimizerConfig, PrecisionKind};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sonew_optimizers::{
+    LossScale, NonFinite, Numerics, OptimizerConfig, PrecisionKind, WeightRounding,
+};
 use sonew_runtime::Selector;
 
 use crate::data::{IdxError, Images, embedded};
@@ -135,6 +137,16 @@ pub struct RunArgs {
         default_value = "f32"
     )]
     pub precision: Vec<PrecisionKind>,
+    /// How weights of 16 bits take a step in a mixed precision: nearest, master (f32 copies) or stochastic.
+    #[arg(long, value_enum, default_value_t)]
+    pub weights: Weights,
+    /// Loss scaling in a mixed precision: auto (dynamic from 65536 on), off, or a first scale. Default auto for f16-mixed, off
+    /// for others.
+    #[arg(long, value_name = "SCALE")]
+    pub loss_scale: Option<Scaling>,
+    /// A step whose gradient is not finite: proceed, skip or stop. Default skip with loss scaling, else proceed.
+    #[arg(long, value_enum)]
+    pub non_finite: Option<OnNonFinite>,
     /// Base learning rate; each optimizer has a default (`sonew optimizers`).
     #[arg(long, allow_negative_numbers = true)]
     pub lr: Option<f64>,
@@ -165,6 +177,55 @@ pub struct RunArgs {
     /// Say how the optimizer treats each tensor.
     #[arg(long)]
     pub verbose: bool,
+}
+
+/// How weights of 16 bits take a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Weights {
+    /// Rounded to nearest.
+    #[default]
+    Nearest,
+    /// Kept in f32 beside.
+    Master,
+    /// Rounded at random.
+    Stochastic,
+}
+
+/// What is done with a gradient that is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnNonFinite {
+    /// The step is taken.
+    Proceed,
+    /// The step is passed over.
+    Skip,
+    /// The run ends.
+    Stop,
+}
+
+/// Loss scaling.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scaling {
+    /// Dynamic, from the default on.
+    Auto,
+    /// None.
+    Off,
+    /// Dynamic, from this scale on.
+    From(f64),
+}
+
+impl std::str::FromStr for Scaling {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            number => match number.parse::<f64>() {
+                Ok(scale) if scale > 0.0 && scale.is_finite() => Ok(Self::From(scale)),
+                _ => Err("expected auto, off or a number above 0".into()),
+            },
+        }
+    }
 }
 
 /// Why the command line does not describe a run.
@@ -255,8 +316,10 @@ impl RunArgs {
                 if self.precision != [PrecisionKind::F32] {
                     label += &format!(" {precision}");
                 }
+                let numerics = self.numerics(precision);
+                numerics.validate()?;
                 let label = unique(&plans, label);
-                plans.push(self.plan(optimizer, precision, label, lr));
+                plans.push(self.plan(optimizer, numerics, label, lr));
             }
         }
         match unused.first() {
@@ -267,16 +330,43 @@ impl RunArgs {
         }
     }
 
-    fn plan(
-        &self,
-        optimizer: OptimizerConfig,
-        precision: PrecisionKind,
-        label: String,
-        lr: f64,
-    ) -> Plan {
+    /// A precision with what the command line says of it.
+    fn numerics(&self, precision: PrecisionKind) -> Numerics {
+        let mut numerics = Numerics::from(precision);
+        numerics.seed = self.seed;
+        numerics.weights = match self.weights {
+            Weights::Nearest => WeightRounding::Nearest,
+            Weights::Master => WeightRounding::Master,
+            Weights::Stochastic => WeightRounding::Stochastic,
+        };
+        if let Some(scaling) = self.loss_scale {
+            numerics.loss_scale = match scaling {
+                Scaling::Off => None,
+                Scaling::Auto => Some(LossScale::default()),
+                Scaling::From(initial) => Some(LossScale {
+                    initial,
+                    ..LossScale::default()
+                }),
+            };
+            numerics.non_finite = match scaling {
+                Scaling::Off => NonFinite::Proceed,
+                _ => NonFinite::Skip,
+            };
+        }
+        if let Some(policy) = self.non_finite {
+            numerics.non_finite = match policy {
+                OnNonFinite::Proceed => NonFinite::Proceed,
+                OnNonFinite::Skip => NonFinite::Skip,
+                OnNonFinite::Stop => NonFinite::Stop,
+            };
+        }
+        numerics
+    }
+
+    fn plan(&self, optimizer: OptimizerConfig, numerics: Numerics, label: String, lr: f64) -> Plan {
         Plan {
             optimizer,
-            precision,
+            numerics,
             label,
             lr,
             schedule: self.schedule,

@@ -104,7 +104,7 @@ fn diverged(plan: &Plan, folder: &Path, error: &TrainError) -> RunSummary {
         losses,
         seconds_per_epoch: f64::NAN,
         optimizer_ms_per_step: f64::NAN,
-        parameter_bytes: plan.precision.parameter_bytes() as f64,
+        parameter_bytes: plan.numerics.precision.parameter_bytes() as f64,
         state_bytes_per_parameter: f64::NAN,
         optimizer_parts: Vec::new(),
         note: format!("diverged: {error}"),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use sonew_optimizers::{OptimizerConfig, PrecisionKind};
+use sonew_optimizers::{Numerics, OptimizerConfig};
 
 use crate::schedule::Schedule;
 
@@ -13,7 +13,8 @@ pub struct Plan {
     /// The optimizer and its settings.
     pub optimizer: OptimizerConfig,
     /// How parameters, states and activations are held and computed.
-    pub precision: PrecisionKind,
+    #[serde(flatten)]
+    pub numerics: Numerics,
     /// The name in tables and legends, and of the folder in a comparison.
     pub label: String,
     /// Base learning rate.

@@ -130,7 +130,7 @@ pub fn recorded<R: Runtime>(
     let mut pixels = vec![0.0; batch * images.pixels_per_image()];
     for step in 0..steps {
         images.fill_batch(order.batch(step)?, &mut pixels)?;
-        let gradients = network.gradients(&context, &params, &pixels)?;
+        let gradients = network.gradients(&context, &params, &pixels, 1.0)?;
         let grads: Vec<f32> = context.download("reading gradients", &gradients.grads)?;
         statistics(&blocking, &grads, &mut factors, 0.95)?;
         optimizer.step(&params, &gradients.grads, adam.default_lr())?;

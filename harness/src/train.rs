@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use cubecl::Runtime;
 use cubecl::server::Handle;
 use serde::Serialize;
-use sonew_optimizers::{Context, Optimizer};
+use sonew_optimizers::{Context, NonFinite, Optimizer};
 
 use crate::data::Images;
 use crate::init::Weights;
@@ -147,7 +147,7 @@ pub fn train<R: Runtime>(
         losses: Vec::new(),
         seconds_per_epoch: 0.0,
         optimizer_ms_per_step: 0.0,
-        parameter_bytes: plan.precision.parameter_bytes() as f64,
+        parameter_bytes: plan.numerics.precision.parameter_bytes() as f64,
         state_bytes_per_parameter: run.optimizer.state_bytes_per_parameter(),
         optimizer_parts: Vec::new(),
         note: String::new(),
@@ -192,7 +192,7 @@ impl<'a, R: Runtime> Run<'a, R> {
         }
         let network = Network::new(
             &context,
-            plan.precision,
+            plan.numerics.precision,
             &plan.sizes,
             plan.batch,
             Route::Auto,
@@ -218,11 +218,11 @@ impl<'a, R: Runtime> Run<'a, R> {
             .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
             .collect();
         let segments = network.segments();
-        let params = plan.precision.encode(&segments.gather(&tensors)?);
+        let params = plan.numerics.precision.encode(&segments.gather(&tensors)?);
         let params = context.upload(&params);
         let optimizer = plan
             .optimizer
-            .build(plan.precision, context.clone(), segments)?;
+            .build(plan.numerics, context.clone(), segments)?;
         Ok(Self {
             context,
             plan,
@@ -258,6 +258,7 @@ impl<'a, R: Runtime> Run<'a, R> {
         let total = self.plan.total_steps(steps_per_epoch);
         let mut progress = Progress::start(total, quiet);
         let (mut spent, mut optimizer, mut done) = (0.0, 0.0, 0);
+        let mut not_finite = 0;
         for epoch in 0..self.plan.epochs {
             let begin = epoch * steps_per_epoch;
             let end = total.min(begin + steps_per_epoch);
@@ -277,7 +278,9 @@ impl<'a, R: Runtime> Run<'a, R> {
                 if self.plan.log_steps {
                     folder.log(&StepRecord { step, loss })?;
                 }
-                if !loss.is_finite() {
+                // Where steps are skipped, the weights are still good, and the next batch may be.
+                not_finite = if loss.is_finite() { 0 } else { not_finite + 1 };
+                if not_finite > self.patience() {
                     return Err(self.diverged(step, loss)?);
                 }
             }
@@ -306,6 +309,8 @@ impl<'a, R: Runtime> Run<'a, R> {
                 evaluation_seconds: evaluation,
                 images_per_second: (steps * self.plan.batch) as f64 / seconds,
                 pivots_cut: report.pivots_cut,
+                skipped_steps: report.skipped_steps,
+                loss_scale: self.optimizer.loss_scale(),
                 roots_refused: report.roots.map(|roots| roots.refused),
                 optimizer_parts: parts
                     .iter()
@@ -337,9 +342,10 @@ impl<'a, R: Runtime> Run<'a, R> {
         let indices = self.order.batch(step)?;
         self.images.fill_batch(indices, &mut self.batch)?;
         let started = Instant::now();
+        let scale = self.optimizer.loss_scale();
         let gradients = self
             .network
-            .gradients(&self.context, &self.params, &self.batch)?;
+            .gradients(&self.context, &self.params, &self.batch, scale)?;
         // Both waits are for the split of time only: the next forward pass has to wait for the parameters anyway.
         self.context.wait("uploading gradients")?;
         split.network += started.elapsed();
@@ -349,6 +355,14 @@ impl<'a, R: Runtime> Run<'a, R> {
         self.context.wait("optimizer step")?;
         split.optimizer += started.elapsed();
         Ok(gradients.loss)
+    }
+
+    /// Batches in a row whose loss may be NaN or infinite.
+    fn patience(&self) -> usize {
+        match self.plan.numerics.non_finite {
+            NonFinite::Skip => 20,
+            NonFinite::Proceed | NonFinite::Stop => 0,
+        }
     }
 
     fn lr(&self, step: usize) -> f64 {
@@ -385,6 +399,12 @@ fn describe(label: &str, record: &EpochRecord) -> String {
         Some(cut) if cut > 0 => format!(", {cut} pivots cut"),
         _ => String::new(),
     };
+    if record.skipped_steps > 0 {
+        seen += &format!(
+            ", {} steps skipped so far, loss scale {}",
+            record.skipped_steps, record.loss_scale
+        );
+    }
     if let Some(refused) = record.roots_refused.filter(|&refused| refused > 0) {
         seen += &format!(", {refused} roots refused so far");
     }

@@ -54,7 +54,9 @@ impl DeviceVisitor for Check {
             .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
             .collect();
         let params = context.upload(&segments.gather(&tensors).unwrap());
-        let gradients = network.gradients(&context, &params, &pixels()).unwrap();
+        let gradients = network
+            .gradients(&context, &params, &pixels(), 1.0)
+            .unwrap();
         let arena: Vec<f32> = context.download("test", &gradients.grads).unwrap();
         // Seven images in batches of six: the last batch is short.
         let mut bytes: Vec<u8> = pixels().iter().map(|p| (p * 255.0).round() as u8).collect();

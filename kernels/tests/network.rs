@@ -326,7 +326,7 @@ fn the_loss_and_its_gradient_follow_f64_for_logits_up_to_a_hundred() {
     let close = |loss: f64| assert!((loss - expected).abs() < 1e-6 * expected, "{loss}");
     close(host::loss(&z, &targets, WIDTH));
     let mut found = z.clone();
-    close(host::loss_and_gradient(&mut found, &targets, WIDTH));
+    close(host::loss_and_gradient(&mut found, &targets, WIDTH, 1.0));
     // σ − t is a difference of numbers up to 1.
     let scale = 1.0 / ROWS as f64;
     assert_close(&found, &gradient, 5e-7, scale);
@@ -344,7 +344,7 @@ fn the_loss_and_its_gradient_follow_f64_for_logits_up_to_a_hundred() {
             &partials,
             ROWS,
             WIDTH,
-            with_gradient,
+            with_gradient.then_some(1.0),
         )
         .unwrap();
         close(loss::mean_loss(context, &partials, ROWS).unwrap());
@@ -362,7 +362,7 @@ fn a_logit_that_is_not_a_number_shows_in_the_loss_and_in_its_gradient() {
     let (mut z, targets) = logits_and_targets(ROWS * WIDTH);
     z[3 * WIDTH + 36] = f32::NAN;
     assert!(host::loss(&z, &targets, WIDTH).is_nan());
-    assert!(host::loss_and_gradient(&mut z, &targets, WIDTH).is_nan());
+    assert!(host::loss_and_gradient(&mut z, &targets, WIDTH, 1.0).is_nan());
     let unfit = z.iter().filter(|x| !x.is_finite()).count();
     assert_eq!(unfit, 1);
     let mut activation = [f32::NAN, 0.5];
@@ -378,7 +378,7 @@ fn host_results_have_the_same_bits_with_any_number_of_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         pool.build().unwrap().install(|| {
             let mut delta = z.clone();
-            let loss = host::loss_and_gradient(&mut delta, &targets, width);
+            let loss = host::loss_and_gradient(&mut delta, &targets, width, 1.0);
             let mut sums = vec![0.0; width];
             host::column_sums(&delta, &mut sums);
             host::activate(&mut delta, &sums, false);
@@ -408,7 +408,7 @@ fn buffers_of_another_length_are_refused_before_a_launch() {
         40,
         2,
     ));
-    length(loss::loss(context, &six, &six, &six, 3, 2, false));
+    length(loss::loss(context, &six, &six, &six, 3, 2, None));
     let empty = activation::backward_tanh(context, &six, &six, 0, 2);
     assert!(matches!(empty, Err(Error::Shape { .. })));
 }

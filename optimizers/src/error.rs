@@ -1,5 +1,7 @@
 //! What can go wrong in configuring or stepping an optimizer.
 
+use sonew_kernels::precision::PrecisionKind;
+
 /// An error of an optimizer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
@@ -62,6 +64,30 @@ pub enum Error {
         reason: String,
         /// The last residual.
         residual: f64,
+    },
+    /// A precision and a setting that does not go with it.
+    #[error("{found} does not go with {precision}; expected {expected}")]
+    Numerics {
+        /// The precision.
+        precision: PrecisionKind,
+        /// The setting.
+        found: String,
+        /// What it needs.
+        expected: &'static str,
+    },
+    /// A gradient was not finite, and the step was not taken.
+    #[error(
+        "step {step}: {count} gradients are NaN or infinite, the first in tensor {tensor} at {index}; try a smaller learning rate, or --non-finite skip"
+    )]
+    NonFinite {
+        /// The step, from 0 on.
+        step: u64,
+        /// The tensor of the first.
+        tensor: usize,
+        /// Its index there.
+        index: usize,
+        /// How many.
+        count: u64,
     },
     /// A kernel refused or failed.
     #[error(transparent)]

@@ -24,6 +24,7 @@
 mod config;
 mod error;
 mod first_order;
+mod numerics;
 mod report;
 mod shampoo;
 mod sonew;
@@ -34,6 +35,7 @@ pub use config::{
 };
 pub use error::Error;
 pub use first_order::FirstOrderKind;
+pub use numerics::{LossScale, NonFinite, Numerics, WeightRounding};
 pub use report::{RootsReport, StepReport};
 pub use sonew_kernels::context::{Context, Processor};
 pub use sonew_kernels::kronecker::Method;
@@ -69,6 +71,11 @@ pub trait Optimizer<R: Runtime> {
 
     /// Steps taken.
     fn steps(&self) -> u64;
+
+    /// What the loss is to be multiplied by before its gradient is taken; the next step divides by it.
+    fn loss_scale(&self) -> f64 {
+        1.0
+    }
 
     /// Bytes of state per parameter of the model: what a checkpoint would have to hold, pads, gaps and ghost columns not
     /// counted.

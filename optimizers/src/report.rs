@@ -9,6 +9,8 @@ use sonew_kernels::segments::Segments;
 pub struct StepReport {
     /// The step, from 1 on; 0 before the first.
     pub step: u64,
+    /// Steps that were not taken because a gradient was not finite.
+    pub skipped_steps: u64,
     /// Gradient values that were NaN or infinite.
     pub non_finite_gradients: u64,
     /// The tensor of the first of them, and the index within it.
@@ -46,6 +48,7 @@ impl StepReport {
         let locate = |evidence: Evidence| evidence.first.and_then(|at| segments.locate(at));
         Self {
             step,
+            skipped_steps: 0,
             non_finite_gradients: non_finite.count,
             first_non_finite: locate(non_finite),
             pivots_cut: cut.map(|cut| cut.count),

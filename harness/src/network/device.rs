@@ -102,12 +102,13 @@ impl DeviceNetwork {
         Ok(())
     }
 
-    /// The loss of a full batch and its gradient.
+    /// The loss of a full batch and its gradient, times `scale`.
     pub fn gradients<R: Runtime>(
         &mut self,
         context: &Context<R>,
         params: &Handle,
         images: &[f32],
+        scale: f64,
     ) -> Result<Gradients, NetworkError> {
         let pixels = self.layers[0].inputs;
         let rows = self.batch;
@@ -118,7 +119,16 @@ impl DeviceNetwork {
         self.forward(context, params, &images, rows)?;
         let last = self.layers.len() - 1;
         let logits = &self.activations[last];
-        loss(context, logits, &images, &self.partials, rows, pixels, true)?;
+        let partials = &self.partials;
+        loss(
+            context,
+            logits,
+            &images,
+            partials,
+            rows,
+            pixels,
+            Some(scale),
+        )?;
         self.round(context, logits, rows, pixels)?;
         let [mut delta, mut next] = self.deltas.clone();
         for (l, layer) in self.layers.iter().enumerate().rev() {
@@ -210,7 +220,7 @@ impl DeviceNetwork {
             let logits = &self.activations[self.layers.len() - 1];
             let logits = part(logits, 0..rows * pixels);
             let partials = part(&self.partials, 0..rows * LANES);
-            loss(context, &logits, &targets, &partials, rows, pixels, false)?;
+            loss(context, &logits, &targets, &partials, rows, pixels, None)?;
             Ok(mean_loss(context, &partials, rows)?)
         })
     }
@@ -256,6 +266,7 @@ mod tests {
     /// Both routes, each asked twice, with the last layer's weights `scale` times as large.
     struct BothRoutes {
         scale: f32,
+        precision: PrecisionKind,
     }
 
     impl BothRoutes {
@@ -268,6 +279,10 @@ mod tests {
             }
             for w in &mut weights.layers[3].weight {
                 *w *= self.scale;
+            }
+            for layer in &mut weights.layers {
+                self.precision.round_all(&mut layer.weight);
+                self.precision.round_all(&mut layer.bias);
             }
             weights
         }
@@ -307,7 +322,7 @@ mod tests {
                 let naive = Strategy::Forced(Blueprint::Naive);
                 let mut network = Network::with_products(
                     &context,
-                    PrecisionKind::F32,
+                    self.precision,
                     &SIZES,
                     BATCH,
                     route,
@@ -315,18 +330,20 @@ mod tests {
                 )
                 .unwrap();
                 let segments = network.segments().clone();
-                let params = context.upload(&segments.gather(&tensors).unwrap());
+                let arena = segments.gather(&tensors).unwrap();
+                let params = context.upload(&self.precision.encode(&arena));
                 let evaluated = network.evaluate(&context, &params, &images()).unwrap();
                 // What a call leaves behind does not show in the next.
                 let mut ask = || {
                     network
-                        .gradients(&context, &params, &values(BATCH))
+                        .gradients(&context, &params, &values(BATCH), 1.0)
                         .unwrap()
                 };
                 let first = ask().loss;
                 let gradients = ask();
                 assert_eq!(first.to_bits(), gradients.loss.to_bits());
-                let arena: Vec<f32> = context.download("test", &gradients.grads).unwrap();
+                let bytes: Vec<u8> = context.download("test", &gradients.grads).unwrap();
+                let arena = self.precision.decode(&bytes);
                 let gaps_are_zero = arena
                     .iter()
                     .enumerate()
@@ -344,40 +361,59 @@ mod tests {
     #[test]
     fn both_routes_follow_the_oracle_even_for_large_logits() {
         for scale in [1.0, 60.0] {
-            let check = BothRoutes { scale };
-            let oracle: Vec<Oracle> = check
-                .weights()
-                .layers
-                .iter()
-                .enumerate()
-                .map(|(l, layer)| Oracle {
-                    inputs: layer.inputs,
-                    weight: layer.weight.iter().map(|&w| w.into()).collect(),
-                    bias: layer.bias.iter().map(|&b| b.into()).collect(),
-                    linear: l == 1 || l == 3,
-                })
-                .collect();
-            let x: Vec<f64> = values(BATCH + 1).iter().map(|&p| p.into()).collect();
-            let all = loss_and_gradients(&oracle, &x, &x, BATCH + 1).0;
-            let x = &x[..BATCH * SIZES[0]];
-            let (loss, expected) = loss_and_gradients(&oracle, x, x, BATCH);
-            let device = sonew_runtime::open(Selector::Software)
-                .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
             // f32 through four layers: some 100 roundings.
-            for (found, route) in device.accept(check).iter().zip(["host", "device"]) {
-                assert!((found.loss - loss).abs() < 1e-5 * loss, "{route}");
-                assert!((found.evaluated - all).abs() < 1e-5 * all, "{route}");
-                assert!(found.gaps_are_zero, "{route}");
-                let expected = expected.iter().flat_map(|(dw, db)| [dw, db]);
-                for (t, (found, expected)) in found.gradients.iter().zip(expected).enumerate() {
-                    let largest = expected.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-                    for (f, e) in found.iter().zip(expected) {
-                        let error = (f64::from(*f) - e).abs();
-                        assert!(
-                            error < 2e-5 * largest,
-                            "{route}, tensor {t}: {f:e}, expected {e:e}"
-                        );
-                    }
+            follow_the_oracle(scale, PrecisionKind::F32, 1e-5, 2e-5);
+        }
+    }
+
+    #[test]
+    fn both_routes_follow_the_oracle_in_formats_of_16_bits() {
+        // Four layers forward and back with three roundings each.
+        for (precision, digits) in [
+            (PrecisionKind::Bf16, 8),
+            (PrecisionKind::F16, 11),
+            (PrecisionKind::Bf16Mixed, 8),
+        ] {
+            let roundoff = 0.5f64.powi(digits);
+            follow_the_oracle(1.0, precision, 6.0 * roundoff, 12.0 * roundoff);
+        }
+    }
+
+    fn follow_the_oracle(scale: f32, precision: PrecisionKind, loss_error: f64, error: f64) {
+        let check = BothRoutes { scale, precision };
+        let oracle: Vec<Oracle> = check
+            .weights()
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(l, layer)| Oracle {
+                inputs: layer.inputs,
+                weight: layer.weight.iter().map(|&w| w.into()).collect(),
+                bias: layer.bias.iter().map(|&b| b.into()).collect(),
+                linear: l == 1 || l == 3,
+            })
+            .collect();
+        let mut x = values(BATCH + 1);
+        precision.round_all(&mut x);
+        let x: Vec<f64> = x.iter().map(|&p| p.into()).collect();
+        let all = loss_and_gradients(&oracle, &x, &x, BATCH + 1).0;
+        let x = &x[..BATCH * SIZES[0]];
+        let (loss, expected) = loss_and_gradients(&oracle, x, x, BATCH);
+        let device = sonew_runtime::open(Selector::Software)
+            .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
+        for (found, route) in device.accept(check).iter().zip(["host", "device"]) {
+            assert!((found.loss - loss).abs() < loss_error * loss, "{route}");
+            assert!((found.evaluated - all).abs() < loss_error * all, "{route}");
+            assert!(found.gaps_are_zero, "{route}");
+            let expected = expected.iter().flat_map(|(dw, db)| [dw, db]);
+            for (t, (found, expected)) in found.gradients.iter().zip(expected).enumerate() {
+                let largest = expected.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+                for (f, e) in found.iter().zip(expected) {
+                    let off = (f64::from(*f) - e).abs();
+                    assert!(
+                        off < error * largest,
+                        "{route}, {precision}, tensor {t}: {f:e}, expected {e:e}"
+                    );
                 }
             }
         }

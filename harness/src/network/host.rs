@@ -76,11 +76,12 @@ impl HostNetwork {
         Ok(())
     }
 
-    /// The loss of a full batch and its gradient.
+    /// The loss of a full batch and its gradient, times `scale`.
     pub fn gradients(
         &mut self,
         params: &[f32],
         images: &[f32],
+        scale: f64,
     ) -> Result<(f64, &[f32]), NetworkError> {
         let pixels = self.layers[0].inputs;
         check_images(images, self.batch, pixels)?;
@@ -89,7 +90,7 @@ impl HostNetwork {
         let last = self.layers.len() - 1;
         let rows = self.batch;
         let mut logits = std::mem::take(&mut self.activations[last]);
-        let loss = loss_and_gradient(&mut logits, images, pixels);
+        let loss = loss_and_gradient(&mut logits, images, pixels, scale);
         self.precision.round_all(&mut logits);
         let [mut delta, mut next] = std::mem::take(&mut self.deltas);
         for l in (0..=last).rev() {

@@ -141,7 +141,7 @@ impl<R: Runtime> Network<R> {
         }
     }
 
-    /// The loss of a batch and its gradient; `images` is [batch, pixels] in [0, 1].
+    /// The loss of a batch and its gradient times `scale`; `images` is [batch, pixels] in [0, 1].
     ///
     /// # Errors
     /// [`NetworkError::Shape`] for a batch or an arena of another size; launch failures found when the parameters or
@@ -151,19 +151,20 @@ impl<R: Runtime> Network<R> {
         context: &Context<R>,
         params: &Handle,
         images: &[f32],
+        scale: f64,
     ) -> Result<Gradients, NetworkError> {
         self.check_params(params)?;
         match &mut self.place {
             Place::Host(host) => {
                 let params = read_parameters(context, self.precision, params)?;
-                let (loss, grads) = host.gradients(&params, images)?;
+                let (loss, grads) = host.gradients(&params, images, scale)?;
                 let grads = match self.precision.parameter_bytes() {
                     4 => context.upload(grads),
                     _ => context.upload(&self.precision.encode(grads)),
                 };
                 Ok(Gradients { loss, grads })
             }
-            Place::Device(device) => device.gradients(context, params, images),
+            Place::Device(device) => device.gradients(context, params, images, scale),
         }
     }
 

@@ -35,6 +35,12 @@ pub struct EpochRecord {
     /// Columns of the factor whose edges were cut in the epoch's last step, for optimizers that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pivots_cut: Option<u64>,
+    /// Steps that were not taken since the start of the run, because a gradient was not finite.
+    #[serde(default)]
+    pub skipped_steps: u64,
+    /// What the loss is multiplied by in the next step.
+    #[serde(default = "no_scale")]
+    pub loss_scale: f64,
     /// Roots that were refused since the start of the run, for optimizers that compute them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roots_refused: Option<u64>,
@@ -85,4 +91,8 @@ pub fn read_log(folder: impl AsRef<Path>) -> Result<Vec<LogLine>, RecordError> {
             })
         })
         .collect()
+}
+
+fn no_scale() -> f64 {
+    1.0
 }

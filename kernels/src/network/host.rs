@@ -76,10 +76,10 @@ pub fn loss(z: &[f32], targets: &[f32], width: usize) -> f64 {
     sums.iter().sum::<f64>() / rows as f64
 }
 
-/// The loss, and z ← (σ(z) − t) / rows, its gradient.
-pub fn loss_and_gradient(z: &mut [f32], targets: &[f32], width: usize) -> f64 {
+/// The loss, and z ← scale · (σ(z) − t) / rows, its gradient times a scale.
+pub fn loss_and_gradient(z: &mut [f32], targets: &[f32], width: usize, scale: f64) -> f64 {
     let rows = z.len() / width.max(1);
-    let scale = 1.0 / rows as f32;
+    let scale = (scale / rows as f64) as f32;
     let sums: Vec<f64> = z
         .par_chunks_mut(width)
         .zip(targets.par_chunks(width))

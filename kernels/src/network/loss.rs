@@ -58,8 +58,8 @@ fn loss_kernel(
     }
 }
 
-/// Leaves the partial losses of each row in `partials`, `[rows, LANES]`; with `gradient`, z becomes
-/// (σ(z) − t) / rows.
+/// Leaves the partial losses of each row in `partials`, `[rows, LANES]`; with `gradient`, a scale of the
+/// loss, z becomes scale · (σ(z) − t) / rows.
 ///
 /// # Errors
 /// [`Error::Length`] if a buffer has another length; [`Error::Shape`] for more values than kernels can index; launch
@@ -71,7 +71,7 @@ pub fn loss<R: Runtime>(
     partials: &Handle,
     rows: usize,
     columns: usize,
-    gradient: bool,
+    gradient: Option<f64>,
 ) -> Result<(), Error> {
     let operation = "loss";
     let values = item_count(operation, rows, columns)?;
@@ -80,6 +80,8 @@ pub fn loss<R: Runtime>(
     require_bytes(operation, "targets", targets, 4 * values as u64)?;
     require_bytes(operation, "partials", partials, 4 * items as u64)?;
     let grid = cover(context, items, 3);
+    let scale = gradient.unwrap_or(1.0) / rows as f64;
+    let gradient = gradient.is_some();
     context.launch(operation, gradient, grid, move |client, cubes, units| {
         // SAFETY: z and targets hold `values` values and partials `items`, checked above.
         unsafe {
@@ -92,7 +94,7 @@ pub fn loss<R: Runtime>(
                 array::<R>(partials, items),
                 columns as u32,
                 items as u32,
-                1.0 / rows as f32,
+                scale as f32,
                 LANES as u32,
                 gradient,
             );

@@ -22,12 +22,16 @@
 mod bfloat;
 mod convert;
 mod host;
+mod inspect;
 mod kind;
+mod stochastic;
 
 pub use bfloat::{Pairs, RoundBf16, bf16_bits};
 pub use convert::convert;
 pub use host::HostFormat;
+pub use inspect::inspect;
 pub use kind::{PrecisionKind, PrecisionVisitor};
+pub use stochastic::{Stochastic, round_stochastically};
 
 use core::marker::PhantomData;
 use cubecl::ir::StorageType;
@@ -215,7 +219,7 @@ pub fn quotient<A: Arithmetic>(a: f32, b: f32) -> f32 {
 /// A named choice of storage and arithmetic for one optimizer or network.
 pub trait Precision: Send + Sync + 'static {
     /// How parameters and gradients lie in memory.
-    type Params: HostFormat;
+    type Params: HostFormat + Stochastic;
     /// How optimizer states lie in memory.
     type State: HostFormat;
     /// How results are rounded.

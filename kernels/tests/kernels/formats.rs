@@ -5,7 +5,10 @@ use half::{bf16, f16};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sonew_kernels::context::Grid;
-use sonew_kernels::precision::{HostFormat, Native, Pairs, Storage};
+use sonew_kernels::precision::{
+    HostFormat, Native, Pairs, Stochastic, Storage, round_stochastically,
+};
+use sonew_kernels::segments::Segments;
 
 use crate::bench::{Bench, R};
 
@@ -201,4 +204,85 @@ fn the_host_rounds_as_the_device_does() {
             [f16::from_f32(value).to_f32()]
         );
     }
+}
+
+fn neighbours_are_drawn_without_bias<S: HostFormat + Stochastic>(bench: &Bench) {
+    let n = 4000;
+    let segments = Segments::new(&[n]).unwrap();
+    let round = |value: f32, step: u64| -> Vec<f32> {
+        let arena = segments.gather(&[&vec![value; n][..]]).unwrap();
+        let (from, to) = (
+            bench.context.upload(&arena),
+            bench.context.upload(&S::encode(&vec![0.0; arena.len()])),
+        );
+        round_stochastically::<S, R>(&bench.context, &segments, &from, &to, 5, step).unwrap();
+        let bytes: Vec<u8> = bench.context.download("test", &to).unwrap();
+        segments.scatter(&S::decode(&bytes)).concat()
+    };
+    // Between two values of the format, at a fraction of 1/4, 1/2 and 0.9, above and below 0, and among the denormals of f16.
+    for value in [
+        1.000_976_6f32,
+        1.003_906_3 / 3.0,
+        -1.7,
+        0.123_456,
+        3e-6,
+        -4.1e-7,
+    ] {
+        let held = S::rounded(value);
+        let drawn = round(value, 1);
+        let mut seen: Vec<f32> = drawn.clone();
+        seen.sort_by(f32::total_cmp);
+        seen.dedup();
+        let (low, high) = (f64::from(seen[0]), f64::from(seen[seen.len() - 1]));
+        let exact = f64::from(value);
+        assert!(seen.contains(&held) && seen.len() <= 2, "{value}: {seen:?}");
+        assert!(
+            low <= exact && exact <= high,
+            "{value} not in {low} to {high}"
+        );
+        let mean = drawn.iter().map(|&x| f64::from(x)).sum::<f64>() / n as f64;
+        // Five deviations of a mean of coins.
+        assert!(
+            (mean - exact).abs() <= 5.0 * 0.5 * (high - low) / (n as f64).sqrt(),
+            "{value}: {mean}"
+        );
+        if seen.len() == 2 {
+            assert!(
+                round(value, 2) != drawn,
+                "another step draws other neighbours"
+            );
+        }
+    }
+    let kept = [
+        0.0,
+        1.0,
+        -0.5,
+        1.0 / 65536.0,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        1e38,
+        -65504.0,
+    ];
+    for value in kept.into_iter().filter(|x| S::rounded(*x) == *x) {
+        assert!(round(value, 3).iter().all(|&x| x == value), "{value}");
+    }
+    assert!(round(f32::NAN, 3).iter().all(|x| x.is_nan()));
+    // Beyond the largest value: whatever nearest makes of it.
+    let beyond = if S::rounded(65519.0) == 65504.0 {
+        65519.0
+    } else {
+        f32::MAX
+    };
+    assert!(
+        round(beyond, 3).iter().all(|&x| x == S::rounded(beyond)),
+        "{beyond}"
+    );
+}
+
+#[test]
+fn stochastic_rounding_draws_neighbours_without_bias() {
+    let bench = Bench::open();
+    neighbours_are_drawn_without_bias::<Pairs>(&bench);
+    neighbours_are_drawn_without_bias::<Native<f16>>(&bench);
+    neighbours_are_drawn_without_bias::<Native<f32>>(&bench);
 }

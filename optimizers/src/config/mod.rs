@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::LARGEST_ORDER;
-use sonew_kernels::precision::{self, Precision, PrecisionKind, PrecisionVisitor};
+use sonew_kernels::precision::{self, F32, Precision, PrecisionVisitor};
 use sonew_kernels::segments::{GAP, Segments};
 use sonew_kernels::sonew::Graft;
 
 use crate::first_order::{self, FirstOrderKind};
+use crate::numerics::{Guarded, Numerics};
 use crate::shampoo::Shampoo;
 use crate::sonew::Sonew;
 use crate::{Error, Optimizer};
@@ -250,16 +251,20 @@ impl OptimizerConfig {
     /// Allocates the states and makes the optimizer, for parameters and gradients of a precision.
     ///
     /// # Errors
-    /// As [`OptimizerConfig::validate`]; [`Error::Kernel`] if Shampoo's factors are too large or the device lacks a format.
+    /// As [`OptimizerConfig::validate`] and [`Numerics::validate`]; [`Error::Kernel`] if Shampoo's factors are too large or
+    /// the device lacks a format.
     pub fn build<R: Runtime>(
         &self,
-        precision: PrecisionKind,
+        numerics: impl Into<Numerics>,
         context: Rc<Context<R>>,
         segments: &Segments,
     ) -> Result<Box<dyn Optimizer<R>>, Error> {
+        let numerics = numerics.into();
         self.validate()?;
-        precision.accept(Builder {
+        numerics.validate()?;
+        numerics.precision.accept(Builder {
             config: *self,
+            numerics,
             context,
             segments,
         })
@@ -297,6 +302,7 @@ impl OptimizerConfig {
 
 struct Builder<'a, R: Runtime> {
     config: OptimizerConfig,
+    numerics: Numerics,
     context: Rc<Context<R>>,
     segments: &'a Segments,
 }
@@ -307,20 +313,34 @@ impl<R: Runtime> PrecisionVisitor for Builder<'_, R> {
     fn visit<P: Precision>(self) -> Self::Output {
         let Self {
             config,
+            numerics,
             context,
             segments,
         } = self;
         precision::require::<P, R>(&context)?;
-        match config {
-            OptimizerConfig::FirstOrder(config) => {
-                Ok(first_order::build::<P, R>(config, context, segments))
-            }
-            OptimizerConfig::Sonew(config) => {
-                Ok(Box::new(Sonew::<P, R>::new(config, context, segments)))
-            }
-            OptimizerConfig::Shampoo(config) => {
-                Ok(Box::new(Shampoo::<P, R>::new(config, context, segments)?))
-            }
+        if !numerics.guards() {
+            return config.plain::<P, R>(context, segments);
         }
+        let inner = if numerics.widens() {
+            config.plain::<F32, R>(context.clone(), segments)?
+        } else {
+            config.plain::<P, R>(context.clone(), segments)?
+        };
+        let guarded = Guarded::<P, R>::new(inner, numerics, context, segments);
+        Ok(Box::new(guarded))
+    }
+}
+
+impl OptimizerConfig {
+    fn plain<P: Precision, R: Runtime>(
+        self,
+        context: Rc<Context<R>>,
+        segments: &Segments,
+    ) -> Result<Box<dyn Optimizer<R>>, Error> {
+        Ok(match self {
+            Self::FirstOrder(config) => first_order::build::<P, R>(config, context, segments),
+            Self::Sonew(config) => Box::new(Sonew::<P, R>::new(config, context, segments)),
+            Self::Shampoo(config) => Box::new(Shampoo::<P, R>::new(config, context, segments)?),
+        })
     }
 }

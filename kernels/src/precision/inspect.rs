@@ -1,0 +1,100 @@
+//! Gradients looked at before a step: what is not finite is counted, and if they were scaled they are widened to f32 and
+//! scaled back.
+
+use core::any::type_name;
+
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+
+use super::{Native, Storage, held};
+use crate::buffers::{array, optional, require_arena};
+use crate::context::Context;
+use crate::error::Error;
+use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
+use crate::segments::Segments;
+use crate::sweep::{Sweep, run_start};
+
+#[cube(launch_unchecked)]
+fn inspect_kernel<S: Storage, N: Size, W: Size>(
+    from: &Array<Vector<S::Word, N>>,
+    to: &mut Sequence<Array<Vector<f32, W>>>,
+    evidence: &mut Array<u32>,
+    factor: f32,
+    runs: u32,
+    #[comptime] sweep: Sweep,
+    #[comptime] copies: bool,
+) {
+    let factor = held(factor);
+    let mut found = Found::new();
+    let mut run = ABSOLUTE_POS;
+    while run < runs as usize {
+        let start = run_start(run, sweep);
+        let mut largest = 0u32;
+        for step in 0..sweep.run {
+            let at = start + step;
+            let values = S::load::<N>(from, at, sweep.width);
+            let mut scaled = Sequence::<f32>::new();
+            #[unroll]
+            for lane in 0..sweep.width {
+                let value = *values.index(lane);
+                largest = max(largest, magnitude_bits(value));
+                scaled.push(factor * value);
+            }
+            if comptime!(copies) {
+                let to = to.index_mut(0usize);
+                <Native<f32> as Storage>::store::<W>(to, at, &scaled, sweep.width);
+            }
+        }
+        note_non_finite::<S, N>(&mut found, from, start, largest, sweep);
+        run += CUBE_COUNT * CUBE_DIM as usize;
+    }
+    crate::evidence::write(&found, evidence);
+}
+
+/// Counts the values of an arena that are not finite, in slots for [`crate::evidence::Evidence::read`]; with `to`, an
+/// arena of f32, also `to` ← `factor` · `values`.
+///
+/// # Errors
+/// [`Error::Length`] for a buffer of another length; launch errors as [`Context::launch`].
+pub fn inspect<S: Storage, R: Runtime>(
+    context: &Context<R>,
+    segments: &Segments,
+    values: &Handle,
+    to: Option<&Handle>,
+    factor: f64,
+    evidence: &Handle,
+) -> Result<(), Error> {
+    let operation = "gradient inspection";
+    let n = segments.arena_len();
+    require_arena::<S>(operation, "values", values, n)?;
+    if let Some(to) = to {
+        require_arena::<Native<f32>>(operation, "to", to, n)?;
+    }
+    let sweep = Sweep::infer(context.processor());
+    let iterations = 2 * (sweep.run + 1);
+    sweep.check_loops(operation, segments, context.processor(), iterations)?;
+    let grid = sweep.grid(segments, 2 + usize::from(to.is_some()));
+    require_slots(operation, evidence, grid)?;
+    let variant = (type_name::<S>(), sweep, to.is_some());
+    let vectors = n / sweep.width;
+    context.launch(operation, variant, grid, move |client, cubes, units| {
+        // SAFETY: the arenas were checked to hold n values, runs lie between their pads, and the evidence has a slot for
+        // each unit.
+        unsafe {
+            inspect_kernel::launch_unchecked::<S, R>(
+                client,
+                cubes,
+                units,
+                sweep.width / S::PER_WORD,
+                sweep.width,
+                array::<R>(values, vectors),
+                optional(to, vectors),
+                array::<R>(evidence, 2 * (grid.cubes * grid.units) as usize),
+                factor as f32,
+                sweep.runs(segments) as u32,
+                sweep,
+                to.is_some(),
+            );
+        }
+    })
+}

@@ -1,0 +1,174 @@
+//! An optimizer behind a look at the gradient, and on f32 copies of weights and gradients where it is asked for.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use cubecl::Runtime;
+use cubecl::server::Handle;
+use sonew_kernels::context::Context;
+use sonew_kernels::evidence::Evidence;
+use sonew_kernels::precision::{Native, Precision, convert, inspect, round_stochastically};
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sweep::Sweep;
+
+use super::loss_scale::Scale;
+use super::{NonFinite, Numerics, WeightRounding};
+use crate::{Error, Optimizer, StepReport};
+
+pub(crate) struct Guarded<P, R: Runtime> {
+    inner: Box<dyn Optimizer<R>>,
+    numerics: Numerics,
+    context: Rc<Context<R>>,
+    segments: Segments,
+    scale: Option<Scale>,
+    wide: Option<Wide>,
+    evidence: Handle,
+    /// Calls so far, skipped steps included.
+    calls: u64,
+    skipped: u64,
+    /// What the last call saw, if it was looked at.
+    seen: Evidence,
+    precision: std::marker::PhantomData<P>,
+}
+
+/// f32 arenas.
+struct Wide {
+    grads: Handle,
+    /// The weights of a step; masters keep theirs.
+    params: Handle,
+    /// Whether `params` holds the masters yet.
+    filled: bool,
+}
+
+impl<P: Precision, R: Runtime> Guarded<P, R> {
+    /// `inner` takes f32 arenas if the numerics widen, those of `P` otherwise.
+    pub fn new(
+        inner: Box<dyn Optimizer<R>>,
+        numerics: Numerics,
+        context: Rc<Context<R>>,
+        segments: &Segments,
+    ) -> Self {
+        let arena = || context.upload(&vec![0f32; segments.arena_len()]);
+        let units = Sweep::infer(context.processor()).total_units(segments);
+        Self {
+            inner,
+            numerics,
+            scale: numerics.loss_scale.map(Scale::new),
+            wide: numerics.widens().then(|| Wide {
+                grads: arena(),
+                params: arena(),
+                filled: false,
+            }),
+            evidence: context.upload(&vec![0u32; Evidence::bytes(units) / 4]),
+            segments: segments.clone(),
+            context,
+            calls: 0,
+            skipped: 0,
+            seen: Evidence::default(),
+            precision: std::marker::PhantomData,
+        }
+    }
+
+    /// Looks at the gradient, and returns whether the step is to be taken.
+    fn admits(&mut self, grads: &Handle) -> Result<bool, Error> {
+        let factor = 1.0 / self.loss_scale();
+        let wide = self.wide.as_ref().map(|wide| &wide.grads);
+        let (context, segments) = (&self.context, &self.segments);
+        inspect::<P::Params, R>(context, segments, grads, wide, factor, &self.evidence)?;
+        if self.numerics.non_finite == NonFinite::Proceed {
+            return Ok(true);
+        }
+        self.seen = Evidence::read(context, "gradient inspection", &self.evidence)?;
+        let finite = self.seen.count == 0;
+        if let Some(scale) = &mut self.scale {
+            scale.update(!finite);
+        }
+        if finite {
+            return Ok(true);
+        }
+        self.skipped += 1;
+        if self.numerics.non_finite == NonFinite::Skip {
+            return Ok(false);
+        }
+        let (tensor, index) = self
+            .seen
+            .first
+            .and_then(|at| self.segments.locate(at))
+            .unwrap_or_default();
+        Err(Error::NonFinite {
+            step: self.calls,
+            tensor,
+            index,
+            count: self.seen.count,
+        })
+    }
+}
+
+impl<P: Precision, R: Runtime> Optimizer<R> for Guarded<P, R> {
+    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+        let call = self.calls;
+        let admitted = self.admits(grads);
+        self.calls += 1;
+        if !admitted? {
+            return Ok(());
+        }
+        let Some(wide) = &mut self.wide else {
+            return self.inner.step(params, grads, lr);
+        };
+        let (context, segments) = (&self.context, &self.segments);
+        let master = self.numerics.weights == WeightRounding::Master;
+        if !(master && wide.filled) {
+            convert::<P::Params, Native<f32>, R>(context, segments, params, &wide.params)?;
+            wide.filled = true;
+        }
+        self.inner.step(&wide.params, &wide.grads, lr)?;
+        if self.numerics.weights == WeightRounding::Stochastic {
+            let seed = self.numerics.seed;
+            let from = &wide.params;
+            round_stochastically::<P::Params, R>(context, segments, from, params, seed, call)?;
+        } else {
+            convert::<Native<f32>, P::Params, R>(context, segments, &wide.params, params)?;
+        }
+        Ok(())
+    }
+
+    fn report(&self) -> Result<StepReport, Error> {
+        let mut report = self.inner.report()?;
+        report.skipped_steps = self.skipped;
+        if self.seen.count > 0 {
+            report.non_finite_gradients = self.seen.count;
+            report.first_non_finite = self.seen.first.and_then(|at| self.segments.locate(at));
+        }
+        Ok(report)
+    }
+
+    fn steps(&self) -> u64 {
+        self.inner.steps()
+    }
+
+    fn loss_scale(&self) -> f64 {
+        self.scale.as_ref().map_or(1.0, |scale| scale.current)
+    }
+
+    fn state_bytes_per_parameter(&self) -> f64 {
+        let masters = self.numerics.weights == WeightRounding::Master;
+        self.inner.state_bytes_per_parameter() + if masters { 4.0 } else { 0.0 }
+    }
+
+    fn scratch_bytes_per_parameter(&self) -> f64 {
+        let wide = match (&self.wide, self.numerics.weights) {
+            (None, _) => 0.0,
+            (Some(_), WeightRounding::Master) => 4.0,
+            (Some(_), _) => 8.0,
+        };
+        self.inner.scratch_bytes_per_parameter() + wide
+    }
+
+    fn parts(&self) -> Vec<(&'static str, Duration)> {
+        self.inner.parts()
+    }
+
+    fn assignments(&self) -> Vec<String> {
+        self.inner.assignments()
+    }
+}
