@@ -79,6 +79,21 @@ pub enum Command {
         #[arg(long, default_value = "auto")]
         device: Selector,
     },
+    /// Compare the policies for small pivots of SONew's factor in each precision, on gradients of growing correlation.
+    Stability {
+        /// Band width.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+        band: u32,
+        /// Noise between the values of a gradient whose common part is about 1.
+        #[arg(long, value_delimiter = ',', default_values_t = [1.0, 0.1, 0.01, 0.001])]
+        noise: Vec<f64>,
+        /// The precisions; the mixed ones compute as f32 does.
+        #[arg(long, value_delimiter = ',', default_values_t = [PrecisionKind::F32, PrecisionKind::Bf16, PrecisionKind::F16])]
+        precisions: Vec<PrecisionKind>,
+        /// The device: auto, cuda:N, wgpu:N or wgpu:cpu.
+        #[arg(long, default_value = "auto")]
+        device: Selector,
+    },
     /// Run one kernel on arrays from a file.
     Kernel {
         /// The kernel.

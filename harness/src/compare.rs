@@ -49,7 +49,7 @@ pub fn compare<R: Runtime>(
             quiet,
         ) {
             Ok(summary) => runs.push(summary),
-            Err(error @ TrainError::Diverged { .. }) => {
+            Err(error @ (TrainError::Diverged { .. } | TrainError::NonFinite { .. })) => {
                 eprintln!("{}: {error}", plan.label);
                 runs.push(diverged(plan, own.path(), &error));
             }

@@ -1,4 +1,4 @@
-//! `sonew`: devices, optimizers, train, compare, roots, kernel.
+//! `sonew`: devices, optimizers, train, compare, roots, stability, kernel.
 
 use std::error::Error;
 use std::io::Write;
@@ -18,6 +18,7 @@ use sonew_harness::plan::Plan;
 use sonew_harness::record::{RunFolder, timestamp};
 use sonew_harness::roots;
 use sonew_harness::schedule::Schedule;
+use sonew_harness::stability::Comparison;
 use sonew_harness::train::train;
 use sonew_optimizers::{Context, OptimizerConfig, Processor};
 use sonew_runtime::{DeviceVisitor, Opened, Selector};
@@ -50,6 +51,19 @@ fn main() -> ExitCode {
             } else {
                 job.on_host()
             }
+        }
+        Command::Stability {
+            band,
+            noise,
+            precisions,
+            device,
+        } => {
+            let comparison = Comparison {
+                band: band as usize,
+                noises: noise,
+                precisions,
+            };
+            on_device(device, StabilityJob(comparison))
         }
         Command::Kernel { list: true, .. } => list_kernels(),
         Command::Kernel {
@@ -194,6 +208,18 @@ impl DeviceVisitor for RootsJob {
     }
 }
 
+struct StabilityJob(Comparison);
+
+impl DeviceVisitor for StabilityJob {
+    type Output = Outcome;
+
+    fn visit<R: Runtime>(self, device: Opened<R>) -> Outcome {
+        let table = self.0.table(&context(&device))?;
+        print(table.to_text().trim_end())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
 fn kernel(
     device: Selector,
     name: &str,
@@ -309,7 +335,10 @@ impl DeviceVisitor for RunJob {
                 run.quiet,
             )?;
             if let Some(loss) = summary.final_loss() {
-                print(&format!("{}: loss {loss:.3}", summary.optimizer))?;
+                print(&format!(
+                    "{}: loss {loss:.3}, {:.2} bytes per parameter and {:.2} of optimizer state",
+                    summary.optimizer, summary.parameter_bytes, summary.state_bytes_per_parameter
+                ))?;
             }
         }
         let path = folder.path();

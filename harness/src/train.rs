@@ -34,6 +34,18 @@ pub enum TrainError {
         /// What the optimizer's last step saw.
         cause: String,
     },
+    /// A gradient is NaN or infinite, and the run is told to stop then.
+    #[error(
+        "step {step}: a gradient of {tensor} is not finite, at {index}; try a smaller --lr, or --non-finite skip"
+    )]
+    NonFinite {
+        /// The step, from 0 on.
+        step: usize,
+        /// The name of the tensor.
+        tensor: String,
+        /// The index within it.
+        index: usize,
+    },
     /// The data do not fit the network or the batch.
     #[error("{argument} is {found}, expected {expected}")]
     Shape {
@@ -351,7 +363,15 @@ impl<'a, R: Runtime> Run<'a, R> {
         split.network += started.elapsed();
         let started = Instant::now();
         let lr = self.lr(step);
-        self.optimizer.step(&self.params, &gradients.grads, lr)?;
+        let taken = self.optimizer.step(&self.params, &gradients.grads, lr);
+        if let Err(sonew_optimizers::Error::NonFinite { tensor, index, .. }) = &taken {
+            return Err(TrainError::NonFinite {
+                step,
+                tensor: tensor_name(*tensor),
+                index: *index,
+            });
+        }
+        taken?;
         self.context.wait("optimizer step")?;
         split.optimizer += started.elapsed();
         Ok(gradients.loss)

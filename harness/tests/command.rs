@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use sonew_harness::arrays::{self, Array, Arrays};
-use sonew_harness::record::{LogLine, read_log, read_run};
+use sonew_harness::record::{EpochRecord, LogLine, read_log, read_run};
 
 fn sonew(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sonew"))
@@ -32,6 +32,16 @@ fn fails(args: &[&str]) -> String {
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
+}
+
+fn epochs(run: &Path) -> Vec<EpochRecord> {
+    let lines = read_log(run).unwrap().into_iter();
+    lines
+        .filter_map(|line| match line {
+            LogLine::Epoch(epoch) => Some(epoch),
+            _ => None,
+        })
+        .collect()
 }
 
 const SMALL: &[&str] = &[
@@ -212,18 +222,85 @@ fn shampoo_trains_says_how_it_treats_each_tensor_and_records_its_parts() {
     ] {
         assert!(said.contains(line), "{said}");
     }
-    let epochs: Vec<_> = read_log(&out)
-        .unwrap()
-        .into_iter()
-        .filter_map(|line| match line {
-            LogLine::Epoch(epoch) => Some(epoch),
-            _ => None,
-        })
-        .collect();
+    let epochs = epochs(&out);
     assert!(epochs[1].loss < epochs[0].loss);
     assert_eq!(epochs[1].roots_refused, Some(0));
     let parts: Vec<_> = epochs[1].optimizer_parts.keys().collect();
     assert_eq!(parts, ["application", "roots", "statistics"]);
+}
+
+#[test]
+fn a_run_in_bf16_takes_half_the_bytes_of_one_in_f32_and_learns() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut args = vec![
+        "compare",
+        "--optimizers",
+        "adam,tridiag-sonew",
+        "--precisions",
+        "f32,bf16,bf16-mixed,f16-mixed",
+        "--epochs",
+        "3",
+        "--schedule",
+        "constant",
+        "--out",
+        text(&out),
+    ];
+    args.extend(SMALL);
+    let table = succeeds(&args);
+    for (label, bytes) in [
+        ("adam f32", "4.00 + 8.00"),
+        ("adam bf16", "2.00 + 4.00"),
+        ("tridiag-sonew f32", "4.00 + 12.00"),
+        ("tridiag-sonew bf16", "2.00 + 6.00"),
+        ("tridiag-sonew bf16-mixed", "2.00 + 12.00"),
+        ("tridiag-sonew f16-mixed", "2.00 + 12.00"),
+    ] {
+        let row = table
+            .lines()
+            .find(|line| line.starts_with(&format!("{label} ")))
+            .unwrap_or_else(|| panic!("{label}: {table}"));
+        assert!(row.contains(bytes), "{row}");
+        let losses: Vec<f64> = epochs(&out.join(label))
+            .iter()
+            .map(|epoch| epoch.loss)
+            .collect();
+        assert!(losses[2] < losses[0], "{label}: {losses:?}");
+    }
+}
+
+#[test]
+fn a_loss_scale_that_overflows_f16_skips_steps_until_it_fits_or_stops_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut args = vec![
+        "train",
+        "--optimizer",
+        "adam",
+        "--precision",
+        "f16-mixed",
+        "--loss-scale",
+        "1e8",
+        "--epochs",
+        "10",
+        "--schedule",
+        "constant",
+        "--out",
+        text(&out),
+        "--overwrite",
+    ];
+    args.extend(SMALL);
+    succeeds(&args);
+    let epochs = epochs(&out);
+    let last = epochs.last().unwrap();
+    assert!(last.skipped_steps > 2 && last.loss_scale < 1e7, "{last:?}");
+    assert!(last.loss < 0.9 * epochs[0].loss, "{last:?}");
+
+    args.extend(["--non-finite", "stop"]);
+    let error = fails(&args);
+    assert!(error.contains("step 0: a gradient of "), "{error}");
+    assert!(fails(&["train", "--precision", "f32", "--weights", "master"]).contains("bf16-mixed"));
+    assert!(fails(&["train", "--precision", "f32,bf16"]).contains("compare"));
 }
 
 #[test]
@@ -287,6 +364,36 @@ fn the_table_of_roots_has_a_row_for_each_matrix_and_method() {
     assert!(row("condition 1e8", "newton-refreshed, on device").contains("yes"));
     assert!(row("identity", "newton").contains("yes"));
     assert!(row("1 × 1", "newton-double").contains("yes"));
+}
+
+#[test]
+fn the_table_of_stability_compares_every_policy_in_every_precision() {
+    let table = succeeds(&["stability", "--noise", "1,0.01", "--device", "wgpu:cpu"]);
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .skip(2)
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    // Two noises, three precisions, γ or none, four policies.
+    assert_eq!(rows.len(), 2 * 3 * 2 * 4, "{table}");
+    let find = |precision: &str, gamma: &str, removal: &str| -> &Vec<&str> {
+        rows.iter()
+            .find(|row| row[..4] == ["1e-2", precision, gamma, removal])
+            .unwrap_or_else(|| panic!("{precision} {gamma} {removal}: {table}"))
+    };
+    let number = |text: &str| -> f64 { text.parse().unwrap() };
+    for policy in ["outgoing", "incident", "clamp", "reweight"] {
+        let kept = find("bf16", "8e-3", policy);
+        assert!(number(kept[6]) <= 1.02 / 0.0078, "{kept:?}");
+    }
+    // What bf16 knows of such gradients is that they are all equal: every edge goes.
+    let removed = find("bf16", "8e-3", "incident");
+    assert!(
+        number(removed[4]) < 0.01 && number(removed[8]) > 900.0,
+        "{removed:?}"
+    );
+    let exact = find("f32", "0e0", "outgoing");
+    assert_eq!(number(exact[8]), 0.0, "{exact:?}");
 }
 
 #[test]

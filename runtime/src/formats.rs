@@ -51,7 +51,7 @@ pub enum Support {
     Native,
     /// Two values lie in one 32-bit word; kernels unpack them, compute in `f32` and round back.
     Words {
-        /// Why it is not native.
+        /// Why.
         reason: String,
     },
     /// Kernels in this format cannot run here.
@@ -96,6 +96,12 @@ pub struct FormatSupport {
 /// that can only be converted, and a kernel that computes with such a type can cost the device: with
 /// SPIR-V, every later read in the process panics.
 pub fn support(properties: &DeviceProperties, format: Format) -> Support {
+    if format == Format::Bf16 {
+        // The upper half of an f32: two shifts to unpack, and exact. Done alike everywhere, so that the bits are the same.
+        return Support::Words {
+            reason: "read and rounded with integer operations, on every device".into(),
+        };
+    }
     let usage = properties.type_usage(format.storage_type());
     let lacking: Vec<&str> = [
         (TypeUsage::Arithmetic, "arithmetic"),
@@ -108,15 +114,11 @@ pub fn support(properties: &DeviceProperties, format: Format) -> Support {
     if lacking.is_empty() {
         return Support::Native;
     }
-    let reason = format!(
-        "the device and its compiler offer no {format} {}",
-        lacking.join(&format!(" and no {format} "))
-    );
-    match format {
-        // bf16 is the upper half of an f32, so packing is two shifts and exact. f16 would need a
-        // conversion with subnormals in every load: no kernel has that.
-        Format::Bf16 => Support::Words { reason },
-        Format::F32 | Format::F16 => Support::Unsupported { reason },
+    Support::Unsupported {
+        reason: format!(
+            "the device and its compiler offer no {format} {}",
+            lacking.join(&format!(" and no {format} "))
+        ),
     }
 }
 

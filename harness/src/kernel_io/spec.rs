@@ -108,7 +108,7 @@ pub const KERNELS: &[KernelSpec] = &[
             (
                 "removal",
                 "incident",
-                "edges cut at a failing pivot: outgoing or incident",
+                "edges cut at a failing pivot: outgoing or incident; or none: clamp or reweight",
             ),
         ],
     },

@@ -104,14 +104,11 @@ impl<R: Runtime> Vectors<'_, R> {
         let d = self.arena(&zeros)?;
         let blueprint = Blueprint::infer(self.context.processor(), edges.len());
         let evidence = self.slots(blueprint.sweep);
-        let removal = match self.job.options["removal"].as_str() {
-            "outgoing" => EdgeRemoval::Outgoing,
-            "incident" => EdgeRemoval::Incident,
-            other => {
-                return Err(self
-                    .job
-                    .bad_option("removal", other, "outgoing or incident"));
-            }
+        let name = &self.job.options["removal"];
+        let known = EdgeRemoval::ALL.into_iter();
+        let Some((_, removal)) = known.into_iter().find(|(known, _)| known == name) else {
+            let known = EdgeRemoval::ALL.map(|(name, _)| name).join(", ");
+            return Err(self.job.bad_option("removal", name, &known));
         };
         factor::<F32, R>(
             self.context,

@@ -320,15 +320,9 @@ mod tests {
                 .collect();
             [Route::Host, Route::Device].map(|route| {
                 let naive = Strategy::Forced(Blueprint::Naive);
-                let mut network = Network::with_products(
-                    &context,
-                    self.precision,
-                    &SIZES,
-                    BATCH,
-                    route,
-                    naive,
-                )
-                .unwrap();
+                let mut network =
+                    Network::with_products(&context, self.precision, &SIZES, BATCH, route, naive)
+                        .unwrap();
                 let segments = network.segments().clone();
                 let arena = segments.gather(&tensors).unwrap();
                 let params = context.upload(&self.precision.encode(&arena));

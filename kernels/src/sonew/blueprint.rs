@@ -8,11 +8,12 @@ use crate::precision::Precision;
 use crate::segments::{BLOCK, GAP, Segments};
 use crate::sweep::Sweep;
 
-/// Which edges go when the pivot S_j of a vertex is too small (Algorithm 3 of the paper).
+/// What happens when the pivot S_j of a vertex is too small: which edges go (Algorithm 3 of the paper), or what else.
 ///
-/// Both leave a positive definite X. [`Incident`](Self::Incident) is exact for every band: what remains of each
+/// All leave a positive definite X. [`Incident`](Self::Incident) is exact for every band: what remains of each
 /// neighbour set is still a clique, so X⁻¹ = H on every edge that was kept. [`Outgoing`](Self::Outgoing) is exact for
-/// b ≤ 1 and is what the authors' tridiagonal code does.
+/// b ≤ 1 and is what the authors' tridiagonal code does. The other two are what later code of the authors does instead;
+/// they are here to be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EdgeRemoval {
@@ -20,6 +21,21 @@ pub enum EdgeRemoval {
     Outgoing,
     /// Every edge of j, and the remaining columns are solved again on their reduced neighbour sets.
     Incident,
+    /// None: ψ_j stays, and S_j is raised to γ.
+    Clamp,
+    /// None: the entry of H that couples j and j+b is changed, by as little as makes S_j = γ. Where no value does, or there
+    /// is no such entry, as [`Outgoing`](Self::Outgoing).
+    Reweight,
+}
+
+impl EdgeRemoval {
+    /// All of them, by their names.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("outgoing", Self::Outgoing),
+        ("incident", Self::Incident),
+        ("clamp", Self::Clamp),
+        ("reweight", Self::Reweight),
+    ];
 }
 
 /// When a pivot is too small: S_j ≤ absolute + relative · H_jj, or S_j is not a number.
@@ -111,6 +127,8 @@ impl Blueprint {
         };
         // Forwards the loops over p, q and s, backwards those over p and q.
         let elimination = triples + 3 * pairs + 4 * band + 2;
+        // The inverse's column: forwards and backwards over pairs.
+        let eliminations = eliminations + usize::from(removal == EdgeRemoval::Reweight);
         let columns = self.sweep.width * (eliminations * elimination + 3 * (band + 1));
         let mark = (reach.reach * self.sweep.width + 1) + (self.sweep.width + 1);
         walk + band + 1 + reach.ahead * shift + steps * (shift + mark + columns)
@@ -148,7 +166,7 @@ impl Reach {
         let reach = band.div_ceil(width);
         // With incident removal a column needs to know which of its neighbours are cut, and they look b further.
         let factor = match removal {
-            EdgeRemoval::Outgoing => 1,
+            EdgeRemoval::Outgoing | EdgeRemoval::Clamp | EdgeRemoval::Reweight => 1,
             EdgeRemoval::Incident => 2,
         };
         Self {

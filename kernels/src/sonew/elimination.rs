@@ -128,17 +128,49 @@ pub(crate) fn eliminate<A: Arithmetic>(
         work.forward[p] = z;
         pivot = difference::<A>(pivot, product::<A>(product::<A>(z, z), inverse));
     }
+    back_substitute::<A>(work, psi, band, unroll);
+    pivot
+}
+
+/// x of L̃ᵀ x = D̃⁺ f, nearest neighbour first, where f is what `forward` holds.
+#[cube]
+fn back_substitute<A: Arithmetic>(
+    work: &Workspace,
+    x: &mut Array<f32>,
+    #[comptime] band: usize,
+    #[comptime] unroll: bool,
+) {
     #[unroll(unroll)]
     for back in 0..band {
         let p = band - 1 - back;
-        let mut x = product::<A>(work.forward[p], work.inverse[p]);
+        let mut value = product::<A>(work.forward[p], work.inverse[p]);
         #[unroll(unroll)]
         for ahead in 0..back {
-            // psi[ahead] belongs to neighbour q = band − 1 − ahead > p.
+            // x[ahead] belongs to neighbour q = band − 1 − ahead > p.
             let q = band - 1 - ahead;
-            x = difference::<A>(x, product::<A>(work.lower[q * band + p], psi[ahead]));
+            value = difference::<A>(value, product::<A>(work.lower[q * band + p], x[ahead]));
         }
-        psi[back] = x;
+        x[back] = value;
     }
-    pivot
+}
+
+/// g = G⁻¹ e of the column just eliminated, e the farthest neighbour's unit vector; nearest neighbour first.
+#[cube]
+pub(crate) fn inverse_column<A: Arithmetic>(
+    work: &mut Workspace,
+    g: &mut Array<f32>,
+    #[comptime] band: usize,
+    #[comptime] unroll: bool,
+) {
+    // The farthest neighbour is the first to be eliminated.
+    #[unroll(unroll)]
+    for p in 0..band {
+        let mut z = select(p == 0, 1.0f32, 0.0f32);
+        #[unroll(unroll)]
+        for q in 0..p {
+            z = difference::<A>(z, product::<A>(work.lower[p * band + q], work.forward[q]));
+        }
+        work.forward[p] = z;
+    }
+    back_substitute::<A>(work, g, band, unroll);
 }

@@ -1,6 +1,6 @@
 //! u = L D Lᵀ m with a stored factor: y = D (Lᵀ m), u = L y, where L_{j+1+k, j} = −ψ_k(j).
 //!
-//! One column per unit and access: this is the plain form for callers that keep the factor. Training uses
+//! One column at a time: this is the plain form for callers that keep the factor. Training uses
 //! [`super::update`].
 
 use core::any::type_name;
@@ -28,6 +28,21 @@ pub struct PreconditionBuffers<'a> {
     pub direction: &'a Handle,
 }
 
+/// The value of column `j`, in a word of `width` values.
+#[cube]
+fn column<S: Storage, N: Size>(
+    from: &Array<Vector<S::Word, N>>,
+    j: usize,
+    #[comptime] width: usize,
+) -> f32 {
+    let values = S::load::<N>(from, j / width, width);
+    let mut value = *values.index(0usize);
+    if comptime!(width > 1) {
+        value = select(j / width * width == j, value, *values.index(1usize));
+    }
+    value
+}
+
 /// y_j = D_j (m_j − Σ_k ψ_k[j] m_{j+1+k}).
 #[cube]
 fn scaled<S: Precision, N: Size>(
@@ -36,20 +51,16 @@ fn scaled<S: Precision, N: Size>(
     moment: &Array<Vector<<S::State as Storage>::Word, N>>,
     j: usize,
     #[comptime] band: usize,
+    #[comptime] width: usize,
 ) -> f32 {
-    let own = S::State::load::<N>(moment, j, 1usize);
-    let pivot = S::State::load::<N>(d, j, 1usize);
-    let mut y = *own.index(0usize);
+    let mut y = column::<S::State, N>(moment, j, width);
     #[unroll]
     for k in 0..band {
-        let coupling = S::State::load::<N>(psi.index(k), j, 1usize);
-        let other = S::State::load::<N>(moment, j + k + 1, 1usize);
-        y = difference::<S::Math>(
-            y,
-            product::<S::Math>(*coupling.index(0usize), *other.index(0usize)),
-        );
+        let coupling = column::<S::State, N>(psi.index(k), j, width);
+        let other = column::<S::State, N>(moment, j + k + 1, width);
+        y = difference::<S::Math>(y, product::<S::Math>(coupling, other));
     }
-    product::<S::Math>(*pivot.index(0usize), y)
+    product::<S::Math>(column::<S::State, N>(d, j, width), y)
 }
 
 #[cube(launch_unchecked)]
@@ -66,18 +77,21 @@ fn precondition_kernel<S: Precision, N: Size>(
     while run < runs as usize {
         let start = run_start(run, sweep);
         for step in 0..sweep.run {
-            let at = start + step;
-            let y = scaled::<S, N>(psi, d, moment, at, band);
-            let mut u = y;
-            #[unroll]
-            for k in 0..band {
-                let before = scaled::<S, N>(psi, d, moment, at - k - 1, band);
-                let coupling = S::State::load::<N>(psi.index(k), at - k - 1, 1usize);
-                u = difference::<S::Math>(u, product::<S::Math>(*coupling.index(0usize), before));
-            }
             let mut out = Sequence::<f32>::new();
-            out.push(u);
-            S::State::store::<N>(direction, at, &out, 1usize);
+            #[unroll]
+            for lane in 0..sweep.width {
+                let at = (start + step) * sweep.width + lane;
+                let mut u = scaled::<S, N>(psi, d, moment, at, band, sweep.width);
+                #[unroll]
+                for k in 0..band {
+                    let earlier = at - k - 1;
+                    let before = scaled::<S, N>(psi, d, moment, earlier, band, sweep.width);
+                    let coupling = column::<S::State, N>(psi.index(k), earlier, sweep.width);
+                    u = difference::<S::Math>(u, product::<S::Math>(coupling, before));
+                }
+                out.push(u);
+            }
+            S::State::store::<N>(direction, start + step, &out, sweep.width);
         }
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
@@ -87,8 +101,7 @@ fn precondition_kernel<S: Precision, N: Size>(
 ///
 /// # Errors
 /// [`Error::Length`] if a buffer does not have the arena's length, [`Error::Range`] if the band is wider than
-/// [`GAP`], [`Error::Unsupported`] for a storage format with more than one value a word; launch errors as
-/// [`Context::launch`].
+/// [`GAP`]; launch errors as [`Context::launch`].
 pub fn precondition<S: Precision, R: Runtime>(
     context: &Context<R>,
     segments: &Segments,
@@ -105,12 +118,6 @@ pub fn precondition<S: Precision, R: Runtime>(
             expected: "at most 32, the zeros between tensors",
         });
     }
-    if S::State::PER_WORD != 1 {
-        return Err(Error::Unsupported {
-            operation,
-            reason: "it reads single values, and this format packs several into a word".into(),
-        });
-    }
     let n = segments.arena_len();
     for psi in buffers.psi {
         require_arena::<S::State>(operation, "psi", psi, n)?;
@@ -118,27 +125,33 @@ pub fn precondition<S: Precision, R: Runtime>(
     require_arena::<S::State>(operation, "d", buffers.d, n)?;
     require_arena::<S::State>(operation, "moment", buffers.moment, n)?;
     require_arena::<S::State>(operation, "direction", buffers.direction, n)?;
-    let sweep = strategy.resolve(|| Sweep {
-        width: 1,
-        run: 4 * Sweep::infer(context.processor()).run,
-        ..Sweep::infer(context.processor())
+    // A word at a time, of the format that has the most values in one.
+    let width = S::Params::PER_WORD.max(S::State::PER_WORD);
+    let sweep = strategy.resolve(|| {
+        let inferred = Sweep::infer(context.processor());
+        Sweep {
+            width,
+            run: inferred.run * inferred.width / width,
+            ..inferred
+        }
     });
     sweep.check::<S>(operation)?;
     sweep.check_loops(operation, segments, context.processor(), sweep.run + 1)?;
-    if sweep.width != 1 {
+    if sweep.width != width {
         return Err(Error::Shape {
             operation,
             argument: "blueprint",
             found: format!("width {}", sweep.width),
-            expected: "width 1: it reads one column at a time".into(),
+            expected: format!("width {width}: it reads a word at a time"),
         });
     }
     let grid = sweep.grid(segments, 3 + band);
+    let words = n / width;
     let variant = (type_name::<S>(), band, sweep);
     context.launch(operation, variant, grid, move |client, cubes, units| {
         let mut psi = SequenceArg::new();
         for handle in buffers.psi {
-            psi.push(array::<R>(handle, n));
+            psi.push(array::<R>(handle, words));
         }
         // SAFETY: every arena was checked to hold n values; runs stay between the pads and read at most GAP < BLOCK
         // values before and after their own.
@@ -147,11 +160,11 @@ pub fn precondition<S: Precision, R: Runtime>(
                 client,
                 cubes,
                 units,
-                1,
+                width / S::State::PER_WORD,
                 psi,
-                array::<R>(buffers.d, n),
-                array::<R>(buffers.moment, n),
-                array::<R>(buffers.direction, n),
+                array::<R>(buffers.d, words),
+                array::<R>(buffers.moment, words),
+                array::<R>(buffers.direction, words),
                 sweep.runs(segments) as u32,
                 sweep,
                 band,

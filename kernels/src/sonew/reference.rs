@@ -76,11 +76,16 @@ impl Statistics {
 
     /// H_jj − rᵀ G⁻¹ r and G⁻¹ r for the neighbour set `set` of j.
     fn schur(&self, j: usize, set: &[usize]) -> (f64, Vec<f64>) {
+        self.schur_with(j, set, |_| 0.0)
+    }
+
+    /// The same with `added` to the entries of j and its neighbours.
+    fn schur_with(&self, j: usize, set: &[usize], added: impl Fn(usize) -> f64) -> (f64, Vec<f64>) {
         let gram: Vec<Vec<f64>> = set
             .iter()
             .map(|&a| set.iter().map(|&c| self.entry(a, c)).collect())
             .collect();
-        let r: Vec<f64> = set.iter().map(|&a| self.entry(j, a)).collect();
+        let r: Vec<f64> = set.iter().map(|&a| self.entry(j, a) + added(a)).collect();
         let psi = solve(gram, r.clone());
         let explained: f64 = r.iter().zip(&psi).map(|(r, psi)| r * psi).sum();
         (self.diagonal[j] - explained, psi)
@@ -96,6 +101,34 @@ impl Statistics {
             }
         }
         set
+    }
+}
+
+impl Statistics {
+    /// ψ_j with the entry of j and j + b changed by the t of least size for which the pivot is `least`, found by bisection
+    /// between no change and the change that makes the pivot largest.
+    fn reweighted(&self, j: usize, band: usize, set: &[usize], least: f64) -> Option<Vec<f64>> {
+        let far = set.iter().position(|&a| a == j + band)?;
+        if self.entry(j, j + band) == 0.0 {
+            return None;
+        }
+        let changed = |t: f64| self.schur_with(j, set, |a| if a == j + band { t } else { 0.0 });
+        // The largest pivot is where ψ of that neighbour is 0; ψ is linear in t.
+        let (at_0, at_1) = (changed(0.0).1[far], changed(1.0).1[far]);
+        let best = at_0 / (at_0 - at_1);
+        if changed(best).0 < least {
+            return None;
+        }
+        let (mut low, mut high) = (0.0, best);
+        for _ in 0..200 {
+            let middle = 0.5 * (low + high);
+            if changed(middle).0 < least {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        Some(changed(high).1)
     }
 }
 
@@ -143,14 +176,27 @@ pub fn factor(h: &Statistics, gamma: Tolerance, removal: EdgeRemoval) -> Factor 
     for j in 0..n {
         let mut neighbours = later(j);
         match removal {
-            EdgeRemoval::Outgoing => {}
+            EdgeRemoval::Outgoing | EdgeRemoval::Clamp | EdgeRemoval::Reweight => {}
             EdgeRemoval::Incident => neighbours.retain(|&a| !failing[a]),
         }
         let set = h.informative(&neighbours, gamma);
         let (pivot, psi) = h.schur(j, &set);
         // Whatever the set, no pivot at or below the tolerance is used.
         if failing[j] || !trusted(pivot, h.diagonal[j], gamma) {
-            out.d[j] = reciprocal(h.diagonal[j]);
+            let least = gamma.absolute + gamma.relative * h.diagonal[j];
+            let raised = match removal {
+                EdgeRemoval::Outgoing | EdgeRemoval::Incident => None,
+                EdgeRemoval::Clamp => Some(psi),
+                EdgeRemoval::Reweight => h.reweighted(j, band, &set, least),
+            };
+            out.d[j] = reciprocal(if raised.is_some() {
+                least
+            } else {
+                h.diagonal[j]
+            });
+            for (&a, value) in set.iter().zip(raised.unwrap_or_default()) {
+                out.psi[a - j - 1][j] = value;
+            }
             if later(j).iter().any(|&a| h.entry(j, a) != 0.0) {
                 out.cut.push(j);
             }

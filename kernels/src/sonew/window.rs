@@ -3,8 +3,10 @@
 use cubecl::prelude::*;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Reach};
-use super::elimination::{Gamma, Window, Workspace, eliminate, reciprocal, trusted};
-use crate::precision::{Arithmetic, Precision, Storage, product, sum};
+use super::elimination::{
+    Gamma, Window, Workspace, eliminate, inverse_column, reciprocal, trusted,
+};
+use crate::precision::{Arithmetic, Precision, Storage, difference, product, quotient, sum};
 use crate::sweep::Sweep;
 
 /// Everything about a walk that is fixed when the kernel is compiled.
@@ -15,6 +17,7 @@ pub(crate) struct Plan {
     pub sweep: Sweep,
     pub unroll: bool,
     pub incident: bool,
+    pub removal: EdgeRemoval,
     pub reach: usize,
     pub ahead: usize,
     pub behind: usize,
@@ -33,6 +36,7 @@ impl Plan {
             sweep: blueprint.sweep,
             unroll: blueprint.unroll,
             incident,
+            removal,
             reach: reach.reach,
             ahead: reach.ahead,
             behind: reach.behind,
@@ -46,7 +50,7 @@ impl Plan {
 pub(crate) struct Column {
     /// D_j.
     pub d: f32,
-    /// Whether edges were cut because the pivot was too small.
+    /// Whether the pivot was too small, and there were edges to cut or change.
     pub cut: bool,
 }
 
@@ -208,11 +212,42 @@ pub(crate) fn solve<A: Arithmetic>(
     let mut linked = false;
     #[unroll(plan.unroll)]
     for k in 0..plan.band {
-        psi[k] = select(trust, psi[k], 0.0);
         linked = linked || window.edges[k * plan.span + lane] != 0.0;
     }
+    let least = sum::<A>(gamma.absolute, product::<A>(gamma.relative, h));
+    let mut keeps = trust;
+    let mut last = select(trust, pivot, h);
+    if comptime!(plan.removal == EdgeRemoval::Clamp) {
+        keeps = true;
+        last = select(trust, pivot, least);
+    }
+    if comptime!(plan.removal == EdgeRemoval::Reweight && plan.band > 0) {
+        // With t added to the farthest entry S becomes S − 2 t ψ_f − t² g_f.
+        let far = comptime!(core::cmp::max(plan.band, 1) - 1);
+        let mut g = Array::<f32>::new(comptime!(core::cmp::max(plan.band, 1)));
+        inverse_column::<A>(work, &mut g, plan.band, plan.unroll);
+        let (psi_f, g_f) = (psi[far], g[far]);
+        let lacking = difference::<A>(least, pivot);
+        let square = difference::<A>(product::<A>(psi_f, psi_f), product::<A>(g_f, lacking));
+        let root = A::round(max(square, 0.0).sqrt());
+        let nearer = select(psi_f < 0.0, -root, root);
+        let t = quotient::<A>(difference::<A>(nearer, psi_f), g_f);
+        let coupled = window.edges[far * plan.span + lane] != 0.0;
+        let changes = !trust && coupled && square >= 0.0 && g_f > 0.0;
+        #[unroll(plan.unroll)]
+        for k in 0..plan.band {
+            let changed = sum::<A>(psi[k], product::<A>(t, g[k]));
+            psi[k] = select(changes, changed, psi[k]);
+        }
+        keeps = trust || changes;
+        last = select(changes, least, last);
+    }
+    #[unroll(plan.unroll)]
+    for k in 0..plan.band {
+        psi[k] = select(keeps, psi[k], 0.0);
+    }
     Column {
-        d: reciprocal::<A>(select(trust, pivot, h)),
+        d: reciprocal::<A>(last),
         cut: !trust && linked,
     }
 }

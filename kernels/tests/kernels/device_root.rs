@@ -60,7 +60,7 @@ impl<'a> Roots<'a> {
 
 fn on_diagonal(n: usize, value: impl Fn(usize) -> f32) -> Vec<f32> {
     let entry = |at: usize| {
-        if at % (n + 1) == 0 {
+        if at.is_multiple_of(n + 1) {
             value(at / (n + 1))
         } else {
             0.0

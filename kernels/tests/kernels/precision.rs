@@ -11,9 +11,9 @@ use sonew_kernels::precision::{
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
-    Blueprint, Decay, EdgeRemoval, Ghosts, Graft, GraftBuffers, Reduction, StatisticsBuffers,
-    StepBuffers, StepRates, Tolerance, UpdateBuffers, apply_graft, largest_row_sum, squared_norm,
-    statistics, step, update,
+    Blueprint, Decay, EdgeRemoval, FactorBuffers, Ghosts, Graft, GraftBuffers, PreconditionBuffers,
+    Reduction, StatisticsBuffers, StepBuffers, StepRates, Tolerance, UpdateBuffers, apply_graft,
+    factor, largest_row_sum, precondition, squared_norm, statistics, step, update,
 };
 use sonew_kernels::sonew::{Damping, Descent};
 use sonew_kernels::sweep::{Strategy, Sweep};
@@ -246,6 +246,94 @@ fn fused_steps<P: Precision>(bench: &Bench) {
 fn a_step_in_one_launch_follows_its_oracle_in_every_precision() {
     let bench = Bench::open();
     in_every_precision!(fused_steps(&bench));
+}
+
+/// Statistics of which the states' format holds every entry, with a condition of at most 5.
+fn held_statistics<P: Precision>(band: usize) -> Vec<Statistics> {
+    let held = |x: &mut f64| *x = f64::from(P::State::rounded(*x as f32));
+    LENGTHS
+        .iter()
+        .enumerate()
+        .map(|(t, &n)| {
+            let mut h = Statistics::zeros(n, band);
+            for step in 0..8 {
+                let g: Vec<f64> = (0..n).map(|i| noise(step + 50 * t, i)).collect();
+                h.accumulate(&g, BETA, Decay::Average(BETA));
+            }
+            let mut h = h.damped(1.0, RATES.epsilon);
+            h.diagonal.iter_mut().for_each(held);
+            h.edges.iter_mut().flatten().for_each(held);
+            h.moment.iter_mut().for_each(held);
+            h
+        })
+        .collect()
+}
+
+fn factor_and_precondition_follow_their_oracle<P: Precision>(bench: &Bench) {
+    let segments = Segments::new(LENGTHS).unwrap();
+    let context = &bench.context;
+    for band in [0, 1, 4] {
+        let h = held_statistics::<P>(band);
+        let upload = |f: &dyn Fn(&Statistics) -> Vec<f64>| {
+            let parts: Vec<Vec<f64>> = h.iter().map(f).collect();
+            bench.arena_in::<P::State>(&segments, &parts)
+        };
+        let (diagonal, moment) = (
+            upload(&|h| h.diagonal.clone()),
+            upload(&|h| h.moment.clone()),
+        );
+        let edges: Vec<Handle> = (0..band).map(|k| upload(&|h| h.edges[k].clone())).collect();
+        let empty = || bench.values_in::<P::State>(segments.arena_len());
+        let psi: Vec<Handle> = (0..band).map(|_| empty()).collect();
+        let (d, direction) = (empty(), empty());
+        let buffers = FactorBuffers {
+            diagonal: &diagonal,
+            edges: &edges,
+            psi: &psi,
+            d: &d,
+            evidence: &bench.slots(),
+        };
+        let removal = EdgeRemoval::Incident;
+        factor::<P, R>(
+            context,
+            &segments,
+            buffers,
+            1.0,
+            0.0,
+            GAMMA,
+            removal,
+            Strategy::Inferred,
+        )
+        .unwrap();
+        let buffers = PreconditionBuffers {
+            psi: &psi,
+            d: &d,
+            moment: &moment,
+            direction: &direction,
+        };
+        precondition::<P, R>(context, &segments, buffers, Strategy::Inferred).unwrap();
+        let read = |arena: &Handle| bench.read_in::<P::State>(&segments, arena);
+        let (found_d, found_u) = (read(&d), read(&direction));
+        let found_psi: Vec<_> = psi.iter().map(read).collect();
+        for (tensor, h) in h.iter().enumerate() {
+            let expected = reference::factor(h, GAMMA, removal);
+            let allowed = roundings(band, 0) * roundoff::<P>();
+            let what = format!("{}, band {band}", P::NAME);
+            assert_close(&found_d[tensor], &expected.d, allowed, 0.0, &what);
+            for (found, expected) in found_psi.iter().zip(&expected.psi) {
+                // ψ is relative to 1, the weight of a column itself.
+                assert_close(&found[tensor], expected, allowed, 1.0, &what);
+            }
+            let u = expected.precondition(&h.moment);
+            assert_close(&found_u[tensor], &u, 2.0 * allowed, largest(&u), &what);
+        }
+    }
+}
+
+#[test]
+fn a_stored_factor_and_its_application_follow_their_oracle_in_every_precision() {
+    let bench = Bench::open();
+    in_every_precision!(factor_and_precondition_follow_their_oracle(&bench));
 }
 
 fn grafted_step_follows_its_oracle<P: Precision>(bench: &Bench, graft: Graft) {

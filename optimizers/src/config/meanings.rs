@@ -50,7 +50,7 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "removal",
-        "edges of a failing pivot that are cut: outgoing (to later neighbours) or incident (all)",
+        "edges of a failing pivot that are cut: outgoing (to later neighbours) or incident (all); or none: clamp (the pivot is raised to γ) or reweight (the farthest entry is changed until it is γ)",
     ),
     (
         "graft",

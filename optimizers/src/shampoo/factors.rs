@@ -79,7 +79,7 @@ impl Factors {
     }
 
     /// Adds a gradient to the statistics. `values` is what [`Factors::read`] returned for it.
-    pub fn accumulate<P: Precision, R: Runtime>(
+    pub fn accumulate<R: Runtime>(
         &mut self,
         context: &Context<R>,
         blocking: &Blocking,

@@ -269,7 +269,7 @@ impl<P: Precision, R: Runtime> Optimizer<R> for Shampoo<P, R> {
             .factors
             .read::<P, R>(&self.context, &self.segments, grads)?;
         if self.step.is_multiple_of(self.config.statistics_interval) {
-            self.factors.accumulate::<P, R>(
+            self.factors.accumulate(
                 &self.context,
                 &self.blocking,
                 grads,

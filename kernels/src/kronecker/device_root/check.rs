@@ -64,7 +64,7 @@ pub(super) fn apply_kernel(
             multiplies = launch < place.p / 2;
         }
         if comptime!(times == Times::HalfUp) {
-            multiplies = launch < (place.p + 1) / 2;
+            multiplies = launch < place.p - place.p / 2;
         }
         let mut length = 1.0f32;
         if comptime!(normalised) {

@@ -16,6 +16,8 @@
 
 mod check;
 mod control;
+mod launches;
+mod products;
 mod rows;
 mod tables;
 
@@ -24,18 +26,19 @@ use std::ops::Range;
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 
-use super::grouped::{Gate, Product, Products, Sums, TileBlueprint, View, gated_product};
+use super::grouped::{Gate, Products, TileBlueprint, gated_product};
 use super::refreshed::{self, LEAST};
 use super::root::{self, LARGEST_ORDER, Ridge, RootEvidence, Stop};
-use crate::buffers::{array, require_bytes};
-use crate::context::{Context, Grid};
+use crate::buffers::require_bytes;
+use crate::context::Context;
 use crate::error::{Error, require_non_negative};
 use check::{Multiplier, Times};
 use control::{
     ADDED, CHECK, CONVERGED, COUNTS, DIVERGING, FINISHED, INDEFINITE, ITERATIONS, LAST,
     OUT_OF_ROUNDS, PLAIN, RAISED, RECORD, REFRESH, RESIDUAL, START, STOPPED, bits,
 };
-use tables::{CUBES, MATRIX, ROW, UNITS};
+use products::RoundProducts;
+use tables::ROW;
 
 const OPERATION: &str = "inverse roots on the device";
 
@@ -96,28 +99,6 @@ pub struct DeviceRoots {
     phases: Handle,
 }
 
-/// The products of a round.
-struct RoundProducts {
-    /// X = H Q.
-    advance: Products,
-    /// W from its base.
-    powers: Vec<PowerStep>,
-    /// X = M W, and X + z S W summed with more digits.
-    right: [Products; 2],
-    /// M = Wᵀ X, and summed with more digits.
-    left: [Products; 2],
-    /// X = W W of the matrices with an odd p.
-    square: Option<Products>,
-}
-
-/// One product on the way to a power: `from` times itself or the base, for all matrices that take part.
-struct PowerStep {
-    /// Whether it is read from X and goes to W, or the other way round.
-    from_x: bool,
-    squares: Option<Products>,
-    times_base: Option<Products>,
-}
-
 impl DeviceRoots {
     /// Uploads the tables and makes the buffers: five times the matrices, and some vectors.
     ///
@@ -148,7 +129,7 @@ impl DeviceRoots {
             .collect();
         let in_x: Vec<u32> = problems
             .iter()
-            .map(|p| u32::from(power_chain(even(p.p) / 2).len() % 2 == 1))
+            .map(|p| u32::from(products::power_starts_in_x(p.p)))
             .collect();
         let words = |words: &[u32]| match words {
             [] => context.upload(&[0u32]),
@@ -291,21 +272,7 @@ impl DeviceRoots {
     ) -> Result<(), Error> {
         require_bytes(OPERATION, "from", from, 4 * self.values as u64)?;
         require_bytes(OPERATION, "to", to, 4 * self.values as u64)?;
-        self.by_row(context, "copy", 4, |client, cubes, units| {
-            // SAFETY: as `by_row`; both buffers hold all values.
-            unsafe {
-                rows::copy_kernel::launch_unchecked::<R>(
-                    client,
-                    cubes,
-                    units,
-                    self.matrix_words(),
-                    self.row_words(),
-                    array::<R>(from, self.values),
-                    array::<R>(to, self.values),
-                    self.row_count as u32,
-                );
-            }
-        })
+        self.copy_values(context, from, to)
     }
 
     /// H ← H Q, and M by congruence.
@@ -398,436 +365,11 @@ impl DeviceRoots {
         self.apply(context, statistics, [right, image], mask, 0, how)?;
         self.accept(context, left, image, threshold)
     }
-
-    fn row_norms<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        statistics: &Handle,
-    ) -> Result<(), Error> {
-        self.by_row(context, "row norms", 5, |client, cubes, units| {
-            // SAFETY: as `by_row`; `compute` has checked the statistics, the norms are a pair a row.
-            unsafe {
-                rows::row_norms_kernel::launch_unchecked::<R>(
-                    client,
-                    cubes,
-                    units,
-                    self.matrix_words(),
-                    self.row_words(),
-                    array::<R>(statistics, self.values),
-                    array::<R>(&self.row_norms, 2 * self.row_count),
-                    self.row_count as u32,
-                );
-            }
-        })
-    }
-
-    fn take_up<R: Runtime>(&self, context: &Context<R>, which: Range<usize>) -> Result<(), Error> {
-        self.by_matrix(context, "take up", 5, |client, cubes, units| {
-            // SAFETY: as `by_matrix`; the norms are a pair a row.
-            unsafe {
-                control::take_up_kernel::launch_unchecked::<R>(
-                    client,
-                    cubes,
-                    units,
-                    self.matrix_words(),
-                    array::<R>(&self.row_norms, 2 * self.row_count),
-                    self.record_values(),
-                    self.phase_words(),
-                    self.sizes.len() as u32,
-                    which.start as u32,
-                    which.end as u32,
-                );
-            }
-        })
-    }
-
-    fn ridge<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        [vector, image]: [&Handle; 2],
-        epsilon: f64,
-        relative: bool,
-    ) -> Result<(), Error> {
-        let variant = ("ridge", relative);
-        self.by_matrix(context, variant, 6, |client, cubes, units| {
-            // SAFETY: as `by_matrix`; vectors have a value a row.
-            unsafe {
-                control::ridge_kernel::launch_unchecked::<R>(
-                    client,
-                    cubes,
-                    units,
-                    self.matrix_words(),
-                    array::<R>(vector, self.row_count),
-                    array::<R>(image, self.row_count),
-                    self.record_values(),
-                    self.phase_words(),
-                    self.sizes.len() as u32,
-                    epsilon as f32,
-                    relative,
-                );
-            }
-        })
-    }
-
-    fn decide<R: Runtime>(&self, context: &Context<R>, closing: bool) -> Result<(), Error> {
-        let variant = ("decide", closing);
-        self.by_matrix(context, variant, 5, |client, cubes, units| {
-            // SAFETY: as `by_matrix`; the squares have a value a row.
-            unsafe {
-                control::decide_kernel::launch_unchecked::<R>(
-                    client,
-                    cubes,
-                    units,
-                    self.matrix_words(),
-                    array::<R>(&self.row_squares, self.row_count),
-                    self.record_values(),
-                    self.phase_words(),
-                    self.sizes.len() as u32,
-                    closing,
-                );
-            }
-        })
-    }
-
-    fn polynomial<R: Runtime>(&self, context: &Context<R>) -> Result<(), Error> {
-        self.by_row(context, "polynomial", 7, |client, cubes, units| {
-            // SAFETY: as `by_row`; M and Q hold all values.
-            unsafe {
-                rows::polynomial_kernel::launch_unchecked::<R>(
-                    client,
-                    cubes,
-                    units,
-                    self.matrix_words(),
-                    self.row_words(),
-                    self.record_values(),
-                    self.phase_words(),
-                    array::<R>(&self.m, self.values),
-                    array::<R>(&self.q, self.values),
-                    self.row_count as u32,
-                );
-            }
-        })
-    }
-
-    fn settle<R: Runtime>(&self, context: &Context<R>, statistics: &Handle) -> Result<(), Error> {
-        self.by_row(context, "settle", 12, |client, cubes, units| {
-            let all = |buffer| array::<R>(buffer, self.values);
-            // SAFETY: as `by_row`; `compute` has checked the statistics, the other buffers hold all values.
-            unsafe {
-                rows::settle_kernel::launch_unchecked::<R>(
-                    client,
-                    cubes,
-                    units,
-                    self.matrix_words(),
-                    self.row_words(),
-                    array::<R>(&self.first_in_x, self.sizes.len()),
-                    self.record_values(),
-                    self.phase_words(),
-                    all(statistics),
-                    all(&self.h),
-                    all(&self.x),
-                    all(&self.m),
-                    all(&self.q),
-                    all(&self.w),
-                    self.row_count as u32,
-                );
-            }
-        })
-    }
-
-    fn ridge_product<R: Runtime>(&self, context: &Context<R>) -> Result<(), Error> {
-        self.by_row(context, "ridge product", 7, |client, cubes, units| {
-            // SAFETY: as `by_row`; W and X hold all values.
-            unsafe {
-                rows::ridge_product_kernel::launch_unchecked::<R>(
-                    client,
-                    cubes,
-                    units,
-                    self.matrix_words(),
-                    self.row_words(),
-                    self.record_values(),
-                    self.phase_words(),
-                    array::<R>(&self.w, self.values),
-                    array::<R>(&self.x, self.values),
-                    self.row_count as u32,
-                );
-            }
-        })
-    }
-
-    fn symmetrise<R: Runtime>(&self, context: &Context<R>) -> Result<(), Error> {
-        self.by_row(context, "symmetrise", 6, |client, cubes, units| {
-            // SAFETY: as `by_row`; M holds all values, the squares one a row.
-            unsafe {
-                rows::symmetrise_kernel::launch_unchecked::<R>(
-                    client,
-                    cubes,
-                    units,
-                    self.matrix_words(),
-                    self.row_words(),
-                    self.phase_words(),
-                    array::<R>(&self.m, self.values),
-                    array::<R>(&self.row_squares, self.row_count),
-                    self.row_count as u32,
-                );
-            }
-        })
-    }
-
-    /// W ← H made symmetric; of an odd p also X ← W².
-    fn finish<R: Runtime>(&self, context: &Context<R>) -> Result<(), Error> {
-        self.by_row(context, "finish", 6, |client, cubes, units| {
-            // SAFETY: as `by_row`; H and W hold all values.
-            unsafe {
-                rows::finish_kernel::launch_unchecked::<R>(
-                    client,
-                    cubes,
-                    units,
-                    self.matrix_words(),
-                    self.row_words(),
-                    self.phase_words(),
-                    array::<R>(&self.h, self.values),
-                    array::<R>(&self.w, self.values),
-                    self.row_count as u32,
-                );
-            }
-        })?;
-        let Some(square) = &self.products.square else {
-            return Ok(());
-        };
-        let gate = Gate {
-            phases: &self.phases,
-            mask: bits(&[FINISHED]),
-        };
-        gated_product(context, square, [&self.w, &self.w, &self.x], 0.0, gate)
-    }
-
-    fn apply<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        matrix: &Handle,
-        [from, to]: [&Handle; 2],
-        mask: u32,
-        launch: usize,
-        how: (Multiplier, Times, bool),
-    ) -> Result<(), Error> {
-        let (multiplier, times, normalised) = how;
-        self.by_row(context, how, 9, |client, cubes, units| {
-            // SAFETY: as `by_row`; the matrix is W or was checked by `compute`, vectors have a value a row.
-            unsafe {
-                check::apply_kernel::launch_unchecked::<R>(
-                    client,
-                    cubes,
-                    units,
-                    self.matrix_words(),
-                    self.row_words(),
-                    self.record_values(),
-                    self.phase_words(),
-                    array::<R>(matrix, self.values),
-                    array::<R>(&self.x, self.values),
-                    array::<R>(from, self.row_count),
-                    array::<R>(to, self.row_count),
-                    self.row_count as u32,
-                    mask,
-                    launch as u32,
-                    0,
-                    multiplier,
-                    times,
-                    normalised,
-                );
-            }
-        })
-    }
-
-    fn accept<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        left: &Handle,
-        image: &Handle,
-        threshold: f64,
-    ) -> Result<(), Error> {
-        self.by_matrix(context, "accept", 7, |client, cubes, units| {
-            // SAFETY: as `by_matrix`; vectors have a value a row.
-            unsafe {
-                check::accept_kernel::launch_unchecked::<R>(
-                    client,
-                    cubes,
-                    units,
-                    self.matrix_words(),
-                    array::<R>(left, self.row_count),
-                    array::<R>(image, self.row_count),
-                    self.record_values(),
-                    array::<R>(&self.counts, COUNTS * self.sizes.len()),
-                    self.phase_words(),
-                    self.sizes.len() as u32,
-                    threshold as f32,
-                );
-            }
-        })
-    }
-
-    fn renew<R: Runtime>(&self, context: &Context<R>, roots: &Handle) -> Result<(), Error> {
-        self.by_row(context, "renew", 8, |client, cubes, units| {
-            // SAFETY: as `by_row`; `compute` has checked the roots, W and X hold all values.
-            unsafe {
-                rows::renew_kernel::launch_unchecked::<R>(
-                    client,
-                    cubes,
-                    units,
-                    self.matrix_words(),
-                    self.row_words(),
-                    self.record_values(),
-                    self.phase_words(),
-                    array::<R>(&self.w, self.values),
-                    array::<R>(&self.x, self.values),
-                    array::<R>(roots, self.values),
-                    self.row_count as u32,
-                );
-            }
-        })
-    }
-
-    /// Launches with a cube for each row; kernels stay within `row_count` rows, whose matrices lie within `values` values.
-    fn by_row<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        variant: impl std::hash::Hash,
-        buffers: u32,
-        launch: impl FnOnce(&ComputeClient<R>, CubeCount, CubeDim) + Send,
-    ) -> Result<(), Error> {
-        let grid = grid(self.row_count, buffers);
-        context.launch(OPERATION, variant, grid, launch)
-    }
-
-    /// Launches with a cube for each matrix; kernels stay within the tables and records of as many.
-    fn by_matrix<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        variant: impl std::hash::Hash,
-        buffers: u32,
-        launch: impl FnOnce(&ComputeClient<R>, CubeCount, CubeDim) + Send,
-    ) -> Result<(), Error> {
-        let grid = grid(self.sizes.len(), buffers);
-        context.launch(OPERATION, variant, grid, launch)
-    }
-
-    fn matrix_words<R: Runtime>(&self) -> ArrayArg<R> {
-        array::<R>(&self.matrices, MATRIX * self.sizes.len())
-    }
-
-    fn row_words<R: Runtime>(&self) -> ArrayArg<R> {
-        array::<R>(&self.rows, ROW * self.row_count)
-    }
-
-    fn record_values<R: Runtime>(&self) -> ArrayArg<R> {
-        array::<R>(&self.records, RECORD * self.sizes.len())
-    }
-
-    fn phase_words<R: Runtime>(&self) -> ArrayArg<R> {
-        array::<R>(&self.phases, self.sizes.len())
-    }
-}
-
-impl RoundProducts {
-    fn new<R: Runtime>(
-        context: &Context<R>,
-        problems: &[RootProblem],
-        blueprint: TileBlueprint,
-    ) -> Result<Self, Error> {
-        let blueprint = |sums| TileBlueprint { sums, ..blueprint };
-        let table = |chosen: &dyn Fn(u32) -> bool, transposed: bool, sums: Sums| {
-            let (mut products, mut gates) = (Vec::new(), Vec::new());
-            for (k, problem) in problems.iter().enumerate() {
-                if chosen(problem.p) {
-                    products.push(square_product(problem, transposed));
-                    gates.push(k as u32);
-                }
-            }
-            Products::gated(context, &products, &gates, blueprint(sums))
-        };
-        let chosen = |chosen: &dyn Fn(u32) -> bool| {
-            let any = problems.iter().any(|problem| chosen(problem.p));
-            any.then(|| table(chosen, false, Sums::Plain)).transpose()
-        };
-        let half = |p: u32| even(p) / 2;
-        let longest = problems.iter().map(|p| power_chain(half(p.p)).len()).max();
-        let longest = longest.unwrap_or(0);
-        let mut powers = Vec::new();
-        // Chains end together, in W.
-        for left in (0..longest).rev() {
-            let at = |p: u32| {
-                let chain = power_chain(half(p));
-                chain.len().checked_sub(left + 1).map(|at| chain[at])
-            };
-            powers.push(PowerStep {
-                from_x: left % 2 == 0,
-                squares: chosen(&|p| at(p) == Some(Link::Square))?,
-                times_base: chosen(&|p| at(p) == Some(Link::TimesBase))?,
-            });
-        }
-        let all = |_: u32| true;
-        let both = |transposed| -> Result<[Products; 2], Error> {
-            Ok([
-                table(&all, transposed, Sums::Plain)?,
-                table(&all, transposed, Sums::Compensated)?,
-            ])
-        };
-        Ok(Self {
-            advance: table(&all, false, Sums::Plain)?,
-            powers,
-            right: both(false)?,
-            left: both(true)?,
-            square: chosen(&|p| p % 2 == 1)?,
-        })
-    }
-}
-
-/// A product on the way to a power.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Link {
-    Square,
-    TimesBase,
-}
-
-/// The products that lead from a base to its power `exponent` ≥ 1, from the leading binary digit on.
-fn power_chain(exponent: u32) -> Vec<Link> {
-    let digits = exponent.ilog2();
-    let mut chain = Vec::new();
-    for digit in (0..digits).rev() {
-        chain.push(Link::Square);
-        if exponent >> digit & 1 == 1 {
-            chain.push(Link::TimesBase);
-        }
-    }
-    chain
-}
-
-/// A B, or Aᵀ B, of square matrices that lie in the same place of three buffers.
-fn square_product(problem: &RootProblem, transposed: bool) -> Product {
-    let RootProblem { start, n, .. } = *problem;
-    let view = View::rows(start, n);
-    let a = if transposed { view.transposed() } else { view };
-    Product {
-        a,
-        b: view,
-        c: view,
-        m: n,
-        n,
-        k: n,
-    }
 }
 
 /// The iteration wants an even order: A^{−1/p} of an odd p is the square of A^{−1/2p}.
 fn even(p: u32) -> u32 {
     p * (1 + p % 2)
-}
-
-fn grid(items: usize, buffers: u32) -> Grid {
-    Grid {
-        cubes: items.clamp(1, CUBES) as u32,
-        units: UNITS as u32,
-        buffers,
-    }
 }
 
 fn require_problem(problem: &RootProblem, expected_start: usize) -> Result<(), Error> {

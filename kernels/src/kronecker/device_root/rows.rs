@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::control::{
-    ACCEPTED, EXPONENT, FINISHED, LAST, PLAIN, RECORD, REFRESH, RIDGE, SHIFT, SLOPE, START,
+    ACCEPTED, EXPONENT, FINISHED, IDLE, LAST, PLAIN, RECORD, REFRESH, RIDGE, SHIFT, SLOPE, START,
 };
 use super::tables::{UNITS, cube_max, cube_sum, place_of_row, power_of_two};
 use crate::evidence::magnitude_bits;
@@ -104,7 +104,7 @@ pub(super) fn settle_kernel(
         let z = power_of_two(-i32::cast_from(records[record + EXPONENT]));
         let ridge = records[record + RIDGE];
         let start = place.start + place.row * place.n;
-        let end = select(phase >= START && phase <= LAST, place.n, 0);
+        let end = select(phase != IDLE && phase != FINISHED, place.n, 0);
         let mut column = UNIT_POS as usize;
         while column < end {
             let at = start + column;

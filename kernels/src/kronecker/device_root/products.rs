@@ -1,0 +1,124 @@
+//! The products of a round, as tables on the device.
+
+use cubecl::Runtime;
+
+use super::{RootProblem, even};
+use crate::context::Context;
+use crate::error::Error;
+use crate::kronecker::grouped::{Product, Products, Sums, TileBlueprint, View};
+
+/// The products of a round.
+pub(super) struct RoundProducts {
+    /// X = H Q.
+    pub advance: Products,
+    /// W from its base.
+    pub powers: Vec<PowerStep>,
+    /// X = M W, and X + z S W summed with more digits.
+    pub right: [Products; 2],
+    /// M = Wᵀ X, and summed with more digits.
+    pub left: [Products; 2],
+    /// X = W W of the matrices with an odd p.
+    pub square: Option<Products>,
+}
+
+/// One product on the way to a power: `from` times itself or the base, for all matrices that take part.
+pub(super) struct PowerStep {
+    /// Whether it is read from X and goes to W, or the other way round.
+    pub from_x: bool,
+    pub squares: Option<Products>,
+    pub times_base: Option<Products>,
+}
+
+impl RoundProducts {
+    pub fn new<R: Runtime>(
+        context: &Context<R>,
+        problems: &[RootProblem],
+        blueprint: TileBlueprint,
+    ) -> Result<Self, Error> {
+        let blueprint = |sums| TileBlueprint { sums, ..blueprint };
+        let table = |chosen: &dyn Fn(u32) -> bool, transposed: bool, sums: Sums| {
+            let (mut products, mut gates) = (Vec::new(), Vec::new());
+            for (k, problem) in problems.iter().enumerate() {
+                if chosen(problem.p) {
+                    products.push(square_product(problem, transposed));
+                    gates.push(k as u32);
+                }
+            }
+            Products::gated(context, &products, &gates, blueprint(sums))
+        };
+        let chosen = |chosen: &dyn Fn(u32) -> bool| {
+            let any = problems.iter().any(|problem| chosen(problem.p));
+            any.then(|| table(chosen, false, Sums::Plain)).transpose()
+        };
+        let half = |p: u32| even(p) / 2;
+        let longest = problems.iter().map(|p| power_chain(half(p.p)).len()).max();
+        let longest = longest.unwrap_or(0);
+        let mut powers = Vec::new();
+        // Chains end together, in W.
+        for left in (0..longest).rev() {
+            let at = |p: u32| {
+                let chain = power_chain(half(p));
+                chain.len().checked_sub(left + 1).map(|at| chain[at])
+            };
+            powers.push(PowerStep {
+                from_x: left % 2 == 0,
+                squares: chosen(&|p| at(p) == Some(Link::Square))?,
+                times_base: chosen(&|p| at(p) == Some(Link::TimesBase))?,
+            });
+        }
+        let all = |_: u32| true;
+        let both = |transposed| -> Result<[Products; 2], Error> {
+            Ok([
+                table(&all, transposed, Sums::Plain)?,
+                table(&all, transposed, Sums::Compensated)?,
+            ])
+        };
+        Ok(Self {
+            advance: table(&all, false, Sums::Plain)?,
+            powers,
+            right: both(false)?,
+            left: both(true)?,
+            square: chosen(&|p| p % 2 == 1)?,
+        })
+    }
+}
+
+/// A product on the way to a power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Square,
+    TimesBase,
+}
+
+/// The products that lead from a base to its power `exponent` ≥ 1, from the leading binary digit on.
+fn power_chain(exponent: u32) -> Vec<Link> {
+    let digits = exponent.ilog2();
+    let mut chain = Vec::new();
+    for digit in (0..digits).rev() {
+        chain.push(Link::Square);
+        if exponent >> digit & 1 == 1 {
+            chain.push(Link::TimesBase);
+        }
+    }
+    chain
+}
+
+/// Whether the products that make W from its base start from X: they take turns with W, and end in it.
+pub(super) fn power_starts_in_x(p: u32) -> bool {
+    power_chain(even(p) / 2).len() % 2 == 1
+}
+
+/// A B, or Aᵀ B, of square matrices that lie in the same place of three buffers.
+fn square_product(problem: &RootProblem, transposed: bool) -> Product {
+    let RootProblem { start, n, .. } = *problem;
+    let view = View::rows(start, n);
+    let a = if transposed { view.transposed() } else { view };
+    Product {
+        a,
+        b: view,
+        c: view,
+        m: n,
+        n,
+        k: n,
+    }
+}
