@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 use cubecl::Runtime;
 use sonew_kernels::precision::HostFormat;
 use sonew_optimizers::{
-    Context, Error, Optimizer, OptimizerConfig, Precision, PrecisionKind, PrecisionVisitor,
-    Processor, Segments,
+    Context, Error, NonFinite, Numerics, Optimizer, OptimizerConfig, Precision, PrecisionKind,
+    PrecisionVisitor, Processor, Segments,
 };
 use sonew_runtime::{DeviceVisitor, Opened, Selector};
 
@@ -165,9 +165,13 @@ impl DeviceVisitor for Quadratic {
     fn visit<R: Runtime>(self, device: Opened<R>) -> Trajectory {
         let context = Rc::new(Context::new(device.client, Processor::Cpu));
         let segments = segments();
-        let optimizer = self
-            .config
-            .build(self.precision, context.clone(), &segments);
+        // The gradients here are of size 1: no loss scale, which they would have to be multiplied by.
+        let numerics = Numerics {
+            loss_scale: None,
+            non_finite: NonFinite::Proceed,
+            ..self.precision.into()
+        };
+        let optimizer = self.config.build(numerics, context.clone(), &segments);
         self.precision.accept(Descend {
             quadratic: self,
             context,
