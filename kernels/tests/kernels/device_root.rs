@@ -138,8 +138,8 @@ fn statistics_of_any_scale_have_roots() {
         for (k, matrix) in scaled.iter().enumerate() {
             let added = match ridge {
                 Ridge::Absolute(added) => added,
-                // The largest eigenvalue is 1 before it is scaled.
-                Ridge::Relative(epsilon) => epsilon * 2f64.powi(scales[k]),
+                // The largest eigenvalue is 1 before it is scaled; 2⁻¹⁰⁰ is below the floor.
+                Ridge::Relative(_) => ridge.of(2f64.powi(scales[k])),
             };
             let expected = reference::inverse_root(&widened(matrix), n, 4, added);
             let error = relative_error(&roots.root(k), &expected);
@@ -161,6 +161,90 @@ fn a_ridge_far_below_the_diagonal_is_not_lost_in_rounding() {
     let expected = reference::inverse_root(&widened(&deficient), n, 4, added);
     let error = relative_error(&roots.root(0), &expected);
     assert!(error < 1e-4, "{error:e}, {evidence:?}");
+}
+
+#[test]
+fn entries_too_small_to_be_normal_numbers_do_no_harm() {
+    let bench = Bench::open();
+    let n = 40;
+    // What is left of the statistics of pixels that are always black: rows that are 0 but for a tiny diagonal.
+    let fading = |tiny: f32| -> Vec<f32> {
+        let mut matrix = conditioned(n, 10.0);
+        for i in [3, 17, n - 1] {
+            for j in 0..n {
+                matrix[i * n + j] = 0.0;
+                matrix[j * n + i] = 0.0;
+            }
+            matrix[i * n + i] = tiny;
+        }
+        matrix
+    };
+    let tiny = [1e-37, 1e-40, 1e-44, 0.0];
+    let matrices = tiny.map(fading);
+    let problems: Vec<(&[f32], u32)> = matrices.iter().map(|m| (&m[..], 4)).collect();
+    let roots = Roots::of(&bench, &problems);
+    let evidence = roots.compute(0..tiny.len(), Ridge::Absolute(1e-5));
+    for (k, matrix) in matrices.iter().enumerate() {
+        let expected = reference::inverse_root(&widened(matrix), n, 4, 1e-5);
+        let error = relative_error(&roots.root(k), &expected);
+        assert!(error < 1e-4, "{:e}: {error:e}, {:?}", tiny[k], evidence[k]);
+    }
+}
+
+#[test]
+fn statistics_that_have_faded_away_have_the_root_of_the_ridge_s_floor() {
+    let bench = Bench::open();
+    let n = 30;
+    // ε · 10⁻³⁰ for an ε that f32 can multiply by it, and for one of which it cannot hold the product.
+    for epsilon in [1e-6, 9.66e-9] {
+        let faded: [Vec<f32>; 3] = [0.0, 1e-44, 1e-39].map(|x| on_diagonal(n, |_| x));
+        let problems: Vec<(&[f32], u32)> = faded.iter().map(|m| (&m[..], 4)).collect();
+        let roots = Roots::of(&bench, &problems);
+        let evidence = roots.compute(0..faded.len(), Ridge::Relative(epsilon));
+        for (k, evidence) in evidence.iter().enumerate() {
+            assert_eq!(evidence.failures, 0, "{evidence:?}");
+            let root = roots.root(k);
+            let expected = (epsilon * 1e-30).powf(-0.25);
+            for (at, x) in root.iter().enumerate() {
+                let expected = if at % (n + 1) == 0 { expected } else { 0.0 };
+                let error = (f64::from(*x) - expected).abs();
+                // A diagonal of 10⁻³⁹ is a tenth of the smaller ridge, and may count or not.
+                assert!(
+                    error <= 0.03 * expected,
+                    "{k}, {epsilon:e}: {x:e} for {expected:e}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_longest_streak_of_refusals_is_remembered() {
+    let bench = Bench::open();
+    let (good, bad) = (conditioned(6, 10.0), vec![f32::NAN; 36]);
+    let roots = Roots::of(&bench, &[(&bad, 4)]);
+    let mut seen = Vec::new();
+    for matrix in [&bad, &bad, &good, &bad] {
+        let statistics = bench.context.upload(matrix);
+        roots
+            .device
+            .compute(
+                &bench.context,
+                &statistics,
+                &roots.roots,
+                0..1,
+                Ridge::Absolute(0.0),
+                0.1,
+            )
+            .unwrap();
+        let evidence = roots.device.evidence(&bench.context).unwrap()[0];
+        seen.push((evidence.failures, evidence.longest, evidence.refused));
+        let last = evidence.last.unwrap();
+        if last.stop == Stop::NotFinite {
+            assert_eq!((last.iterations, last.raises), (0, 0));
+        }
+    }
+    assert_eq!(seen, [(1, 1, 1), (2, 2, 2), (0, 2, 2), (1, 2, 3)]);
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl Roots {
                 let found = device.roots.evidence(context)?;
                 for (k, found) in found.iter().enumerate() {
                     if let Some(last) = found.last {
-                        tolerated(config, blocking, k, found.failures, last)?;
+                        tolerated(config, blocking, k, found.longest, last)?;
                     }
                 }
                 let refused = found.iter().map(|found| u64::from(found.refused)).sum();

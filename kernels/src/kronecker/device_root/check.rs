@@ -169,8 +169,10 @@ pub(super) fn accept_kernel(
                 && magnitude_bits(records[record + RESIDUAL]) < threshold;
             records[record + ACCEPTED] = select(good, 1.0, 0.0);
             let at = matrix * COUNTS;
-            counts[at] = select(good, 0u32, counts[at] + 1);
+            let streak = select(good, 0u32, counts[at] + 1);
+            counts[at] = streak;
             counts[at + 1] += select(good, 0u32, 1u32);
+            counts[at + 2] = max(counts[at + 2], streak);
         }
         matrix += CUBE_COUNT;
     }

@@ -38,7 +38,7 @@ pub(super) const RECORD: usize = 16;
 pub(super) const NORM: usize = 0;
 /// e of z = 2^−e.
 pub(super) const EXPONENT: usize = 1;
-/// What is added to the diagonal of S.
+/// What is added to the diagonal of S; 0 where f32 cannot hold it.
 pub(super) const ADDED: usize = 2;
 /// The same times z.
 pub(super) const RIDGE: usize = 3;
@@ -60,8 +60,8 @@ pub(super) const CHECK: usize = 14;
 /// 1 if the last root was accepted.
 pub(super) const ACCEPTED: usize = 15;
 
-/// Words of a count: refusals in a row, and in all.
-pub(super) const COUNTS: usize = 2;
+/// Words of a count: refusals in a row, in all, and the most in a row.
+pub(super) const COUNTS: usize = 3;
 
 /// Values of STOPPED.
 pub(super) const CONVERGED: f32 = 1.0;
@@ -74,12 +74,19 @@ const INFINITY: u32 = 0x7f80_0000;
 /// The bits of 2¹²⁰: no larger norm can be scaled.
 const HUGE: u32 = 0x7b80_0000;
 /// The least normal number.
-const TINY: f32 = 1.175_494_4e-38;
+pub(super) const TINY: f32 = 1.175_494_4e-38;
 
 /// e such that ½ ≤ 2^−e · norm < 1.
 #[cube]
 fn exponent_above(norm: f32) -> i32 {
     i32::cast_from(magnitude_bits(norm) >> 23) - 126
+}
+
+/// e of the scale of a matrix of that norm. Entries below the least normal number are not seen in it, and are to stay
+/// below 1 in all.
+#[cube]
+fn scale_exponent(norm: f32, n: usize) -> i32 {
+    exponent_above(max(norm, f32::cast_from(n as u32) * comptime!(TINY)))
 }
 
 /// Takes up the matrices from `first` up to `end`: ‖S‖_F from the rows' largest values and sums of squares relative to it.
@@ -123,6 +130,11 @@ pub(super) fn take_up_kernel(
             let record = matrix * RECORD;
             let chosen = matrix as u32 >= first && (matrix as u32) < end;
             let norm = largest * f32::sqrt(squares);
+            if chosen {
+                records[record + ADDED] = 0.0;
+                records[record + ITERATIONS] = 0.0;
+                records[record + RAISED] = 0.0;
+            }
             if !chosen {
                 phases[matrix] = IDLE;
             } else if max(largest_bits, magnitude_bits(norm)) >= HUGE {
@@ -131,18 +143,20 @@ pub(super) fn take_up_kernel(
             } else {
                 phases[matrix] = START;
                 records[record + NORM] = norm;
-                records[record + EXPONENT] = f32::cast_from(exponent_above(max(norm, TINY)));
+                records[record + EXPONENT] = f32::cast_from(scale_exponent(norm, place.n));
             }
         }
         matrix += CUBE_COUNT;
     }
 }
 
-/// Sets what the iteration starts from, with what is added to the diagonal of S.
+/// Sets what the iteration starts from, with ε · `size` added to the diagonal of S. The product is formed after scaling, for
+/// f32 may not hold it before.
 #[cube]
-fn start(records: &mut Array<f32>, record: usize, added: f32) {
-    let exponent = exponent_above(records[record + NORM] + added);
-    let ridge = added * power_of_two(-exponent);
+fn start(records: &mut Array<f32>, record: usize, n: usize, epsilon: f32, size: f32) {
+    let added = epsilon * size;
+    let exponent = scale_exponent(records[record + NORM] + added, n);
+    let ridge = epsilon * (size * power_of_two(-exponent));
     records[record + EXPONENT] = f32::cast_from(exponent);
     records[record + ADDED] = added;
     records[record + RIDGE] = ridge;
@@ -153,7 +167,7 @@ fn start(records: &mut Array<f32>, record: usize, added: f32) {
     records[record + ITERATIONS] = 0.0;
 }
 
-/// The ridge of each matrix that starts: ε, or ε λ_max with the Rayleigh quotient vᵀ z S v / vᵀ v.
+/// The ridge of each matrix that starts: ε, or ε max(λ_max, 10⁻³⁰) with the Rayleigh quotient vᵀ z S v / vᵀ v.
 #[cube(launch_unchecked)]
 pub(super) fn ridge_kernel(
     matrices: &Array<u32>,
@@ -170,7 +184,7 @@ pub(super) fn ridge_kernel(
     while matrix < count as usize {
         let place = place_of_matrix(matrices, matrix);
         let record = matrix * RECORD;
-        let mut added = held(epsilon);
+        let mut size = 1.0f32;
         if comptime!(relative) {
             let mut square = 0.0f32;
             let mut quotient = 0.0f32;
@@ -185,13 +199,13 @@ pub(super) fn ridge_kernel(
             let quotient = cube_sum(quotient, &mut floats);
             let largest = select(square == 0.0, 0.0, quotient / square);
             let back = power_of_two(i32::cast_from(records[record + EXPONENT]));
-            added *= max(largest, 0.0) * back;
+            // As `Ridge::of` has it.
+            size = max(max(largest, 0.0) * back, 1e-30f32);
         }
         if UNIT_POS == 0 && phases[matrix] == START {
-            start(records, record, added);
-            records[record + RAISED] = 0.0;
-            // Too small to be scaled, zero above all.
-            if records[record + NORM] + added < comptime!(TINY) {
+            start(records, record, place.n, held(epsilon), size);
+            // Zero, and nothing added.
+            if records[record + NORM] < comptime!(TINY) && records[record + RIDGE] == 0.0 {
                 phases[matrix] = FINISHED;
                 records[record + STOPPED] = INDEFINITE;
             }
@@ -266,7 +280,7 @@ pub(super) fn decide_kernel(
                     let added = records[record + ADDED];
                     let raised = records[record + RAISED];
                     if added > 0.0 && raised < comptime!(RAISES as f32) {
-                        start(records, record, 10.0 * added);
+                        start(records, record, place.n, 10.0, added);
                         records[record + RAISED] = raised + 1.0;
                         phases[matrix] = START;
                     } else {

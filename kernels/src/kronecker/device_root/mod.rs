@@ -1,10 +1,12 @@
 //! The inverse p-th roots of many matrices of different sizes at once, on the device, without waiting for it.
 //!
-//! The iteration is that of [`super::Method::NewtonRefreshed`]; all its products are grouped, so a round is eleven launches
-//! whatever the number of matrices. Each matrix has a phase that the device itself moves on (`control`): cubes pass over
-//! the tiles of a matrix that has nothing to do in a launch, so one that is finished costs nothing more. As nobody waits to
-//! see that all are, the number of rounds is fixed: what is left of a matrix that starts over with a larger ridge when
-//! they are over is refused.
+//! The iteration is that of [`super::Method::NewtonRefreshed`]; all its products are grouped, so the launches of a round, eleven
+//! where p = 4, do not depend on the number of matrices. Each matrix has a phase that the device itself moves on
+//! (`control`): cubes pass over the tiles of a matrix that has nothing to do in a launch, so one that is finished costs
+//! nothing more. As nobody waits to see that all are, the number of rounds is fixed.
+//!
+//! A matrix that loses its way starts over with ten times the ridge, as on the host, as often as the rounds allow, which
+//! is twice at least. Unlike on the host, one that converges to a root that fails its check is refused at once.
 //!
 //! | buffer | holds |
 //! |---|---|
@@ -69,6 +71,8 @@ pub struct DeviceRootEvidence {
     pub failures: u32,
     /// Refusals since the start.
     pub refused: u32,
+    /// The most refusals in a row since the start.
+    pub longest: u32,
 }
 
 /// Many matrices in one buffer, and what their roots need on the device.
@@ -255,6 +259,7 @@ impl DeviceRoots {
                 last,
                 failures: counts[0],
                 refused: counts[1],
+                longest: counts[2],
             }
         });
         Ok(found.collect())

@@ -4,6 +4,7 @@ use cubecl::prelude::*;
 
 use super::control::{
     ACCEPTED, EXPONENT, FINISHED, IDLE, LAST, PLAIN, RECORD, REFRESH, RIDGE, SHIFT, SLOPE, START,
+    TINY,
 };
 use super::tables::{UNITS, cube_max, cube_sum, place_of_row, power_of_two};
 use crate::evidence::magnitude_bits;
@@ -30,7 +31,8 @@ pub(super) fn row_norms_kernel(
             column += UNITS;
         }
         let largest = f32::reinterpret(cube_max(largest, &mut words));
-        let scale = select(largest == 0.0, 0.0, 1.0 / largest);
+        // A row without a normal number counts as 0: the reciprocal of its largest would be infinite.
+        let scale = select(largest < comptime!(TINY), 0.0, 1.0 / largest);
         let mut squares = 0.0f32;
         let mut column = UNIT_POS as usize;
         while column < place.n {
