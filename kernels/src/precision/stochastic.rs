@@ -15,6 +15,7 @@ use super::{Native, Pairs, Storage};
 use crate::buffers::{array, require_arena};
 use crate::context::{Context, Grid};
 use crate::error::Error;
+use crate::evidence::magnitude_bits;
 use crate::segments::Segments;
 
 const WIDTH: usize = 4;
@@ -42,9 +43,11 @@ impl Stochastic for Native<f32> {
 fn cut(x: f32, random: u32, #[comptime] mask: u32) -> f32 {
     let bits = u32::reinterpret(x);
     let moved = (bits + (random & mask)) & (u32::MAX - mask);
-    // What is not finite, or would no longer be, is left to the rounding of the store.
-    let finite = (moved & 0x7fff_ffffu32) < 0x7f80_0000u32;
-    f32::reinterpret(select(finite, moved, bits))
+    // What is not finite, or would no longer be, is left to the rounding of the store. Both are looked at: the largest NaN
+    // wraps around to 0.
+    let infinity = 0x7f80_0000u32;
+    let largest = max(magnitude_bits(x), moved & 0x7fff_ffffu32);
+    f32::reinterpret(select(largest < infinity, moved, bits))
 }
 
 #[cube]
@@ -59,7 +62,8 @@ impl Stochastic for Native<f16> {
     fn neighbour(x: f32, random: u32) -> f32 {
         // Below 2⁻¹⁴ the neighbours are 2⁻²⁴ apart, above they have 11 digits.
         let size = f32::abs(x);
-        // 13 random bits: a whole number of units and a fraction of these are exact in f32.
+        // 13 random bits, for a whole number of units and a fraction of these are exact in f32: what is less than 2⁻¹³ of
+        // a unit is lost.
         let fraction = f32::cast_from(random >> 19u32) / 8192.0f32;
         let units = f32::floor(size * 16_777_216.0f32 + fraction);
         let small = units / 16_777_216.0f32;

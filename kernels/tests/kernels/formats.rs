@@ -266,7 +266,10 @@ fn neighbours_are_drawn_without_bias<S: HostFormat + Stochastic>(bench: &Bench) 
     for value in kept.into_iter().filter(|x| S::rounded(*x) == *x) {
         assert!(round(value, 3).iter().all(|&x| x == value), "{value}");
     }
-    assert!(round(f32::NAN, 3).iter().all(|x| x.is_nan()));
+    for bits in [0x7fc0_0000, 0x7f80_0001, 0x7fff_ffff, 0xffff_ffff] {
+        let rounded = round(f32::from_bits(bits), 3);
+        assert!(rounded.iter().all(|x| x.is_nan()), "{bits:#x}");
+    }
     // Beyond the largest value: whatever nearest makes of it.
     let beyond = if S::rounded(65519.0) == 65504.0 {
         65519.0
