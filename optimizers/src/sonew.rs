@@ -62,7 +62,7 @@ struct Staged {
 impl<P: Precision, R: Runtime> Sonew<P, R> {
     pub(crate) fn new(config: SonewConfig, context: Rc<Context<R>>, segments: &Segments) -> Self {
         let sweep = Sweep::infer(context.processor());
-        let blueprint = Blueprint::infer(context.processor(), config.band);
+        let blueprint = Blueprint::infer::<P>(context.processor(), config.band);
         let grafting = config.graft != Graft::None;
         let norms = grafting || config.relative_epsilon > 0.0;
         let ghosts = Ghosts::new(segments, config.band, config.removal, blueprint);

@@ -102,7 +102,7 @@ impl<R: Runtime> Vectors<'_, R> {
             .map(|_| self.arena(&zeros))
             .collect::<Result<Vec<_>, _>>()?;
         let d = self.arena(&zeros)?;
-        let blueprint = Blueprint::infer(self.context.processor(), edges.len());
+        let blueprint = Blueprint::infer::<F32>(self.context.processor(), edges.len());
         let evidence = self.slots(blueprint.sweep);
         let name = &self.job.options["removal"];
         let known = EdgeRemoval::ALL.into_iter();

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Processor;
 use crate::error::{Error, require_non_negative};
-use crate::precision::Precision;
+use crate::precision::{Precision, Storage};
 use crate::segments::{BLOCK, GAP, Segments};
 use crate::sweep::Sweep;
 
@@ -61,11 +61,15 @@ pub struct Blueprint {
 }
 
 impl Blueprint {
-    /// The default for a band on a device.
-    pub fn infer(processor: Processor, band: usize) -> Self {
+    /// The default for a band on a device, in a precision.
+    pub fn infer<S: Precision>(processor: Processor, band: usize) -> Self {
         // A vector of columns compiles in a fraction of a second up to band 5, a single one up to band 16.
         let unroll = band <= 16;
-        let width = if band <= 5 { 4 } else { 1 };
+        let width = if band <= 5 {
+            4
+        } else {
+            S::Params::PER_WORD.max(S::State::PER_WORD)
+        };
         let (columns, units, cubes) = match processor {
             // Few units, each walking a whole block: the columns before its start cost least. A loop that is not
             // unrolled has to fit the driver's limit.

@@ -239,7 +239,7 @@ pub fn step<S: Precision, R: Runtime>(
 ) -> Result<(), Error> {
     let operation = "sonew step";
     let band = buffers.edges.len();
-    let blueprint = strategy.resolve(|| Blueprint::infer(context.processor(), band));
+    let blueprint = strategy.resolve(|| Blueprint::infer::<S>(context.processor(), band));
     blueprint.check::<S>(
         operation,
         band,

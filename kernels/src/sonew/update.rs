@@ -251,7 +251,7 @@ pub fn update<S: Precision, R: Runtime>(
 ) -> Result<(), Error> {
     let operation = "sonew update";
     let band = buffers.edges.len();
-    let blueprint = strategy.resolve(|| Blueprint::infer(context.processor(), band));
+    let blueprint = strategy.resolve(|| Blueprint::infer::<S>(context.processor(), band));
     blueprint.check::<S>(
         operation,
         band,

@@ -422,7 +422,7 @@ fn forced_blueprints_agree_to_the_bit() {
         let inferred = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
         let expected = bench.read(&segments, &inferred.d);
         for (width, run, unroll) in [(4, 4, true), (2, 8, true), (1, 64, false)] {
-            let base = Blueprint::infer(Processor::Cpu, 4);
+            let base = Blueprint::infer::<F32>(Processor::Cpu, 4);
             let blueprint = Blueprint {
                 sweep: Sweep {
                     width,

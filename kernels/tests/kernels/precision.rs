@@ -185,7 +185,7 @@ fn roundings(band: usize, t: usize) -> f64 {
 
 fn fused_step_follows_its_oracle<P: Precision>(bench: &Bench, band: usize, removal: EdgeRemoval) {
     let segments = Segments::new(LENGTHS).unwrap();
-    let blueprint = Blueprint::infer(Processor::Cpu, band);
+    let blueprint = Blueprint::infer::<P>(Processor::Cpu, band);
     let values = Ghosts::new(&segments, band, removal, blueprint).state_len();
     let states = States::zeros::<P>(bench, values, band);
     let mut weights = exact_tensors::<P>(3);
@@ -235,7 +235,8 @@ fn fused_step_follows_its_oracle<P: Precision>(bench: &Bench, band: usize, remov
 }
 
 fn fused_steps<P: Precision>(bench: &Bench) {
-    for band in [0, 1, 4] {
+    // 6 is the first band whose vectors are no wider than a word.
+    for band in [0, 1, 4, 6] {
         for removal in REMOVALS {
             fused_step_follows_its_oracle::<P>(bench, band, removal);
         }
@@ -272,7 +273,7 @@ fn held_statistics<P: Precision>(band: usize) -> Vec<Statistics> {
 fn factor_and_precondition_follow_their_oracle<P: Precision>(bench: &Bench) {
     let segments = Segments::new(LENGTHS).unwrap();
     let context = &bench.context;
-    for band in [0, 1, 4] {
+    for band in [0, 1, 4, 6] {
         let h = held_statistics::<P>(band);
         let upload = |f: &dyn Fn(&Statistics) -> Vec<f64>| {
             let parts: Vec<Vec<f64>> = h.iter().map(f).collect();
@@ -368,7 +369,7 @@ fn grafted_step_follows_its_oracle<P: Precision>(bench: &Bench, graft: Graft) {
     let partials = bench.values(segments.blocks() - 2);
     let norms = bench.values(LENGTHS.len());
     squared_norm::<P, R>(context, &segments, &reduction, &grads, &partials, &norms).unwrap();
-    let blueprint = Blueprint::infer(Processor::Cpu, band);
+    let blueprint = Blueprint::infer::<P>(Processor::Cpu, band);
     let runs = blueprint.sweep.runs_per_block();
     let direction = bench.values_in::<P::State>(n);
     let squares = bench.values(2 * runs * (segments.blocks() - 2));

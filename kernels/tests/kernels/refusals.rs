@@ -215,8 +215,10 @@ fn the_update_names_the_hyperparameter_out_of_range() {
 fn a_staged_update_names_the_buffer_that_its_graft_lacks_or_has_no_use_for() {
     let f = Fixture::new();
     let edges = [f.arena.clone()];
-    let runs =
-        Blueprint::infer(Processor::Cpu, 1).sweep.runs_per_block() * (f.segments.blocks() - 2);
+    let runs = Blueprint::infer::<F32>(Processor::Cpu, 1)
+        .sweep
+        .runs_per_block()
+        * (f.segments.blocks() - 2);
     let (squares, norms) = (f.bench.values(2 * runs), f.bench.values(2));
     let stage = |graft: Graft, change: &dyn Fn(&mut GraftBuffers<'_>)| {
         let mut stage = GraftBuffers {

@@ -153,7 +153,7 @@ fn a_step_in_one_launch_follows_its_oracle_step_after_step() {
     let bench = Bench::open();
     for band in [0, 1, 2, 4] {
         for removal in REMOVALS {
-            let inferred = Blueprint::infer(Processor::Cpu, band);
+            let inferred = Blueprint::infer::<F32>(Processor::Cpu, band);
             follows_its_oracle(&bench, band, removal, inferred);
         }
     }
@@ -202,7 +202,7 @@ fn a_step_counts_non_finite_gradients_once_and_keeps_them_in_their_tensor() {
     let bench = Bench::open();
     let lengths = [300usize, 100, 257];
     let weights = tensors(&lengths, |t, i| noise(t + 3, i));
-    for blueprint in [Blueprint::infer(Processor::Cpu, 2), short_runs(4)] {
+    for blueprint in [Blueprint::infer::<F32>(Processor::Cpu, 2), short_runs(4)] {
         let run = |value: Option<f64>| {
             let model = Model::new(&bench, &weights, 2, EdgeRemoval::Incident, blueprint);
             for t in 1..=3 {
@@ -241,7 +241,7 @@ fn a_step_with_zero_or_denormal_gradients_only_decays() {
     let bench = Bench::open();
     let weights = tensors(LENGTHS, |t, i| noise(t + 3, i));
     for (scale, epsilon) in [(0.0, 0.0), (0.0, 1e-8), (1e-40, 1e-8)] {
-        let blueprint = Blueprint::infer(Processor::Cpu, 1);
+        let blueprint = Blueprint::infer::<F32>(Processor::Cpu, 1);
         let model = Model::new(&bench, &weights, 1, EdgeRemoval::Outgoing, blueprint);
         let g = tensors(LENGTHS, |t, i| scale * noise(50 * t, i));
         let rates = StepRates {
@@ -263,7 +263,7 @@ fn a_step_counts_the_pivots_it_cuts_once() {
     let bench = Bench::open();
     let lengths = [600usize];
     let weights = tensors(&lengths, |t, i| noise(t + 3, i));
-    for blueprint in [Blueprint::infer(Processor::Cpu, 1), short_runs(4)] {
+    for blueprint in [Blueprint::infer::<F32>(Processor::Cpu, 1), short_runs(4)] {
         let model = Model::new(&bench, &weights, 1, EdgeRemoval::Outgoing, blueprint);
         let rates = StepRates {
             epsilon: 0.0,
@@ -282,7 +282,7 @@ fn a_step_counts_the_pivots_it_cuts_once() {
 fn a_step_refuses_states_without_ghosts_and_rates_out_of_range() {
     let bench = Bench::open();
     let weights = tensors(&[300], |t, i| noise(t + 3, i));
-    let blueprint = Blueprint::infer(Processor::Cpu, 1);
+    let blueprint = Blueprint::infer::<F32>(Processor::Cpu, 1);
     let mut model = Model::new(&bench, &weights, 1, EdgeRemoval::Outgoing, blueprint);
     let g = gradient(&[300], 0);
     for (argument, rates) in [

@@ -213,7 +213,10 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
     let segments = &h.segments;
     let table = bench.context.upload(&segments.tensor_of_block());
     let reduction = Reduction::new(&bench.context, segments);
-    let runs = Blueprint::infer(Processor::Cpu, 1).sweep.runs_per_block() * (segments.blocks() - 2);
+    let runs = Blueprint::infer::<F32>(Processor::Cpu, 1)
+        .sweep
+        .runs_per_block()
+        * (segments.blocks() - 2);
     let graft_epsilon = 1e-3;
     for graft in [Graft::Sgd, Graft::Momentum, Graft::Adam, Graft::RmsProp] {
         let (params, grads) = (
