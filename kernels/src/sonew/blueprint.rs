@@ -21,10 +21,11 @@ pub enum EdgeRemoval {
     Outgoing,
     /// Every edge of j, and the remaining columns are solved again on their reduced neighbour sets.
     Incident,
-    /// None: ψ_j stays, and S_j is raised to γ.
+    /// None: ψ_j stays, and S_j is raised to γ; where γ is 0 there is nothing to raise it to, and it is as
+    /// [`Outgoing`](Self::Outgoing).
     Clamp,
-    /// None: the entry of H that couples j and j+b is changed, by as little as makes S_j = γ. Where no value does, or there
-    /// is no such entry, as [`Outgoing`](Self::Outgoing).
+    /// None: the entry of H that couples j and j+b is changed, by as little as makes S_j = γ. Where no value does, there is
+    /// no such entry, or γ is 0, as [`Outgoing`](Self::Outgoing).
     Reweight,
 }
 

@@ -186,6 +186,7 @@ pub fn factor(h: &Statistics, gamma: Tolerance, removal: EdgeRemoval) -> Factor 
             let least = gamma.absolute + gamma.relative * h.diagonal[j];
             let raised = match removal {
                 EdgeRemoval::Outgoing | EdgeRemoval::Incident => None,
+                _ if reciprocal(least) == 0.0 => None,
                 EdgeRemoval::Clamp => Some(psi),
                 EdgeRemoval::Reweight => h.reweighted(j, band, &set, least),
             };

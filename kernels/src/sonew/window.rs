@@ -217,9 +217,11 @@ pub(crate) fn solve<A: Arithmetic>(
     let least = sum::<A>(gamma.absolute, product::<A>(gamma.relative, h));
     let mut keeps = trust;
     let mut last = select(trust, pivot, h);
+    // A pivot that is a number, and a γ that it can be raised to.
+    let raises = pivot <= least && least >= A::least_invertible();
     if comptime!(plan.removal == EdgeRemoval::Clamp) {
-        keeps = true;
-        last = select(trust, pivot, least);
+        keeps = trust || raises;
+        last = select(raises && !trust, least, last);
     }
     if comptime!(plan.removal == EdgeRemoval::Reweight && plan.band > 0) {
         // With t added to the farthest entry S becomes S − 2 t ψ_f − t² g_f.
@@ -231,9 +233,11 @@ pub(crate) fn solve<A: Arithmetic>(
         let square = difference::<A>(product::<A>(psi_f, psi_f), product::<A>(g_f, lacking));
         let root = A::round(max(square, 0.0).sqrt());
         let nearer = select(psi_f < 0.0, -root, root);
-        let t = quotient::<A>(difference::<A>(nearer, psi_f), g_f);
+        // The root nearest 0, in the form in which nothing cancels.
+        let below = sum::<A>(psi_f, nearer);
+        let t = select(below == 0.0, 0.0, -quotient::<A>(lacking, below));
         let coupled = window.edges[far * plan.span + lane] != 0.0;
-        let changes = !trust && coupled && square >= 0.0 && g_f > 0.0;
+        let changes = !trust && raises && coupled && square >= 0.0 && g_f > 0.0;
         #[unroll(plan.unroll)]
         for k in 0..plan.band {
             let changed = sum::<A>(psi[k], product::<A>(t, g[k]));

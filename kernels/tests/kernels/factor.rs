@@ -296,6 +296,50 @@ fn clamping_and_reweighting_leave_no_pivot_below_the_tolerance() {
 }
 
 #[test]
+fn without_a_tolerance_no_policy_leaves_a_pivot_of_zero() {
+    let bench = Bench::open();
+    let n = 300;
+    let gamma = Tolerance {
+        absolute: 0.0,
+        relative: 0.0,
+    };
+    for band in [1, 4] {
+        for (name, removal) in EdgeRemoval::ALL {
+            // One constant gradient: every pivot but the last is exactly 0, and γ is too.
+            let found = accumulate(&bench, &[n], band, 1, Decay::Sum(1.0), |_, _, _| 2.0);
+            let h = found.oracle;
+            let segments = found.segments;
+            let factored = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
+            assert_eq!(factored.cut.count, n as u64 - 1, "{name}");
+            let d = bench.read(&segments, &factored.d);
+            assert!(d[0].iter().all(|&d| d == 0.25), "{name}, band {band}");
+        }
+    }
+}
+
+#[test]
+fn a_nan_in_the_statistics_does_not_reach_the_couplings_under_any_policy() {
+    let bench = Bench::open();
+    let segments = Segments::new(&[40]).unwrap();
+    let gamma = Tolerance {
+        absolute: 0.0,
+        relative: 0.01,
+    };
+    let mut h = Statistics::zeros(40, 1);
+    h.diagonal.fill(1.0);
+    h.edges[0].fill(0.5);
+    h.edges[0][7] = f64::NAN;
+    for (name, removal) in EdgeRemoval::ALL {
+        let strategy = Strategy::Inferred;
+        let own = std::slice::from_ref(&h);
+        let factored = run_factor(&bench, &segments, own, gamma, removal, strategy);
+        let psi = &bench.read(&segments, &factored.psi[0])[0];
+        assert!(psi.iter().all(|x| x.is_finite()), "{name}: {psi:?}");
+        assert_eq!(bench.read(&segments, &factored.d)[0][7], 1.0, "{name}");
+    }
+}
+
+#[test]
 fn removing_edges_never_raises_the_bound_of_the_condition() {
     // The componentwise condition of D_j is of the order of H_jj / S_j (for a chain 1 / (1 − β²)).
     let bound = |h: &Statistics, factor: &Factor| -> f64 {
