@@ -22,9 +22,9 @@ use crate::summary::RunSummary;
 /// Why a run did not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// The loss of a batch is NaN or infinite.
+    /// The loss of a batch is NaN or infinite, or too many steps in a row were skipped.
     #[error(
-        "the loss of step {step} is {loss}; {cause}; try a smaller --lr or a larger --set epsilon"
+        "no progress: the loss of step {step} is {loss}; {cause}; try a smaller --lr or a larger --set epsilon"
     )]
     Diverged {
         /// The step, from 0 on.
@@ -270,7 +270,7 @@ impl<'a, R: Runtime> Run<'a, R> {
         let total = self.plan.total_steps(steps_per_epoch);
         let mut progress = Progress::start(total, quiet);
         let (mut spent, mut optimizer, mut done) = (0.0, 0.0, 0);
-        let mut not_finite = 0;
+        let mut idle = 0;
         for epoch in 0..self.plan.epochs {
             let begin = epoch * steps_per_epoch;
             let end = total.min(begin + steps_per_epoch);
@@ -284,6 +284,7 @@ impl<'a, R: Runtime> Run<'a, R> {
                 if self.interrupt.requested() {
                     break;
                 }
+                let taken_before = self.optimizer.steps();
                 let loss = self.step(step, &mut split)?;
                 done += 1;
                 progress.step(done, Some(loss as f32), self.plan.batch);
@@ -291,8 +292,9 @@ impl<'a, R: Runtime> Run<'a, R> {
                     folder.log(&StepRecord { step, loss })?;
                 }
                 // Where steps are skipped, the weights are still good, and the next batch may be.
-                not_finite = if loss.is_finite() { 0 } else { not_finite + 1 };
-                if not_finite > self.patience() {
+                let progressed = loss.is_finite() && self.optimizer.steps() > taken_before;
+                idle = if progressed { 0 } else { idle + 1 };
+                if idle > self.patience() {
                     return Err(self.diverged(step, loss)?);
                 }
             }
@@ -377,11 +379,14 @@ impl<'a, R: Runtime> Run<'a, R> {
         Ok(gradients.loss)
     }
 
-    /// Batches in a row whose loss may be NaN or infinite.
+    /// Steps in a row that may be skipped, or whose loss may be NaN or infinite: enough for a loss scale to come down from
+    /// the largest number of f32 to the least.
     fn patience(&self) -> usize {
-        match self.plan.numerics.non_finite {
-            NonFinite::Skip => 20,
-            NonFinite::Proceed | NonFinite::Stop => 0,
+        let numerics = &self.plan.numerics;
+        match numerics.non_finite {
+            NonFinite::Proceed => 0,
+            NonFinite::Stop if numerics.loss_scale.is_none() => 0,
+            NonFinite::Skip | NonFinite::Stop => 256,
         }
     }
 
@@ -395,7 +400,13 @@ impl<'a, R: Runtime> Run<'a, R> {
     }
 
     fn diverged(&self, step: usize, loss: f64) -> Result<TrainError, TrainError> {
-        let report = self.optimizer.report()?;
+        let report = match self.optimizer.report() {
+            Err(error @ sonew_optimizers::Error::Root { .. }) => {
+                let cause = error.to_string();
+                return Ok(TrainError::Diverged { step, loss, cause });
+            }
+            report => report?,
+        };
         let cause = match report.first_non_finite {
             Some((tensor, at)) => format!(
                 "{} gradients are not finite, first in {} at {at}",

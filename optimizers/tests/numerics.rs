@@ -236,6 +236,31 @@ fn a_loss_scale_that_overflows_is_halved_until_the_run_recovers() {
 }
 
 #[test]
+fn an_overflow_stops_a_run_only_where_no_smaller_scale_is_left() {
+    let bench = Bench::open();
+    let precision = PrecisionKind::F16Mixed;
+    let numerics = Numerics {
+        loss_scale: Some(LossScale {
+            initial: 4.0,
+            growth_interval: 0,
+            floor: 1.0,
+        }),
+        non_finite: NonFinite::Stop,
+        ..precision.into()
+    };
+    let mut adam = bench.optimizer("adam", numerics);
+    let params = bench.upload(precision, |_, _| 1.0);
+    let grads = bench.upload(precision, |_, _| f32::INFINITY);
+    for scale in [4.0, 2.0] {
+        assert_eq!(adam.loss_scale(), scale);
+        adam.step(&params, &grads, 0.1).unwrap();
+    }
+    assert_eq!(adam.loss_scale(), 1.0);
+    let error = adam.step(&params, &grads, 0.1).unwrap_err();
+    assert!(matches!(error, Error::NonFinite { step: 2, .. }), "{error}");
+}
+
+#[test]
 fn gradients_that_underflow_in_f16_arrive_with_a_loss_scale() {
     let bench = Bench::open();
     let precision = PrecisionKind::F16Mixed;

@@ -80,6 +80,7 @@ impl<P: Precision, R: Runtime> Guarded<P, R> {
         }
         self.seen = Evidence::read(context, "gradient inspection", &self.evidence)?;
         let finite = self.seen.count == 0;
+        let too_large = self.scale.as_ref().is_some_and(Scale::can_shrink);
         if let Some(scale) = &mut self.scale {
             scale.update(!finite);
         }
@@ -87,7 +88,7 @@ impl<P: Precision, R: Runtime> Guarded<P, R> {
             return Ok(true);
         }
         self.skipped += 1;
-        if self.numerics.non_finite == NonFinite::Skip {
+        if too_large || self.numerics.non_finite == NonFinite::Skip {
             return Ok(false);
         }
         let (tensor, index) = self

@@ -75,10 +75,17 @@ impl Scale {
         }
     }
 
+    /// Whether an overflow can be answered by a smaller scale.
+    pub fn can_shrink(&self) -> bool {
+        self.current > self.config.floor
+    }
+
     /// After a step that overflowed, or did not.
     pub fn update(&mut self, overflowed: bool) {
         if overflowed {
-            self.current = (0.5 * self.current).max(self.config.floor.min(self.current));
+            if self.can_shrink() {
+                self.current = (0.5 * self.current).max(self.config.floor);
+            }
             self.steady = 0;
             return;
         }

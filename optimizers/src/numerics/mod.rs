@@ -33,7 +33,7 @@ pub enum NonFinite {
     Proceed,
     /// It is not taken, and counted.
     Skip,
-    /// It is not taken, and an error.
+    /// It is not taken, and an error; with loss scaling only once the scale cannot be halved any more.
     Stop,
 }
 
