@@ -27,11 +27,11 @@ mod kind;
 mod stochastic;
 
 pub use bfloat::{Pairs, RoundBf16, bf16_bits};
-pub use convert::convert;
+pub use convert::{convert, round_stochastically};
 pub use host::HostFormat;
 pub use inspect::inspect;
 pub use kind::{PrecisionKind, PrecisionVisitor};
-pub use stochastic::{Stochastic, round_stochastically};
+pub use stochastic::Stochastic;
 
 use core::marker::PhantomData;
 use cubecl::ir::StorageType;
@@ -221,7 +221,7 @@ pub trait Precision: Send + Sync + 'static {
     /// How parameters and gradients lie in memory.
     type Params: HostFormat + Stochastic;
     /// How optimizer states lie in memory.
-    type State: HostFormat;
+    type State: HostFormat + Stochastic;
     /// How results are rounded.
     type Math: Arithmetic;
     /// The name on the command line.

@@ -5,23 +5,11 @@
 //! The random numbers come from a counter: a hash of the seed, the step and the index of the value, in integer operations,
 //! so that every backend and every launch geometry draws the same.
 
-use core::any::type_name;
-
 use cubecl::prelude::*;
-use cubecl::server::Handle;
 use half::f16;
 
 use super::{Native, Pairs, Storage};
-use crate::buffers::{array, require_arena};
-use crate::context::{Context, Grid};
-use crate::error::Error;
 use crate::evidence::magnitude_bits;
-use crate::segments::Segments;
-
-const WIDTH: usize = 4;
-/// Vectors of a unit: an arena is a whole number of blocks, and a unit takes one.
-const RUN: usize = 64;
-const UNITS: usize = 64;
 
 /// A format to which values are rounded at random.
 #[cube]
@@ -78,7 +66,7 @@ impl Stochastic for Native<f16> {
 
 /// 32 bits that look random, of a counter: Ellis's "lowbias32" finaliser, twice.
 #[cube]
-fn random_bits(index: u32, key: u32, step: u32) -> u32 {
+pub(super) fn random_bits(index: u32, key: u32, step: u32) -> u32 {
     mixed(mixed(index ^ key) + step)
 }
 
@@ -87,71 +75,4 @@ fn mixed(x: u32) -> u32 {
     let x = (x ^ (x >> 16u32)) * 0x7feb_352du32;
     let x = (x ^ (x >> 15u32)) * 0x846c_a68bu32;
     x ^ (x >> 16u32)
-}
-
-#[cube(launch_unchecked)]
-fn round_kernel<B: Stochastic, N: Size, W: Size>(
-    from: &Array<Vector<f32, W>>,
-    to: &mut Array<Vector<B::Word, N>>,
-    runs: u32,
-    key: u32,
-    step: u32,
-) {
-    let run = ABSOLUTE_POS;
-    if run < runs as usize {
-        for vector in 0..RUN {
-            let at = run * RUN + vector;
-            let values = <Native<f32> as Storage>::load::<W>(from, at, WIDTH);
-            let mut rounded = Sequence::<f32>::new();
-            #[unroll]
-            for lane in 0..WIDTH {
-                let random = random_bits((at * WIDTH + lane) as u32, key, step);
-                rounded.push(B::neighbour(*values.index(lane), random));
-            }
-            B::store::<N>(to, at, &rounded, WIDTH);
-        }
-    }
-}
-
-/// `to` ← `from`, an arena of f32, each value rounded to one of its neighbours; which, follows from `seed`, `step` and the
-/// value's index alone.
-///
-/// # Errors
-/// [`Error::Length`] for a buffer of another length; launch errors as [`Context::launch`].
-pub fn round_stochastically<B: Stochastic, R: Runtime>(
-    context: &Context<R>,
-    segments: &Segments,
-    from: &Handle,
-    to: &Handle,
-    seed: u64,
-    step: u64,
-) -> Result<(), Error> {
-    let operation = "stochastic rounding";
-    let n = segments.arena_len();
-    require_arena::<Native<f32>>(operation, "from", from, n)?;
-    require_arena::<B>(operation, "to", to, n)?;
-    let (vectors, runs) = (n / WIDTH, n / (WIDTH * RUN));
-    let grid = Grid {
-        cubes: runs.div_ceil(UNITS) as u32,
-        units: UNITS as u32,
-        buffers: 3,
-    };
-    let key = (seed ^ (seed >> 32)) as u32;
-    context.launch(operation, type_name::<B>(), grid, |client, cubes, units| {
-        // SAFETY: both buffers were checked to hold the arena, and units beyond the last run do nothing.
-        unsafe {
-            round_kernel::launch_unchecked::<B, R>(
-                client,
-                cubes,
-                units,
-                WIDTH / B::PER_WORD,
-                WIDTH,
-                array::<R>(from, vectors),
-                array::<R>(to, vectors),
-                runs as u32,
-                key,
-                step as u32,
-            );
-        }
-    })
 }
