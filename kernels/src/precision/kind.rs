@@ -133,15 +133,14 @@ impl PrecisionKind {
         from: &Handle,
         to: &Handle,
     ) -> Result<(), Error> {
-        struct Widen<'a, R: Runtime>(&'a Context<R>, &'a Segments, [&'a Handle; 2]);
-        impl<R: Runtime> PrecisionVisitor for Widen<'_, R> {
-            type Output = Result<(), Error>;
-            fn visit<P: Precision>(self) -> Self::Output {
-                let Self(context, segments, [from, to]) = self;
-                convert::<P::Params, Native<f32>, R>(context, segments, from, to)
-            }
-        }
-        self.accept(Widen(context, segments, [from, to]))
+        let buffers = [from, to];
+        let widens = true;
+        self.accept(Transfer {
+            context,
+            segments,
+            buffers,
+            widens,
+        })
     }
 
     /// [`convert`] from f32 to the parameters' format.
@@ -155,15 +154,35 @@ impl PrecisionKind {
         from: &Handle,
         to: &Handle,
     ) -> Result<(), Error> {
-        struct Narrow<'a, R: Runtime>(&'a Context<R>, &'a Segments, [&'a Handle; 2]);
-        impl<R: Runtime> PrecisionVisitor for Narrow<'_, R> {
-            type Output = Result<(), Error>;
-            fn visit<P: Precision>(self) -> Self::Output {
-                let Self(context, segments, [from, to]) = self;
-                convert::<Native<f32>, P::Params, R>(context, segments, from, to)
-            }
+        let buffers = [from, to];
+        let widens = false;
+        self.accept(Transfer {
+            context,
+            segments,
+            buffers,
+            widens,
+        })
+    }
+}
+
+/// A conversion between the parameters' format and f32.
+struct Transfer<'a, R: Runtime> {
+    context: &'a Context<R>,
+    segments: &'a Segments,
+    buffers: [&'a Handle; 2],
+    widens: bool,
+}
+
+impl<R: Runtime> PrecisionVisitor for Transfer<'_, R> {
+    type Output = Result<(), Error>;
+
+    fn visit<P: Precision>(self) -> Self::Output {
+        let [from, to] = self.buffers;
+        if self.widens {
+            convert::<P::Params, Native<f32>, R>(self.context, self.segments, from, to)
+        } else {
+            convert::<Native<f32>, P::Params, R>(self.context, self.segments, from, to)
         }
-        self.accept(Narrow(context, segments, [from, to]))
     }
 }
 
