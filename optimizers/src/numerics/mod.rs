@@ -3,6 +3,8 @@
 mod guarded;
 mod loss_scale;
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use sonew_kernels::precision::PrecisionKind;
 
@@ -36,6 +38,31 @@ pub enum NonFinite {
     /// It is not taken, and an error; with loss scaling only once the scale cannot be halved any more.
     Stop,
 }
+
+/// Reads one of the names of a choice.
+macro_rules! named {
+    ($choice:ident, $what:literal, $($name:literal => $variant:ident),+) => {
+        impl FromStr for $choice {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($name => Ok(Self::$variant),)+
+                    _ => Err(format!(
+                        concat!("no ", $what, " is called `{}`; there are", $(" ", $name),+),
+                        text
+                    )),
+                }
+            }
+        }
+    };
+}
+
+named!(
+    WeightRounding, "rounding of weights",
+    "nearest" => Nearest, "master" => Master, "stochastic" => Stochastic
+);
+named!(NonFinite, "policy", "proceed" => Proceed, "skip" => Skip, "stop" => Stop);
 
 /// A precision and what goes with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,17 +1,18 @@
 //! The command line: what can be asked for, and how a run is planned from it.
 
+mod numerics;
+
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use sonew_optimizers::{
-    LossScale, NonFinite, Numerics, OptimizerConfig, PrecisionKind, WeightRounding,
-};
+use clap::{Args, Parser, Subcommand};
+use sonew_optimizers::{Numerics, OptimizerConfig, PrecisionKind};
 use sonew_runtime::Selector;
 
 use crate::data::{IdxError, Images, embedded};
 use crate::init::AUTOENCODER_SIZES;
 use crate::plan::Plan;
 use crate::schedule::Schedule;
+use numerics::NumericsArgs;
 
 /// SONew and its baselines on the MNIST autoencoder, on any GPU or none.
 #[derive(Debug, Parser)]
@@ -144,24 +145,9 @@ pub struct RunArgs {
     /// Seed of the first weights and of the batch order.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// How numbers are held and computed: f32, bf16, bf16-mixed, f16 or f16-mixed; to compare several, comma-separated.
-    #[arg(
-        long,
-        visible_alias = "precisions",
-        value_delimiter = ',',
-        default_value = "f32"
-    )]
-    pub precision: Vec<PrecisionKind>,
-    /// How weights of 16 bits take a step in a mixed precision: nearest, master (f32 copies) or stochastic.
-    #[arg(long, value_enum, default_value_t)]
-    pub weights: Weights,
-    /// Loss scaling in a mixed precision: auto (dynamic from 65536 on), off, or a first scale. Default auto for f16-mixed, off
-    /// for others.
-    #[arg(long, value_name = "SCALE")]
-    pub loss_scale: Option<Scaling>,
-    /// A step whose gradient is not finite: proceed, skip or stop. Default skip with loss scaling, else proceed.
-    #[arg(long, value_enum)]
-    pub non_finite: Option<OnNonFinite>,
+    /// How numbers are held.
+    #[command(flatten)]
+    pub numerics: NumericsArgs,
     /// Base learning rate; each optimizer has a default (`sonew optimizers`).
     #[arg(long, allow_negative_numbers = true)]
     pub lr: Option<f64>,
@@ -192,55 +178,6 @@ pub struct RunArgs {
     /// Say how the optimizer treats each tensor.
     #[arg(long)]
     pub verbose: bool,
-}
-
-/// How weights of 16 bits take a step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Weights {
-    /// Rounded to nearest.
-    #[default]
-    Nearest,
-    /// Kept in f32 beside.
-    Master,
-    /// Rounded at random.
-    Stochastic,
-}
-
-/// What is done with a gradient that is not finite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OnNonFinite {
-    /// The step is taken.
-    Proceed,
-    /// The step is passed over.
-    Skip,
-    /// The run ends.
-    Stop,
-}
-
-/// Loss scaling.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Scaling {
-    /// Dynamic, from the default on.
-    Auto,
-    /// None.
-    Off,
-    /// Dynamic, from this scale on.
-    From(f64),
-}
-
-impl std::str::FromStr for Scaling {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "off" => Ok(Self::Off),
-            number => match number.parse::<f64>() {
-                Ok(scale) if scale > 0.0 && scale.is_finite() => Ok(Self::From(scale)),
-                _ => Err("expected auto, off or a number above 0".into()),
-            },
-        }
-    }
 }
 
 /// Why the command line does not describe a run.
@@ -326,12 +263,11 @@ impl RunArgs {
                     found: lr.to_string(),
                 });
             }
-            for &precision in &self.precision {
+            for numerics in self.numerics.each(self.seed) {
                 let mut label = text.replace(':', " ");
-                if self.precision != [PrecisionKind::F32] {
-                    label += &format!(" {precision}");
+                if self.numerics.precision != [PrecisionKind::F32] {
+                    label += &format!(" {}", numerics.precision);
                 }
-                let numerics = self.numerics(precision);
                 numerics.validate()?;
                 let label = unique(&plans, label);
                 plans.push(self.plan(optimizer, numerics, label, lr));
@@ -343,39 +279,6 @@ impl RunArgs {
             }),
             None => Ok(plans),
         }
-    }
-
-    /// A precision with what the command line says of it.
-    fn numerics(&self, precision: PrecisionKind) -> Numerics {
-        let mut numerics = Numerics::from(precision);
-        numerics.seed = self.seed;
-        numerics.weights = match self.weights {
-            Weights::Nearest => WeightRounding::Nearest,
-            Weights::Master => WeightRounding::Master,
-            Weights::Stochastic => WeightRounding::Stochastic,
-        };
-        if let Some(scaling) = self.loss_scale {
-            numerics.loss_scale = match scaling {
-                Scaling::Off => None,
-                Scaling::Auto => Some(LossScale::default()),
-                Scaling::From(initial) => Some(LossScale {
-                    initial,
-                    ..LossScale::default()
-                }),
-            };
-            numerics.non_finite = match scaling {
-                Scaling::Off => NonFinite::Proceed,
-                _ => NonFinite::Skip,
-            };
-        }
-        if let Some(policy) = self.non_finite {
-            numerics.non_finite = match policy {
-                OnNonFinite::Proceed => NonFinite::Proceed,
-                OnNonFinite::Skip => NonFinite::Skip,
-                OnNonFinite::Stop => NonFinite::Stop,
-            };
-        }
-        numerics
     }
 
     fn plan(&self, optimizer: OptimizerConfig, numerics: Numerics, label: String, lr: f64) -> Plan {
