@@ -1,0 +1,67 @@
+//! Why a run did not finish.
+
+/// Why a run did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The loss of a batch is NaN or infinite, or too many steps in a row were skipped.
+    #[error(
+        "no progress: the loss of step {step} is {loss}; {cause}; try a smaller --lr or a larger --set epsilon"
+    )]
+    Diverged {
+        /// The step, from 0 on.
+        step: usize,
+        /// The loss found.
+        loss: f64,
+        /// What the optimizer's last step saw.
+        cause: String,
+    },
+    /// A gradient is NaN or infinite, and the run is told to stop then.
+    #[error(
+        "step {step}: a gradient of {tensor} is not finite, at {index}; try a smaller --lr, or --non-finite skip"
+    )]
+    NonFinite {
+        /// The step, from 0 on.
+        step: usize,
+        /// The name of the tensor.
+        tensor: String,
+        /// The index within it.
+        index: usize,
+    },
+    /// The data do not fit the network or the batch.
+    #[error("{argument} is {found}, expected {expected}")]
+    Shape {
+        /// What does not fit.
+        argument: &'static str,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// The optimizer.
+    #[error(transparent)]
+    Optimizer(#[from] sonew_optimizers::Error),
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] crate::network::NetworkError),
+    /// A kernel or a transfer.
+    #[error(transparent)]
+    Kernel(#[from] sonew_kernels::error::Error),
+    /// The first weights.
+    #[error(transparent)]
+    Init(#[from] crate::init::InitError),
+    /// The batch order.
+    #[error(transparent)]
+    Order(#[from] crate::order::OrderError),
+    /// The images.
+    #[error(transparent)]
+    Images(#[from] crate::data::IdxError),
+    /// The schedule.
+    #[error(transparent)]
+    Schedule(#[from] crate::schedule::ScheduleError),
+    /// The run folder.
+    #[error(transparent)]
+    Record(#[from] crate::record::RecordError),
+    /// The plot.
+    #[error(transparent)]
+    Plot(#[from] crate::plot::PlotError),
+}
