@@ -1,40 +1,27 @@
 //! Weights of 16 bits, gradients that are not finite, and loss scaling.
 
-use std::rc::Rc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod software;
 
 use cubecl::server::Handle;
-use cubecl::wgpu::WgpuRuntime;
 use sonew_optimizers::{
-    Context, Error, LossScale, NonFinite, Numerics, Optimizer, OptimizerConfig, PrecisionKind,
-    Processor, Segments, WeightRounding,
+    Error, LossScale, NonFinite, Numerics, Optimizer, OptimizerConfig, PrecisionKind, Segments,
+    WeightRounding,
 };
-use sonew_runtime::{Device, Selector};
 
-type R = WgpuRuntime;
+use software::{R, Software};
 
-/// The software driver is one device: one test at a time.
 struct Bench {
-    context: Rc<Context<R>>,
+    device: Software,
     segments: Segments,
-    _one_at_a_time: MutexGuard<'static, ()>,
 }
 
 const LENGTHS: [usize; 2] = [4000, 96];
 
 impl Bench {
     fn open() -> Self {
-        static DEVICE: Mutex<()> = Mutex::new(());
-        let guard = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-        let device = sonew_runtime::open(Selector::Software)
-            .expect("these tests need a Vulkan driver: install mesa-vulkan-drivers");
-        let Device::Wgpu(opened) = device else {
-            panic!("the software driver is a wgpu device");
-        };
         Self {
-            context: Rc::new(Context::new(opened.client, Processor::Cpu)),
+            device: Software::open(),
             segments: Segments::new(&LENGTHS).unwrap(),
-            _one_at_a_time: guard,
         }
     }
 
@@ -44,7 +31,7 @@ impl Bench {
             config.set("block-size", "50").unwrap();
         }
         config
-            .build(numerics, self.context.clone(), &self.segments)
+            .build(numerics, self.device.context.clone(), &self.segments)
             .unwrap()
     }
 
@@ -56,11 +43,11 @@ impl Bench {
             .collect();
         let slices: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
         let arena = self.segments.gather(&slices).unwrap();
-        self.context.upload(&precision.encode(&arena))
+        self.device.context.upload(&precision.encode(&arena))
     }
 
     fn read(&self, precision: PrecisionKind, arena: &Handle) -> Vec<f32> {
-        let bytes: Vec<u8> = self.context.download("test", arena).unwrap();
+        let bytes: Vec<u8> = self.device.context.download("test", arena).unwrap();
         self.segments.scatter(&precision.decode(&bytes)).concat()
     }
 }
@@ -286,7 +273,7 @@ fn what_does_not_go_with_a_precision_is_refused() {
     let config = OptimizerConfig::named("sgd").unwrap();
     let refused = |numerics: Numerics| {
         config
-            .build(numerics, bench.context.clone(), &bench.segments)
+            .build(numerics, bench.device.context.clone(), &bench.segments)
             .map(|_| ())
             .unwrap_err()
     };

@@ -1,35 +1,20 @@
 //! Shampoo against a plain f64 implementation, step by step, and its policy for roots that fail.
 
-use std::rc::Rc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod software;
 
-use cubecl::wgpu::WgpuRuntime;
 use sonew_kernels::kronecker::reference;
-use sonew_optimizers::{
-    Context, Error, Optimizer, OptimizerConfig, PrecisionKind, Processor, Segments,
-};
-use sonew_runtime::{Device, Selector};
+use sonew_optimizers::{Error, Optimizer, OptimizerConfig, PrecisionKind, Segments};
 
-type R = WgpuRuntime;
+use software::{R, Software};
 
-/// The software driver is one device: one test at a time.
 struct Bench {
-    context: Rc<Context<R>>,
-    _one_at_a_time: MutexGuard<'static, ()>,
+    device: Software,
 }
 
 impl Bench {
     fn open() -> Self {
-        static DEVICE: Mutex<()> = Mutex::new(());
-        let guard = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-        let device = sonew_runtime::open(Selector::Software)
-            .expect("these tests need a Vulkan driver: install mesa-vulkan-drivers");
-        let Device::Wgpu(opened) = device else {
-            panic!("the software driver is a wgpu device");
-        };
         Self {
-            context: Rc::new(Context::new(opened.client, Processor::Cpu)),
-            _one_at_a_time: guard,
+            device: Software::open(),
         }
     }
 
@@ -39,7 +24,7 @@ impl Bench {
             config.set(key, value).unwrap();
         }
         config
-            .build(PrecisionKind::F32, self.context.clone(), segments)
+            .build(PrecisionKind::F32, self.device.context.clone(), segments)
             .unwrap()
     }
 
@@ -49,11 +34,13 @@ impl Bench {
             .map(|t| t.iter().map(|&x| x as f32).collect())
             .collect();
         let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
-        self.context.upload(&segments.gather(&slices).unwrap())
+        self.device
+            .context
+            .upload(&segments.gather(&slices).unwrap())
     }
 
     fn read(&self, segments: &Segments, arena: &cubecl::server::Handle) -> Vec<Vec<f64>> {
-        let values: Vec<f32> = self.context.download("test", arena).unwrap();
+        let values: Vec<f32> = self.device.context.download("test", arena).unwrap();
         let widen = |t: Vec<f32>| t.into_iter().map(f64::from).collect();
         segments.scatter(&values).into_iter().map(widen).collect()
     }
@@ -378,7 +365,7 @@ fn what_a_step_refuses_has_moved_nothing() {
         bench.upload(&segments, &network_start()),
         bench.upload(&segments, &network_start()),
     );
-    let short = bench.context.upload(&[0f32; 4]);
+    let short = bench.device.context.upload(&[0f32; 4]);
     for step in 0..14 {
         let g = network_gradient(&bench.read(&segments, &pa));
         let grads = bench.upload(&segments, &g);
