@@ -20,6 +20,8 @@ mod grouped;
 mod identities;
 #[path = "kernels/kronecker.rs"]
 mod kronecker;
+#[path = "kernels/kronecker_descent.rs"]
+mod kronecker_descent;
 #[path = "kernels/matrices.rs"]
 mod matrices;
 #[path = "kernels/precision.rs"]

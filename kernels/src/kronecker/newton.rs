@@ -8,20 +8,59 @@
 //!
 //! M is updated by the same factors as H instead of being computed from it: a residual Hᵖ A that is recomputed would
 //! amplify an error in H between the eigenvectors i and j by the square of the ratio of their eigenvalues of H.
+//!
+//! Every matrix may be rounded to a narrower format, products being summed in f32; then the distance to I is known to
+//! twice the roundoff of that format only, and the iteration stops there.
 
 use super::root::{Attempt, Stop, with_ridge};
 use crate::error::Error;
 use crate::matmul::{HostFloat, HostMatrix, host};
+use crate::precision::{HostFormat, Pairs};
 
 const TOLERANCE: f64 = 1e-6;
 const ITERATIONS: u32 = 100;
 const GROWTH: f64 = 1.2;
 
+/// To what every matrix of the iteration is rounded, and how near to I M can be told to be.
+struct Rounding<F> {
+    round: fn(&mut [F]),
+    tolerance: f64,
+}
+
+/// In the format F.
 pub(super) fn inverse_root<F: HostFloat>(
     s: &[f32],
     n: usize,
     p: u32,
     added: f64,
+) -> Result<Attempt, Error> {
+    let rounding = Rounding::<F> {
+        round: |_| {},
+        tolerance: TOLERANCE,
+    };
+    iterate(s, n, p, added, &rounding)
+}
+
+/// In bf16, as the public code does where parameters are bf16.
+pub(super) fn inverse_root_in_bf16(
+    s: &[f32],
+    n: usize,
+    p: u32,
+    added: f64,
+) -> Result<Attempt, Error> {
+    let rounding = Rounding::<f32> {
+        round: Pairs::round_all,
+        tolerance: 2.0 * Pairs::ROUNDOFF,
+    };
+    iterate(s, n, p, added, &rounding)
+}
+
+fn iterate<F: HostFloat>(
+    s: &[f32],
+    n: usize,
+    p: u32,
+    added: f64,
+    rounding: &Rounding<F>,
 ) -> Result<Attempt, Error> {
     let a = with_ridge(s, n, added);
     let norm = a.iter().map(|x| x * x).sum::<f64>().sqrt();
@@ -32,11 +71,13 @@ pub(super) fn inverse_root<F: HostFloat>(
     let z = (1.0 + order) / (2.0 * norm);
     let mut m: Vec<F> = a.iter().map(|&x| F::rounded(z * x)).collect();
     let mut h = identity(n, F::rounded(z.powf(1.0 / order)));
+    (rounding.round)(&mut m);
+    (rounding.round)(&mut h);
     let (mut step, mut scratch) = (vec![F::ZERO; n * n], vec![F::ZERO; n * n]);
     let mut residual = distance_from_identity(&m, n);
     let mut iterations = 0;
     let stop = loop {
-        if residual <= TOLERANCE {
+        if residual <= rounding.tolerance {
             break Stop::Converged;
         }
         if iterations == ITERATIONS {
@@ -47,7 +88,9 @@ pub(super) fn inverse_root<F: HostFloat>(
             let diagonal = if i % (n + 1) == 0 { shift } else { F::ZERO };
             *t = diagonal + scale * m;
         }
-        multiply(&mut scratch, &power(&step, n, p)?, &m, n)?;
+        (rounding.round)(&mut step);
+        multiply(&mut scratch, &power(&step, n, p, rounding.round)?, &m, n)?;
+        (rounding.round)(&mut scratch);
         std::mem::swap(&mut m, &mut scratch);
         let next = distance_from_identity(&m, n);
         iterations += 1;
@@ -56,6 +99,7 @@ pub(super) fn inverse_root<F: HostFloat>(
         }
         residual = next;
         multiply(&mut scratch, &h, &step, n)?;
+        (rounding.round)(&mut scratch);
         std::mem::swap(&mut h, &mut scratch);
     };
     Ok(Attempt {
@@ -67,8 +111,13 @@ pub(super) fn inverse_root<F: HostFloat>(
     })
 }
 
-/// tᵖ by repeated squaring.
-pub(super) fn power<F: HostFloat>(t: &[F], n: usize, p: u32) -> Result<Vec<F>, Error> {
+/// tᵖ by repeated squaring, every product rounded.
+pub(super) fn power<F: HostFloat>(
+    t: &[F],
+    n: usize,
+    p: u32,
+    round: fn(&mut [F]),
+) -> Result<Vec<F>, Error> {
     let mut square = t.to_vec();
     let mut out: Option<Vec<F>> = None;
     let mut left = p;
@@ -80,6 +129,7 @@ pub(super) fn power<F: HostFloat>(t: &[F], n: usize, p: u32) -> Result<Vec<F>, E
                 Some(out) => {
                     let mut next = vec![F::ZERO; n * n];
                     multiply(&mut next, &out, &square, n)?;
+                    round(&mut next);
                     next
                 }
             });
@@ -89,6 +139,7 @@ pub(super) fn power<F: HostFloat>(t: &[F], n: usize, p: u32) -> Result<Vec<F>, E
             return Ok(out.unwrap_or(square));
         }
         multiply(&mut scratch, &square, &square, n)?;
+        round(&mut scratch);
         std::mem::swap(&mut square, &mut scratch);
     }
 }

@@ -96,11 +96,11 @@ pub(super) fn inverse_root(s: &[f32], n: usize, p: u32, added: f64) -> Result<At
         }
         gain *= shift.powf(order);
         if !refreshed && gain >= GAIN {
-            let w = power(&h, n, p / 2)?;
+            let w = power(&h, n, p / 2, |_| {})?;
             m = congruence(&w, &a, ridge, n)?;
             refreshed = true;
         } else {
-            let w = power(&q, n, p / 2)?;
+            let w = power(&q, n, p / 2, |_| {})?;
             multiply(&mut scratch, &w, &m, n)?;
             multiply(&mut m, &scratch, &w, n)?;
         }

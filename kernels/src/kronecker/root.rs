@@ -6,6 +6,7 @@
 //! | [`Method::Eigen`] | eigendecomposition | f64 |
 //! | [`Method::Newton`] | coupled Newton iteration as published | f32 |
 //! | [`Method::NewtonDouble`] | the same | f64 |
+//! | [`Method::NewtonBf16`] | the same | bf16, products summed in f32 |
 //! | [`Method::NewtonRefreshed`] | longer steps, M computed afresh once | f32, two products summed with more digits |
 //!
 //! S and X are f32. Working in f32 means an error of u ‖S‖ in S, u = 6·10⁻⁸: at a condition of 10⁸ that is more than the
@@ -32,16 +33,20 @@ pub enum Method {
     Newton,
     /// Coupled Newton iteration in f64.
     NewtonDouble,
+    /// Coupled Newton iteration with every matrix rounded to bf16, and products summed in f32: what is left of the
+    /// published one where all is bf16.
+    NewtonBf16,
     /// Coupled Newton iteration in f32 with longer steps, and M computed afresh once with more digits.
     NewtonRefreshed,
 }
 
 impl Method {
     /// All methods, by their names.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 5] = [
         ("eigen", Self::Eigen),
         ("newton", Self::Newton),
         ("newton-double", Self::NewtonDouble),
+        ("newton-bf16", Self::NewtonBf16),
         ("newton-refreshed", Self::NewtonRefreshed),
     ];
 }
@@ -209,6 +214,7 @@ fn iterated(s: &[f32], n: usize, p: u32, ridge: Ridge, method: Method) -> Result
         let attempt = match method {
             Method::NewtonRefreshed => refreshed::inverse_root(s, n, p, added)?,
             Method::NewtonDouble => newton::inverse_root::<f64>(s, n, p, added)?,
+            Method::NewtonBf16 => newton::inverse_root_in_bf16(s, n, p, added)?,
             _ => newton::inverse_root::<f32>(s, n, p, added)?,
         };
         let mut root = judged(attempt, s, n, p);

@@ -16,6 +16,8 @@
 //! | [`Bf16Mixed`] | bf16 | f32 | f32 |
 //! | [`F16`] | f16 | f16 | f16, each result rounded |
 //! | [`F16Mixed`] | f16 | f32 | f32 |
+//! | [`Bf16Compact`] | bf16 | bf16 | f32 |
+//! | [`Bf16States`] | f32 | bf16 | f32 |
 //!
 //! bf16 is read and written by integer operations ([`Pairs`]) and needs no support; f16 needs a device that computes with it.
 
@@ -226,8 +228,8 @@ pub trait Precision: Send + Sync + 'static {
     type Math: Arithmetic;
     /// The name on the command line.
     const NAME: &'static str;
-    /// γ relative to H_jj below which a pivot of SONew is not trusted: about the machine epsilon of the arithmetic, for
-    /// f32 and bf16 as the authors' code has it.
+    /// γ relative to H_jj below which a pivot of SONew is not trusted: about the machine epsilon of states and arithmetic,
+    /// for f32 and bf16 as the authors' code has it.
     const GAMMA: f64;
 }
 
@@ -265,6 +267,14 @@ precision!(
 precision!(
     /// Parameters and gradients in f16; states and arithmetic in f32.
     F16Mixed, "f16-mixed", Native<f16>, Native<f32>, Exact, 1e-7
+);
+precision!(
+    /// Bf16-mixed with states in bf16: computed in f32, and rounded once when a state is stored.
+    Bf16Compact, "bf16-mixed with statistics in bf16", Pairs, Pairs, Exact, 0.0078
+);
+precision!(
+    /// States in bf16 beside f32 copies of parameters and gradients.
+    Bf16States, "f32 with statistics in bf16", Native<f32>, Pairs, Exact, 0.0078
 );
 
 /// Whether a device can run kernels in the precision.

@@ -5,9 +5,7 @@ use sonew_kernels::context::Processor;
 use sonew_kernels::first_order::{
     self, Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
 };
-use sonew_kernels::precision::{
-    Bf16, Bf16Mixed, F16, F16Mixed, F32, HostFormat, Precision, Storage,
-};
+use sonew_kernels::precision::{Bf16, HostFormat, Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
@@ -24,13 +22,16 @@ use crate::factor::REMOVALS;
 /// Runs a generic function in every precision.
 macro_rules! in_every_precision {
     ($run:ident($($argument:expr),*)) => {
-        $run::<F32>($($argument),*);
-        $run::<Bf16>($($argument),*);
-        $run::<Bf16Mixed>($($argument),*);
-        $run::<F16>($($argument),*);
-        $run::<F16Mixed>($($argument),*);
+        $run::<sonew_kernels::precision::F32>($($argument),*);
+        $run::<sonew_kernels::precision::Bf16>($($argument),*);
+        $run::<sonew_kernels::precision::Bf16Mixed>($($argument),*);
+        $run::<sonew_kernels::precision::F16>($($argument),*);
+        $run::<sonew_kernels::precision::F16Mixed>($($argument),*);
+        $run::<sonew_kernels::precision::Bf16Compact>($($argument),*);
+        $run::<sonew_kernels::precision::Bf16States>($($argument),*);
     };
 }
+pub(crate) use in_every_precision;
 
 /// The largest relative error of one operation or store: of the states' format, in which a pure precision also computes.
 fn roundoff<P: Precision>() -> f64 {
@@ -57,7 +58,7 @@ fn arena<P: Precision>(bench: &Bench, segments: &Segments, values: &[Vec<f64>]) 
 
 /// Asserts |found − expected| ≤ u_p |expected| + u_s · `roundings` · `scale`: the store of a weight, and what went before.
 #[track_caller]
-fn assert_weights<P: Precision>(
+pub fn assert_weights<P: Precision>(
     found: &[f32],
     expected: &[f64],
     stores: f64,
