@@ -30,12 +30,12 @@ mod shampoo;
 mod sonew;
 
 pub use config::{
-    FirstOrderConfig, OptimizerConfig, PrecisionGamma, ProductsPlace, RelativeGamma, RidgeForm,
-    RootChoice, Setting, ShampooConfig, SonewConfig, StatisticsForm,
+    FactorFormat, FirstOrderConfig, OptimizerConfig, PrecisionGamma, ProductsPlace, RelativeGamma,
+    RidgeForm, RootChoice, Setting, ShampooConfig, SonewConfig, StatisticsForm,
 };
 pub use error::Error;
 pub use first_order::FirstOrderKind;
-pub use numerics::{LossScale, NonFinite, Numerics, WeightRounding};
+pub use numerics::{LossScale, NonFinite, Numerics, StateFormat, WeightRounding};
 pub use report::{RootsReport, StepReport};
 pub use sonew_kernels::context::{Context, Processor};
 pub use sonew_kernels::kronecker::Method;

@@ -5,7 +5,7 @@ mod software;
 use cubecl::server::Handle;
 use sonew_optimizers::{
     Error, LossScale, NonFinite, Numerics, Optimizer, OptimizerConfig, PrecisionKind, Segments,
-    WeightRounding,
+    StateFormat, WeightRounding,
 };
 
 use software::{R, Software};
@@ -119,6 +119,44 @@ fn the_state_of_masters_is_counted() {
     let master = bench.optimizer("adam", with_weights(mixed, WeightRounding::Master));
     assert_eq!(plain.state_bytes_per_parameter(), 8.0);
     assert_eq!(master.state_bytes_per_parameter(), 12.0);
+}
+
+#[test]
+fn statistics_in_the_parameters_format_halve_the_state_and_are_rounded_when_they_are_stored() {
+    let bench = Bench::open();
+    let mixed = PrecisionKind::Bf16Mixed;
+    let compact = Numerics {
+        statistics: StateFormat::Parameters,
+        ..mixed.into()
+    };
+    for (name, bytes) in [("momentum", 2.0), ("adam", 4.0), ("tridiag-sonew", 6.0)] {
+        let optimizer = bench.optimizer(name, compact);
+        assert_eq!(optimizer.state_bytes_per_parameter(), bytes, "{name}");
+        let masters = Numerics {
+            weights: WeightRounding::Master,
+            ..compact
+        };
+        let optimizer = bench.optimizer(name, masters);
+        assert_eq!(optimizer.state_bytes_per_parameter(), bytes + 4.0, "{name}");
+    }
+    let run = |numerics: Numerics, steps: usize| {
+        let mut momentum = bench.optimizer("momentum", numerics);
+        let params = bench.upload(mixed, |_, i| 1.0 + (i as f32).cos());
+        for step in 0..steps {
+            let grads = bench.upload(mixed, |t, i| ((i + 31 * step + t) as f32).sin());
+            momentum.step(&params, &grads, 0.3).unwrap();
+        }
+        bench.read(mixed, &params)
+    };
+    // From nothing the first momentum is the gradient, which bf16 holds; bf16 arithmetic would round η b too.
+    assert!(run(compact, 1) == run(mixed.into(), 1));
+    assert!(run(compact, 1) != run(PrecisionKind::Bf16.into(), 1));
+    let (narrow, wide) = (run(compact, 5), run(mixed.into(), 5));
+    assert!(narrow != wide);
+    for (n, w) in narrow.iter().zip(&wide) {
+        // Weights of up to 8 and momenta of up to 10, each rounded to 8 digits five times.
+        assert!((n - w).abs() < 5.0 * (8.0 + 3.0) / 256.0, "{n}, {w}");
+    }
 }
 
 #[test]
@@ -286,6 +324,17 @@ fn what_does_not_go_with_a_precision_is_refused() {
             ..precision.into()
         };
         assert!(matches!(refused(scaled), Error::Numerics { .. }));
+    }
+    for (precision, statistics) in [
+        (PrecisionKind::Bf16, StateFormat::F32),
+        (PrecisionKind::F16, StateFormat::F32),
+        (PrecisionKind::F16Mixed, StateFormat::Parameters),
+    ] {
+        let numerics = Numerics {
+            statistics,
+            ..precision.into()
+        };
+        assert!(matches!(refused(numerics), Error::Numerics { .. }));
     }
     let proceeding = Numerics {
         non_finite: NonFinite::Proceed,

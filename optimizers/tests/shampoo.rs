@@ -354,6 +354,52 @@ fn roots_may_be_spread_over_fewer_or_more_steps_than_there_are_factors() {
 }
 
 #[test]
+fn factors_in_bf16_are_rounded_when_they_change_and_take_half_the_state() {
+    let bench = Bench::open();
+    let segments = Segments::new(&[1]).unwrap();
+    // A bias of one unit: its statistic is a number, ½ g² after one step, and its root that number's.
+    let settings = |factors| {
+        [
+            ("beta1", "0"),
+            ("beta2", "0.5"),
+            ("epsilon", "0"),
+            ("start-step", "0"),
+            ("root-interval", "1"),
+            ("graft", "none"),
+            ("factors", factors),
+        ]
+    };
+    let step = |factors| {
+        let mut shampoo = bench.optimizer(&settings(factors), &segments);
+        let params = bench.upload(&segments, &[vec![0.0]]);
+        let grads = bench.upload(&segments, &[vec![1.3]]);
+        shampoo.step(&params, &grads, 1.0).unwrap();
+        let w = bench.read(&segments, &params)[0][0];
+        (w, shampoo.state_bytes_per_parameter())
+    };
+    let g = f64::from(1.3f32);
+    let statistic = 0.5 * g * g;
+    // Eight significant digits.
+    let held = |x: f64| {
+        let unit = (x.log2().floor() - 7.0).exp2();
+        (x / unit).round() * unit
+    };
+    let (w, bytes) = step("f32");
+    assert!((w + g / statistic.sqrt()).abs() < 1e-6, "{w}");
+    let (narrow, half) = step("bf16");
+    let expected = -g * held(1.0 / held(statistic).sqrt());
+    assert!((narrow - expected).abs() < 1e-6, "{narrow}, {expected}");
+    assert!((narrow - w).abs() > 1e-3, "the rounding shows");
+    // Two momenta of 4 bytes; one statistic and one root.
+    assert_eq!((bytes, half), (8.0 + 8.0, 8.0 + 4.0));
+    let refused = OptimizerConfig::named("shampoo").and_then(|mut config| {
+        config.set("products", "device")?;
+        config.set("factors", "bf16")
+    });
+    assert!(matches!(refused, Err(Error::Unreadable { .. })));
+}
+
+#[test]
 fn what_a_step_refuses_has_moved_nothing() {
     let bench = Bench::open();
     let segments = network_segments();

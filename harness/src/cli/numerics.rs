@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use clap::Args;
-use sonew_optimizers::{LossScale, NonFinite, Numerics, PrecisionKind, WeightRounding};
+use sonew_optimizers::{
+    LossScale, NonFinite, Numerics, PrecisionKind, StateFormat, WeightRounding,
+};
 
 /// The precisions of a run, and what goes with them.
 #[derive(Debug, Clone, Args)]
@@ -16,6 +18,10 @@ pub struct NumericsArgs {
         default_value = "f32"
     )]
     pub precision: Vec<PrecisionKind>,
+    /// In what format an optimizer keeps its states: precision (f32 in the mixed ones), f32, or parameters (that of the
+    /// parameters, with f32 arithmetic; bf16-mixed).
+    #[arg(long, default_value = "precision")]
+    pub statistics: StateFormat,
     /// How weights of 16 bits take a step in a mixed precision: nearest, master (f32 copies) or stochastic.
     #[arg(long, default_value = "nearest")]
     pub weights: WeightRounding,
@@ -59,6 +65,7 @@ impl NumericsArgs {
     pub fn each(&self, seed: u64) -> impl Iterator<Item = Numerics> {
         self.precision.iter().map(move |&precision| {
             let mut numerics = Numerics {
+                statistics: self.statistics,
                 weights: self.weights,
                 seed,
                 ..precision.into()

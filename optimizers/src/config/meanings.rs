@@ -67,7 +67,11 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "root",
-        "how roots are computed: eigen (f64), newton (f32, as published) or newton-double (f64), all on the host; newton-refreshed (f32), where the products are; auto: eigen if that is the host, else newton-refreshed",
+        "how roots are computed: eigen (f64), newton (f32, as published), newton-double (f64) or newton-bf16, all on the host; newton-refreshed (f32), where the products are; auto: eigen if that is the host, else newton-refreshed, and newton-bf16 of bf16 factors",
+    ),
+    (
+        "factors",
+        "how statistics and roots are held: f32, or bf16 (on the host), to see what that costs",
     ),
     (
         "products",

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::LARGEST_ORDER;
-use sonew_kernels::precision::{self, F32, Precision, PrecisionVisitor};
+use sonew_kernels::precision::{self, Bf16Compact, Bf16States, F32, Precision, PrecisionVisitor};
 use sonew_kernels::segments::{GAP, Segments};
 use sonew_kernels::sonew::Graft;
 
@@ -23,7 +23,7 @@ use crate::{Error, Optimizer};
 use meanings::MEANINGS;
 
 pub use meanings::Setting;
-pub use shampoo::{ProductsPlace, RidgeForm, RootChoice, ShampooConfig};
+pub use shampoo::{FactorFormat, ProductsPlace, RidgeForm, RootChoice, ShampooConfig};
 pub use sonew::{PrecisionGamma, RelativeGamma, SonewConfig, StatisticsForm};
 
 /// Settings of a first-order optimizer. A rule ignores what its formula does not name.
@@ -233,15 +233,27 @@ impl OptimizerConfig {
                 count("block-size", c.block_size as u64)?;
                 let exponent = c.exponent <= LARGEST_ORDER;
                 check("exponent", f64::from(c.exponent), exponent, "0 to 64")?;
-                if c.graft == Graft::Momentum {
-                    return Err(Error::Unreadable {
+                let refuse = |key: &str, found: &str, reason: &str| {
+                    Err(Error::Unreadable {
                         optimizer: self.name(),
-                        key: "graft".into(),
-                        found: "momentum".into(),
-                        reason:
-                            "expected none, sgd, adam or rmsprop; the graft has a momentum already"
-                                .into(),
-                    });
+                        key: key.into(),
+                        found: found.into(),
+                        reason: reason.into(),
+                    })
+                };
+                if c.graft == Graft::Momentum {
+                    return refuse(
+                        "graft",
+                        "momentum",
+                        "expected none, sgd, adam or rmsprop; the graft has a momentum already",
+                    );
+                }
+                if c.factors == FactorFormat::Bf16 && c.products == ProductsPlace::Device {
+                    return refuse(
+                        "factors",
+                        "bf16",
+                        "factors on the device are f32; set products=host",
+                    );
                 }
                 Ok(())
             }
@@ -262,12 +274,17 @@ impl OptimizerConfig {
         let numerics = numerics.into();
         self.validate()?;
         numerics.validate()?;
-        numerics.precision.accept(Builder {
+        let builder = Builder {
             config: *self,
             numerics,
             context,
             segments,
-        })
+        };
+        if numerics.compact() {
+            builder.build::<Bf16Compact, Bf16States>()
+        } else {
+            numerics.precision.accept(builder)
+        }
     }
 
     fn uses(&self, key: &str) -> bool {
@@ -311,6 +328,13 @@ impl<R: Runtime> PrecisionVisitor for Builder<'_, R> {
     type Output = Result<Box<dyn Optimizer<R>>, Error>;
 
     fn visit<P: Precision>(self) -> Self::Output {
+        self.build::<P, F32>()
+    }
+}
+
+impl<R: Runtime> Builder<'_, R> {
+    /// An optimizer for arenas of P, which takes its steps in W on f32 copies if the numerics ask for that.
+    fn build<P: Precision, W: Precision>(self) -> Result<Box<dyn Optimizer<R>>, Error> {
         let Self {
             config,
             numerics,
@@ -322,7 +346,7 @@ impl<R: Runtime> PrecisionVisitor for Builder<'_, R> {
             return config.plain::<P, R>(context, segments);
         }
         let inner = if numerics.widens() {
-            config.plain::<F32, R>(context.clone(), segments)?
+            config.plain::<W, R>(context.clone(), segments)?
         } else {
             config.plain::<P, R>(context.clone(), segments)?
         };

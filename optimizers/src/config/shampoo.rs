@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sonew_kernels::kronecker::{Limits, Method, Ridge};
+use sonew_kernels::precision::{HostFormat, Pairs};
 use sonew_kernels::sonew::Graft;
 
 /// What Shampoo's ε is relative to.
@@ -27,11 +28,38 @@ pub enum ProductsPlace {
     Device,
 }
 
+/// How Shampoo's statistics and roots are held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FactorFormat {
+    /// In f32.
+    #[default]
+    F32,
+    /// Rounded to bf16 whenever they change; in host memory only, which holds them widened.
+    Bf16,
+}
+
+impl FactorFormat {
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+
+    pub(crate) fn round(self, values: &mut [f32]) {
+        match self {
+            Self::F32 => {}
+            Self::Bf16 => Pairs::round_all(values),
+        }
+    }
+}
+
 /// How Shampoo's roots are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RootChoice {
-    /// Eigen if products run in host memory, newton-refreshed if they run on the device.
+    /// Eigen if products run in host memory, newton-refreshed if they run on the device; newton-bf16 of bf16 factors.
     #[default]
     Auto,
     /// Eigendecomposition in f64, on the host.
@@ -40,6 +68,8 @@ pub enum RootChoice {
     Newton,
     /// The same in f64, on the host.
     NewtonDouble,
+    /// The same in bf16, on the host.
+    NewtonBf16,
     /// Newton with longer steps and two finer products, where the other products run.
     NewtonRefreshed,
 }
@@ -52,6 +82,7 @@ impl RootChoice {
             Self::Eigen => Some(Method::Eigen),
             Self::Newton => Some(Method::Newton),
             Self::NewtonDouble => Some(Method::NewtonDouble),
+            Self::NewtonBf16 => Some(Method::NewtonBf16),
             Self::NewtonRefreshed => Some(Method::NewtonRefreshed),
         }
     }
@@ -73,6 +104,8 @@ pub struct ShampooConfig {
     pub exponent: u32,
     /// How roots are computed.
     pub root: RootChoice,
+    /// How statistics and roots are held.
+    pub factors: FactorFormat,
     /// Where the products of statistics and directions run.
     pub products: ProductsPlace,
     /// A root whose residual or check is not below this is refused, > 0.
@@ -116,6 +149,7 @@ impl Default for ShampooConfig {
             ridge: RidgeForm::Relative,
             exponent: 0,
             root: RootChoice::Auto,
+            factors: FactorFormat::F32,
             products: ProductsPlace::Auto,
             residual_threshold: 0.1,
             tolerated_failures: 3,

@@ -26,6 +26,19 @@ pub enum WeightRounding {
     Stochastic,
 }
 
+/// In what format an optimizer keeps its states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StateFormat {
+    /// That of the precision: f32 in the mixed ones.
+    #[default]
+    Precision,
+    /// f32.
+    F32,
+    /// That of the parameters.
+    Parameters,
+}
+
 /// What is done with a step whose gradient is not finite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -62,6 +75,10 @@ named!(
     WeightRounding, "rounding of weights",
     "nearest" => Nearest, "master" => Master, "stochastic" => Stochastic
 );
+named!(
+    StateFormat, "format of statistics",
+    "precision" => Precision, "f32" => F32, "parameters" => Parameters
+);
 named!(NonFinite, "policy", "proceed" => Proceed, "skip" => Skip, "stop" => Stop);
 
 /// A precision and what goes with it.
@@ -70,6 +87,8 @@ named!(NonFinite, "policy", "proceed" => Proceed, "skip" => Skip, "stop" => Stop
 pub struct Numerics {
     /// How numbers are held and computed.
     pub precision: PrecisionKind,
+    /// How states are kept; in the parameters' format with f32 arithmetic in bf16-mixed only.
+    pub statistics: StateFormat,
     /// How weights take a step; other than to nearest in the mixed precisions only.
     pub weights: WeightRounding,
     /// Loss scaling; in the mixed precisions only.
@@ -116,6 +135,19 @@ impl Numerics {
             self.precision,
             PrecisionKind::Bf16Mixed | PrecisionKind::F16Mixed
         );
+        let narrow = matches!(self.precision, PrecisionKind::Bf16 | PrecisionKind::F16);
+        if self.statistics == StateFormat::F32 && narrow {
+            return refuse(
+                "statistics in f32".into(),
+                "bf16-mixed or f16-mixed, where they are, and computed with in f32",
+            );
+        }
+        if self.statistics == StateFormat::Parameters && self.precision == PrecisionKind::F16Mixed {
+            return refuse(
+                "statistics in f16".into(),
+                "f32; squares of gradients below 2·10⁻⁴ are 0 in f16",
+            );
+        }
         if self.weights != WeightRounding::Nearest && !mixed {
             let found = format!("weights {:?}", self.weights).to_lowercase();
             return refuse(found, "bf16-mixed or f16-mixed, where a step is f32");
@@ -136,6 +168,11 @@ impl Numerics {
             );
         }
         scale.validate()
+    }
+
+    /// Whether states are narrower than the arithmetic.
+    pub(crate) fn compact(&self) -> bool {
+        self.statistics == StateFormat::Parameters && self.precision == PrecisionKind::Bf16Mixed
     }
 
     /// Whether a step is looked at, or taken in f32, by [`Guarded`].

@@ -9,7 +9,7 @@ use sonew_kernels::kronecker::{self, Blocking, DeviceBlocking, Workspace};
 use sonew_kernels::precision::{HostFormat, Native, Precision, Storage, convert};
 use sonew_kernels::segments::Segments;
 
-use crate::Error;
+use crate::{Error, FactorFormat};
 
 /// Statistics and directions, in the memory where their products run.
 pub(super) enum Factors {
@@ -23,6 +23,7 @@ pub(super) enum Factors {
 
 pub(super) struct Host {
     statistics: Vec<f32>,
+    format: FactorFormat,
     direction: Vec<f32>,
     workspace: Workspace,
 }
@@ -39,9 +40,15 @@ pub(super) struct Device {
 }
 
 impl Factors {
-    pub fn on_host(segments: &Segments, blocking: &Blocking, statistics: Vec<f32>) -> Self {
+    pub fn on_host(
+        segments: &Segments,
+        blocking: &Blocking,
+        statistics: Vec<f32>,
+        format: FactorFormat,
+    ) -> Self {
         Self::Host(Box::new(Host {
             statistics,
+            format,
             direction: vec![0.0; segments.arena_len()],
             workspace: Workspace::new(blocking),
         }))
@@ -91,6 +98,7 @@ impl Factors {
             Self::None(_) => {}
             Self::Host(host) => {
                 kronecker::statistics(blocking, values, &mut host.statistics, beta2)?;
+                host.format.round(&mut host.statistics);
             }
             Self::Device(device) => {
                 let grads = device.wide_grads.as_ref().unwrap_or(grads);

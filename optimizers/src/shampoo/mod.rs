@@ -29,7 +29,7 @@ use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{Graft, Reduction, squared_norm};
 use sonew_kernels::sweep::{Strategy, Sweep};
 
-use crate::{Error, Optimizer, ProductsPlace, ShampooConfig, StepReport};
+use crate::{Error, FactorFormat, Optimizer, ProductsPlace, ShampooConfig, StepReport};
 use factors::Factors;
 use roots::Roots;
 
@@ -118,16 +118,19 @@ impl<P: Precision, R: Runtime> Shampoo<P, R> {
             all
         };
         let on_host = match config.products {
-            ProductsPlace::Auto => context.processor() == Processor::Cpu,
+            ProductsPlace::Auto => {
+                context.processor() == Processor::Cpu || config.factors == FactorFormat::Bf16
+            }
             ProductsPlace::Host => true,
             ProductsPlace::Device => false,
         };
-        let start = diagonal(config.epsilon);
+        let mut start = diagonal(config.epsilon);
+        config.factors.round(&mut start);
         let identity = diagonal(1.0);
         let place = if start.is_empty() {
             Factors::none::<P, R>(&context, segments)
         } else if on_host {
-            Factors::on_host(segments, &blocking, start.clone())
+            Factors::on_host(segments, &blocking, start.clone(), config.factors)
         } else {
             Factors::on_device::<P, R>(&context, segments, &blocking, &start, &identity)?
         };
@@ -317,14 +320,15 @@ impl<P: Precision, R: Runtime> Optimizer<R> for Shampoo<P, R> {
 
     fn state_bytes_per_parameter(&self) -> f64 {
         let moments = 2 + usize::from(self.device.second.is_some());
-        // Statistics and roots are f32 in every precision.
-        let factors = 4 * 2 * self.blocking.factor_values();
+        let factors = 2 * self.config.factors.bytes() * self.blocking.factor_values();
         let parameters = self.segments.parameters() as f64;
         (P::State::BYTES * moments) as f64 + factors as f64 / parameters
     }
 
     fn scratch_bytes_per_parameter(&self) -> f64 {
-        let roots = self.roots.scratch_bytes(&self.blocking) as f64;
+        // Host memory holds statistics and roots widened.
+        let widened = 2 * (4 - self.config.factors.bytes()) * self.blocking.factor_values();
+        let roots = (self.roots.scratch_bytes(&self.blocking) + widened) as f64;
         self.factors.arena_bytes::<P>() as f64 + roots / self.segments.parameters() as f64
     }
 

@@ -10,7 +10,7 @@ use sonew_kernels::kronecker::{
 };
 
 use super::factors::{Device, Factors};
-use crate::{Error, RootsReport, ShampooConfig};
+use crate::{Error, FactorFormat, RootsReport, ShampooConfig};
 
 pub(super) enum Roots {
     Host(HostRoots),
@@ -33,6 +33,7 @@ impl Roots {
                 let device = OnDevice::new(context, config, blocking, start, &identity)?;
                 return Ok(Self::Device(Box::new(device)));
             }
+            (None, false) if config.factors == FactorFormat::Bf16 => Method::NewtonBf16,
             (method, _) => method.unwrap_or_default(),
         };
         Ok(Self::Host(HostRoots {
@@ -234,13 +235,15 @@ impl HostRoots {
         k: usize,
     ) -> Result<Root, Error> {
         let factor = &blocking.factors()[k];
-        Ok(inverse_root(
+        let mut root = inverse_root(
             &statistics[factor.range.clone()],
             factor.n,
             factor.order,
             config.ridge(),
             self.method,
-        )?)
+        )?;
+        config.factors.round(&mut root.values);
+        Ok(root)
     }
 
     /// Whether a root may be used; too many failures in a row are an error.
