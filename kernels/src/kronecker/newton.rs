@@ -9,8 +9,8 @@
 //! M is updated by the same factors as H instead of being computed from it: a residual Hᵖ A that is recomputed would
 //! amplify an error in H between the eigenvectors i and j by the square of the ratio of their eigenvalues of H.
 //!
-//! Every matrix may be rounded to a narrower format, products being summed in f32; then the distance to I is known to
-//! twice the roundoff of that format only, and the iteration stops there.
+//! Every matrix may be rounded to a narrower format, products being summed in f32. Tᵖ then differs from I by p roundings
+//! of T or more, so the iteration stops at twice that.
 
 use super::root::{Attempt, Stop, with_ridge};
 use crate::error::Error;
@@ -50,7 +50,7 @@ pub(super) fn inverse_root_in_bf16(
 ) -> Result<Attempt, Error> {
     let rounding = Rounding::<f32> {
         round: Pairs::round_all,
-        tolerance: 2.0 * Pairs::ROUNDOFF,
+        tolerance: 2.0 * f64::from(p) * Pairs::ROUNDOFF,
     };
     iterate(s, n, p, added, &rounding)
 }

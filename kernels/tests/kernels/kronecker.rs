@@ -219,7 +219,11 @@ fn a_matrix_without_a_root_is_refused_with_the_reason_and_no_panic() {
         // A ridge gives the zero matrix a root.
         let ridged = inverse_root(&zero, n, 4, Ridge::Absolute(16.0), method).unwrap();
         assert!(ridged.evidence.accepted(0.1));
-        assert!((ridged.values[0] - 0.5).abs() < 1e-5);
+        let bound = match method {
+            Method::NewtonBf16 => 1e-2,
+            _ => 1e-5,
+        };
+        assert!((ridged.values[0] - 0.5).abs() < bound, "{method:?}");
     }
     // Indefinite, and not by rounding: no ridge below 1 helps.
     let indefinite = [1.0, 0.0, 0.0, -1.0];
