@@ -12,6 +12,7 @@
 
 mod buffers;
 pub mod context;
+pub mod contract;
 pub mod error;
 pub mod evidence;
 pub mod first_order;

@@ -1,7 +1,22 @@
 //! Every kernel against its f64 oracle, on the software driver.
 
+/// Runs a generic function in every precision.
+macro_rules! in_every_precision {
+    ($run:ident($($argument:expr),*)) => {
+        $run::<sonew_kernels::precision::F32>($($argument),*);
+        $run::<sonew_kernels::precision::Bf16>($($argument),*);
+        $run::<sonew_kernels::precision::Bf16Mixed>($($argument),*);
+        $run::<sonew_kernels::precision::F16>($($argument),*);
+        $run::<sonew_kernels::precision::F16Mixed>($($argument),*);
+        $run::<sonew_kernels::precision::Bf16Compact>($($argument),*);
+        $run::<sonew_kernels::precision::Bf16States>($($argument),*);
+    };
+}
+
 #[path = "kernels/bench.rs"]
 mod bench;
+#[path = "kernels/contract.rs"]
+mod contract;
 #[path = "kernels/device_root.rs"]
 mod device_root;
 #[path = "kernels/extremes.rs"]
@@ -20,12 +35,8 @@ mod grouped;
 mod identities;
 #[path = "kernels/kronecker.rs"]
 mod kronecker;
-#[path = "kernels/kronecker_descent.rs"]
-mod kronecker_descent;
 #[path = "kernels/matrices.rs"]
 mod matrices;
-#[path = "kernels/precision.rs"]
-mod precision;
 #[path = "kernels/refusals.rs"]
 mod refusals;
 #[path = "kernels/statistics.rs"]

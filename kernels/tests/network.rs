@@ -7,7 +7,7 @@ use cubecl::wgpu::WgpuRuntime;
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::error::Error;
 use sonew_kernels::matmul::{self, Blueprint, DeviceMatrix, HostMatrix};
-use sonew_kernels::network::{activation, dense, host, loss};
+use sonew_kernels::network::{activation, dense, host, loss, reference};
 use sonew_kernels::sweep::Strategy;
 use sonew_runtime::{Device, Selector};
 
@@ -233,23 +233,13 @@ fn products_refuse_matrices_that_do_not_fit() {
 const ROWS: usize = 70;
 const WIDTH: usize = 37;
 
-/// (after tanh, linear) of z + bias.
-fn activations(z: &[f32], bias: &[f32]) -> (Vec<f64>, Vec<f64>) {
-    let linear: Vec<f64> = z
-        .iter()
-        .enumerate()
-        .map(|(i, &z)| f64::from(z) + f64::from(bias[i % WIDTH]))
-        .collect();
-    (linear.iter().map(|x| x.tanh()).collect(), linear)
-}
-
 #[test]
 fn activations_follow_f64_in_host_memory_and_on_the_device() {
     let z: Vec<f32> = noise(9, ROWS * WIDTH).iter().map(|x| 12.0 * x).collect();
     let bias = noise(10, WIDTH);
-    let (curved, straight) = activations(&z, &bias);
     let bench = Bench::open();
-    for (linear, expected) in [(false, curved), (true, straight)] {
+    for linear in [false, true] {
+        let expected = reference::activation(&wide(&z), &wide(&bias), linear);
         // z + b is rounded to f32 first, at up to 13, and tanh adds a few units in the last place.
         let mut found = z.clone();
         host::activate(&mut found, &bias, linear);
@@ -305,24 +295,10 @@ fn bias_gradients_follow_f64_in_host_memory_and_on_the_device() {
     }
 }
 
-/// The mean loss and its gradient.
-fn cross_entropy(z: &[f32], targets: &[f32], rows: usize) -> (f64, Vec<f64>) {
-    let mut total = 0.0;
-    let gradient = wide(z)
-        .iter()
-        .zip(wide(targets))
-        .map(|(&z, t)| {
-            total += z.max(0.0) - z * t + (-z.abs()).exp().ln_1p();
-            (1.0 / (1.0 + (-z).exp()) - t) / rows as f64
-        })
-        .collect();
-    (total / rows as f64, gradient)
-}
-
 #[test]
 fn the_loss_and_its_gradient_follow_f64_for_logits_up_to_a_hundred() {
     let (z, targets) = logits_and_targets(ROWS * WIDTH);
-    let (expected, gradient) = cross_entropy(&z, &targets, ROWS);
+    let (expected, gradient) = reference::cross_entropy(&wide(&z), &wide(&targets), ROWS);
     let close = |loss: f64| assert!((loss - expected).abs() < 1e-6 * expected, "{loss}");
     close(host::loss(&z, &targets, WIDTH));
     let mut found = z.clone();

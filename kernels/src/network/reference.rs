@@ -13,6 +13,30 @@ pub struct Layer {
     pub linear: bool,
 }
 
+/// tanh(z + b), or z + b itself where the layer is linear; z has rows of b's length.
+pub fn activation(z: &[f64], bias: &[f64], linear: bool) -> Vec<f64> {
+    let sums = z.iter().enumerate().map(|(i, z)| z + bias[i % bias.len()]);
+    if linear {
+        sums.collect()
+    } else {
+        sums.map(f64::tanh).collect()
+    }
+}
+
+/// The cross-entropy of logits and targets, summed over a row and averaged over rows, and its gradient.
+pub fn cross_entropy(logits: &[f64], targets: &[f64], rows: usize) -> (f64, Vec<f64>) {
+    let mut total = 0.0;
+    let gradient = logits
+        .iter()
+        .zip(targets)
+        .map(|(&z, t)| {
+            total += z.max(0.0) - z * t + (-z.abs()).exp().ln_1p();
+            (1.0 / (1.0 + (-z).exp()) - t) / rows as f64
+        })
+        .collect();
+    (total / rows as f64, gradient)
+}
+
 /// Loss of a batch and the gradients (dW, db) of each layer; x and targets have `rows` rows.
 pub fn loss_and_gradients(
     layers: &[Layer],
@@ -36,13 +60,7 @@ pub fn loss_and_gradients(
         }
         activations.push(out);
     }
-    let logits = &activations[layers.len()];
-    let mut loss = 0.0;
-    let mut delta = vec![0.0; logits.len()];
-    for (i, (&z, &t)) in logits.iter().zip(targets).enumerate() {
-        loss += z.max(0.0) - z * t + (-z.abs()).exp().ln_1p();
-        delta[i] = (1.0 / (1.0 + (-z).exp()) - t) / rows as f64;
-    }
+    let (loss, mut delta) = cross_entropy(&activations[layers.len()], targets, rows);
     let mut gradients = Vec::new();
     for (l, layer) in layers.iter().enumerate().rev() {
         let outputs = layer.bias.len();
@@ -69,5 +87,5 @@ pub fn loss_and_gradients(
         gradients.push((dw, db));
     }
     gradients.reverse();
-    (loss / rows as f64, gradients)
+    (loss, gradients)
 }

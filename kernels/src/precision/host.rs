@@ -7,6 +7,8 @@ use super::{Native, Pairs, Storage};
 
 /// A format that the host can write and read, value by value.
 pub trait HostFormat: Storage {
+    /// The name of the format.
+    const NAME: &'static str;
     /// u, the largest relative error of rounding to the format: 2⁻ᵖ with p significant bits.
     const ROUNDOFF: f64;
 
@@ -28,6 +30,7 @@ pub trait HostFormat: Storage {
 }
 
 impl HostFormat for Native<f32> {
+    const NAME: &'static str = "f32";
     const ROUNDOFF: f64 = 1.0 / (1u64 << 24) as f64;
 
     fn encode(values: &[f32]) -> Vec<u8> {
@@ -48,6 +51,7 @@ impl HostFormat for Native<f32> {
 macro_rules! half_format {
     ($storage:ty, $half:ty, $digits:literal) => {
         impl HostFormat for $storage {
+            const NAME: &'static str = stringify!($half);
             const ROUNDOFF: f64 = 1.0 / (1u64 << $digits) as f64;
 
             fn encode(values: &[f32]) -> Vec<u8> {

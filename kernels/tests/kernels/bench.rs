@@ -46,24 +46,8 @@ impl Bench {
         self.context.upload(&segments.gather(&slices).unwrap())
     }
 
-    /// Tensors as an arena in a format, each value rounded to it.
-    pub fn arena_in<S: HostFormat>(&self, segments: &Segments, tensors: &[Vec<f64>]) -> Handle {
-        let narrow: Vec<Vec<f32>> = tensors
-            .iter()
-            .map(|t| t.iter().map(|&x| x as f32).collect())
-            .collect();
-        let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
-        let bytes = S::encode(&segments.gather(&slices).unwrap());
-        self.context.upload(&bytes)
-    }
-
     pub fn values_in<S: HostFormat>(&self, count: usize) -> Handle {
         self.context.upload(&S::encode(&vec![0.0; count]))
-    }
-
-    pub fn read_in<S: HostFormat>(&self, segments: &Segments, arena: &Handle) -> Vec<Vec<f32>> {
-        let bytes: Vec<u8> = self.context.download("test", arena).unwrap();
-        segments.scatter(&S::decode(&bytes))
     }
 
     pub fn zeros(&self, segments: &Segments) -> Handle {

@@ -1,10 +1,12 @@
 use sonew_kernels::error::Error;
 use sonew_kernels::kronecker::{
-    Blocking, DeviceBlocking, Limits, Method, Ridge, Stop, Workspace, direction, inverse_root,
-    reference, statistics,
+    Blocking, DescentRates, DeviceBlocking, Limits, MeasureBuffers, Method, Ridge, Stop, Workspace,
+    direction, inverse_root, measure, reference, statistics,
 };
-use sonew_kernels::precision::{HostFormat, Pairs};
+use sonew_kernels::precision::{F32, HostFormat, Pairs};
 use sonew_kernels::segments::Segments;
+use sonew_kernels::sonew::Graft;
+use sonew_kernels::sweep::Strategy;
 
 use crate::bench::*;
 use crate::matrices::*;
@@ -412,5 +414,59 @@ fn statistics_and_directions_follow_the_oracle_whole_and_in_blocks() {
             0.9
         ),
         Err(Error::Shape { .. })
+    ));
+}
+
+#[test]
+fn the_descent_names_what_it_lacks_and_what_is_out_of_range() {
+    let bench = Bench::open();
+    let segments = Segments::new(&[40]).unwrap();
+    let arena = bench.zeros(&segments);
+    let table = bench.context.upload(&segments.tensor_of_block());
+    let run = |graft, second: bool, lr: f64| {
+        measure::<F32, R>(
+            &bench.context,
+            &segments,
+            MeasureBuffers {
+                grads: &arena,
+                direction: &arena,
+                second: second.then_some(&arena),
+                grad_squares: None,
+                squares: &bench.values(2),
+                tensor_of_block: &table,
+                evidence: &bench.slots(),
+            },
+            graft,
+            DescentRates {
+                lr,
+                weight_decay: 0.0,
+                beta1: 0.9,
+                beta2: 0.9,
+                epsilon: 0.0,
+                correction: 1.0,
+            },
+            Strategy::Inferred,
+        )
+    };
+    run(Graft::Adam, true, 0.1).unwrap();
+    for (graft, second, argument) in [
+        (Graft::Adam, false, "second"),
+        (Graft::Sgd, true, "second"),
+        (Graft::RmsProp, true, "grad_squares"),
+    ] {
+        match run(graft, second, 0.1) {
+            Err(Error::Shape {
+                argument: found, ..
+            }) => assert_eq!(found, argument),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(
+        run(Graft::Momentum, false, 0.1),
+        Err(Error::Unsupported { .. })
+    ));
+    assert!(matches!(
+        run(Graft::Sgd, false, -0.1),
+        Err(Error::Range { argument: "lr", .. })
     ));
 }

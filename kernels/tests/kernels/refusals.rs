@@ -4,7 +4,7 @@ use cubecl::server::Handle;
 use sonew_kernels::context::Processor;
 use sonew_kernels::error::Error;
 use sonew_kernels::first_order::{Buffers, Hyper, Sgd, descend};
-use sonew_kernels::precision::F32;
+use sonew_kernels::precision::{Bf16, F32, Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Graft, GraftBuffers,
@@ -496,4 +496,35 @@ fn a_sweep_without_units_or_with_too_many_cubes_is_an_error_and_no_panic() {
     );
     // A slot for each of them comes first.
     assert_eq!(argument(run(1 << 20, 1)), "evidence");
+}
+
+#[test]
+fn a_vector_of_one_value_is_refused_where_a_word_holds_two() {
+    let bench = Bench::open();
+    let segments = Segments::new(&[8]).unwrap();
+    let values = |_: usize| bench.values_in::<<Bf16 as Precision>::Params>(segments.arena_len());
+    let sweep = Sweep {
+        width: 1,
+        run: 64,
+        units: 32,
+        cubes: 1,
+    };
+    let buffers = Buffers {
+        params: &values(0),
+        grads: &values(1),
+        states: &[],
+        evidence: &bench.slots(),
+    };
+    let hyper = Hyper {
+        lr: 0.5,
+        beta1: 0.0,
+        beta2: 0.0,
+        epsilon: 0.0,
+        weight_decay: 0.0,
+        step: 1,
+    };
+    let strategy = Strategy::Forced(sweep);
+    let refused = descend::<Sgd, Bf16, R>(&bench.context, &segments, buffers, hyper, strategy);
+    assert!(refused.is_err());
+    assert_eq!(<Bf16 as Precision>::Params::BYTES, 2);
 }

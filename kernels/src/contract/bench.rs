@@ -1,0 +1,102 @@
+//! Inputs of the checks, and arenas to run them on.
+
+use cubecl::Runtime;
+use cubecl::server::Handle;
+
+use super::outcome::Outcome;
+use crate::context::Context;
+use crate::error::Error;
+use crate::evidence::Evidence;
+use crate::precision::HostFormat;
+use crate::segments::Segments;
+use crate::sweep::Sweep;
+
+/// A device, and tensors in one arena.
+pub(super) struct Bench<'a, R: Runtime> {
+    pub context: &'a Context<R>,
+    pub segments: Segments,
+    lengths: Vec<usize>,
+}
+
+impl<'a, R: Runtime> Bench<'a, R> {
+    pub fn new(context: &'a Context<R>, lengths: &[usize]) -> Result<Self, Error> {
+        Ok(Self {
+            context,
+            segments: Segments::new(lengths)?,
+            lengths: lengths.to_vec(),
+        })
+    }
+
+    /// One value for each entry of each tensor.
+    pub fn tensors(&self, value: impl Fn(usize, usize) -> f64) -> Vec<Vec<f64>> {
+        let fill = |(t, &n): (usize, &usize)| (0..n).map(|i| value(t, i)).collect();
+        self.lengths.iter().enumerate().map(fill).collect()
+    }
+
+    /// Unstructured tensors that every format holds.
+    pub fn dyadic(&self, seed: usize) -> Vec<Vec<f64>> {
+        self.tensors(|t, i| dyadic(seed + t, i))
+    }
+
+    /// Tensors as an arena, each value rounded to the format.
+    pub fn arena<S: HostFormat>(&self, tensors: &[Vec<f64>]) -> Result<Handle, Error> {
+        let narrow: Vec<Vec<f32>> = tensors
+            .iter()
+            .map(|t| t.iter().map(|&x| x as f32).collect())
+            .collect();
+        let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
+        let arena = self.segments.gather(&slices)?;
+        Ok(self.context.upload(&S::encode(&arena)))
+    }
+
+    /// Zeros in a format.
+    pub fn zeros<S: HostFormat>(&self, count: usize) -> Handle {
+        self.context.upload(&S::encode(&vec![0.0; count]))
+    }
+
+    /// An arena of zeros.
+    pub fn empty<S: HostFormat>(&self) -> Handle {
+        self.zeros::<S>(self.segments.arena_len())
+    }
+
+    /// f32 zeros.
+    pub fn values(&self, count: usize) -> Handle {
+        self.context.upload(&vec![0f32; count])
+    }
+
+    /// Slots of evidence for a sweep over this arena.
+    pub fn slots(&self, sweep: Sweep) -> Handle {
+        let words = Evidence::bytes(sweep.total_units(&self.segments)) / 4;
+        self.context.upload(&vec![0u32; words])
+    }
+
+    /// The tensors of an arena.
+    pub fn read<S: HostFormat>(&self, arena: &Handle) -> Result<Vec<Vec<f32>>, Error> {
+        let bytes: Vec<u8> = self.context.download("contract", arena)?;
+        Ok(self.segments.scatter(&S::decode(&bytes)))
+    }
+
+    /// What was noted of values that are not finite: nothing, where all is right.
+    pub fn nothing_noted(&self, slots: &Handle) -> Result<Outcome, Error> {
+        let seen = Evidence::read(self.context, "contract", slots)?;
+        let mut outcome = Outcome::named("values that are not finite");
+        outcome.add(&[seen.count as f32], &[0.0], |_| 0.0);
+        Ok(outcome)
+    }
+}
+
+/// Unstructured values in [−1, 1).
+pub(super) fn noise(seed: usize, i: usize) -> f64 {
+    let mixed = ((i + 1000 * seed) as u64)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .rotate_left(31);
+    let mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40;
+    mixed as f64 / (1u64 << 23) as f64 - 1.0
+}
+
+/// Unstructured values of either sign from ¼ to 1, of seven binary digits: every format holds them, and squares of smaller
+/// ones would underflow in f16.
+pub(super) fn dyadic(seed: usize, i: usize) -> f64 {
+    let x = noise(seed, i);
+    x.signum() * (32.0 + (95.0 * x.abs()).floor()) / 128.0
+}

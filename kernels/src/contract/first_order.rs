@@ -1,0 +1,82 @@
+//! SGD to Adam: three steps each.
+
+use cubecl::Runtime;
+
+use super::Check;
+use super::bench::Bench;
+use super::outcome::{Outcome, largest};
+use crate::context::Context;
+use crate::error::Error;
+use crate::first_order::{
+    self, Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
+};
+use crate::precision::Precision;
+use crate::sweep::{Strategy, Sweep};
+
+const HYPER: Hyper = Hyper {
+    lr: 0.5,
+    beta1: 0.875,
+    beta2: 0.9375,
+    epsilon: 1.0 / 1024.0,
+    weight_decay: 0.125,
+    step: 1,
+};
+
+pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
+    vec![
+        Check::new(Sgd::NAME, "", rule::<Sgd, P, R>),
+        Check::new(Momentum::NAME, "", rule::<Momentum, P, R>),
+        Check::new(Nesterov::NAME, "", rule::<Nesterov, P, R>),
+        Check::new(Adagrad::NAME, "", rule::<Adagrad, P, R>),
+        Check::new(RmsProp::NAME, "", rule::<RmsProp, P, R>),
+        Check::new(Adam::NAME, "", rule::<Adam, P, R>),
+    ]
+}
+
+fn rule<L: FirstOrder, P: Precision, R: Runtime>(
+    context: &Context<R>,
+    lengths: &[usize],
+) -> Result<Vec<Outcome>, Error> {
+    let bench = Bench::new(context, lengths)?;
+    let mut weights = bench.dyadic(0);
+    let params = bench.arena::<P::Params>(&weights)?;
+    let states: Vec<_> = L::STATES
+        .iter()
+        .map(|_| bench.empty::<P::State>())
+        .collect();
+    let mut oracle: Vec<Vec<Vec<f64>>> = lengths
+        .iter()
+        .map(|&n| vec![vec![0.0; n]; L::STATES.len()])
+        .collect();
+    let evidence = bench.slots(Sweep::infer(context.processor()));
+    let mut outcomes = Vec::new();
+    for t in 1..=3 {
+        let gradient = bench.dyadic(100 * t);
+        let grads = bench.arena::<P::Params>(&gradient)?;
+        let buffers = Buffers {
+            params: &params,
+            grads: &grads,
+            states: &states,
+            evidence: &evidence,
+        };
+        let hyper = Hyper {
+            step: t as u64,
+            ..HYPER
+        };
+        descend::<L, P, R>(context, &bench.segments, buffers, hyper, Strategy::Inferred)?;
+        let found = bench.read::<P::Params>(&params)?;
+        let mut outcome = Outcome::named(format!("weights after step {t}"));
+        for (tensor, w) in weights.iter_mut().enumerate() {
+            let before = w.clone();
+            first_order::reference(L::NAME, w, &gradient[tensor], &mut oracle[tensor], hyper);
+            let moves: Vec<f64> = before.iter().zip(&*w).map(|(a, b)| a - b).collect();
+            // A step of a dozen operations, each relative to the step; what is lost in a state or a weight stays lost.
+            let scale = largest(&moves).max(largest(w));
+            let (stores, roundings) = (t as f64, 12.0 * t as f64);
+            outcome.add_weights::<P>(&found[tensor], w, stores, roundings, scale);
+        }
+        outcomes.push(outcome);
+    }
+    outcomes.push(bench.nothing_noted(&evidence)?);
+    Ok(outcomes)
+}

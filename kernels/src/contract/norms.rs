@@ -1,0 +1,70 @@
+//! Norms of tensors, which are f32 in every precision.
+
+use cubecl::Runtime;
+
+use super::Check;
+use super::bench::Bench;
+use super::outcome::Outcome;
+use crate::context::Context;
+use crate::error::Error;
+use crate::precision::{F32, HostFormat, Precision};
+use crate::sonew::reference::Statistics;
+use crate::sonew::{Reduction, largest_row_sum, squared_norm};
+
+pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
+    vec![Check::new("norms", "", norms::<P, R>)]
+}
+
+fn norms<P: Precision, R: Runtime>(
+    context: &Context<R>,
+    lengths: &[usize],
+) -> Result<Vec<Outcome>, Error> {
+    let bench = Bench::new(context, lengths)?;
+    let segments = &bench.segments;
+    let reduction = Reduction::new(context, segments);
+    let partials = bench.values(segments.blocks() - 2);
+    let out = bench.values(lengths.len());
+    let values = bench.dyadic(9);
+    let unit = <F32 as Precision>::State::ROUNDOFF;
+
+    let params = bench.arena::<P::Params>(&values)?;
+    squared_norm::<P, R>(context, segments, &reduction, &params, &partials, &out)?;
+    let mut squares = Outcome::named("‖g‖²");
+    let expected: Vec<f64> = values
+        .iter()
+        .map(|t| t.iter().map(|x| x * x).sum())
+        .collect();
+    // A block of 256, and the blocks of a tensor, each summed in turn.
+    let blocks = lengths.iter().max().map_or(0, |n| n.div_ceil(256)) as f64;
+    let found: Vec<f32> = context.download("contract", &out)?;
+    squares.add(&found, &expected, |e| (257.0 + blocks) * unit * e);
+
+    let diagonal = bench.arena::<P::State>(&values)?;
+    // The last value of an edge couples nothing.
+    let mut edge = values.clone();
+    for values in &mut edge {
+        if let Some(last) = values.last_mut() {
+            *last = 0.0;
+        }
+    }
+    let edges = [bench.arena::<P::State>(&edge)?];
+    largest_row_sum::<P, R>(
+        context, segments, &reduction, &diagonal, &edges, &partials, &out,
+    )?;
+    let mut rows = Outcome::named("‖H‖₁");
+    let expected: Vec<f64> = values
+        .into_iter()
+        .zip(edge)
+        .map(|(diagonal, edge)| {
+            let h = Statistics {
+                moment: Vec::new(),
+                diagonal,
+                edges: vec![edge],
+            };
+            h.largest_row_sum()
+        })
+        .collect();
+    let found: Vec<f32> = context.download("contract", &out)?;
+    rows.add(&found, &expected, |e| 4.0 * unit * e);
+    Ok(vec![squares, rows])
+}

@@ -1,0 +1,121 @@
+//! Conversions between f32 and the formats of a precision: bit for bit.
+
+use cubecl::Runtime;
+
+use super::Check;
+use super::bench::{Bench, noise};
+use super::outcome::Outcome;
+use crate::context::Context;
+use crate::error::Error;
+use crate::precision::{
+    HostFormat, Native, Precision, Storage, convert, inspect, round_stochastically,
+};
+use crate::sweep::Sweep;
+
+pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
+    let format = <P::Params as HostFormat>::NAME;
+    vec![
+        Check::new("convert", format, conversions::<P, R>),
+        Check::new("stochastic-rounding", format, draws::<P, R>),
+        Check::new("inspect", "", inspections::<P, R>),
+    ]
+}
+
+/// Values of all sizes that every format has, and their signs.
+fn spread(t: usize, i: usize) -> f64 {
+    let scale = ((i % 25) as f64 - 12.0).exp2();
+    f64::from((scale * noise(t, i)) as f32)
+}
+
+fn conversions<P: Precision, R: Runtime>(
+    context: &Context<R>,
+    lengths: &[usize],
+) -> Result<Vec<Outcome>, Error> {
+    let bench = Bench::new(context, lengths)?;
+    let values = bench.tensors(spread);
+    let (wide, narrow) = (
+        bench.arena::<Native<f32>>(&values)?,
+        bench.empty::<P::Params>(),
+    );
+    let back = bench.empty::<Native<f32>>();
+    convert::<Native<f32>, P::Params, R>(context, &bench.segments, &wide, &narrow)?;
+    convert::<P::Params, Native<f32>, R>(context, &bench.segments, &narrow, &back)?;
+    let mut outcome = Outcome::named("there and back");
+    for (found, values) in bench.read::<Native<f32>>(&back)?.iter().zip(&values) {
+        outcome.add(found, &held::<P>(values), |_| 0.0);
+    }
+    Ok(vec![outcome])
+}
+
+/// Rounded to the parameters' format.
+fn held<P: Precision>(values: &[f64]) -> Vec<f64> {
+    let rounded = |&x: &f64| f64::from(P::Params::rounded(x as f32));
+    values.iter().map(rounded).collect()
+}
+
+/// The hash of the counter, on the host.
+fn random_bits(index: u32, key: u32, step: u32) -> u32 {
+    let mixed = |x: u32| {
+        let x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
+        let x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
+        x ^ (x >> 16)
+    };
+    mixed(mixed(index ^ key).wrapping_add(step))
+}
+
+fn draws<P: Precision, R: Runtime>(
+    context: &Context<R>,
+    lengths: &[usize],
+) -> Result<Vec<Outcome>, Error> {
+    let (seed, step) = (5, 3);
+    let bench = Bench::new(context, lengths)?;
+    let values = bench.tensors(spread);
+    let (wide, narrow) = (
+        bench.arena::<Native<f32>>(&values)?,
+        bench.empty::<P::Params>(),
+    );
+    round_stochastically::<P::Params, R>(context, &bench.segments, &wide, &narrow, seed, step)?;
+    let mut outcome = Outcome::named("drawn neighbours");
+    let bits = 16 - 3 * u32::from(<P::Params as Storage>::PER_WORD == 1);
+    let mask = if <P::Params as Storage>::BYTES == 4 {
+        0
+    } else {
+        (1u32 << bits) - 1
+    };
+    let found = bench.read::<P::Params>(&narrow)?;
+    for ((found, values), range) in found.iter().zip(&values).zip(bench.segments.tensors()) {
+        // |x| moved up by less than a unit of the digits that are kept, and cut off to them.
+        let drawn: Vec<f64> = values
+            .iter()
+            .zip(range.clone())
+            .map(|(&x, at)| {
+                let random = random_bits(at as u32, seed as u32, step as u32);
+                let moved = (x as f32).to_bits().wrapping_add(random & mask) & !mask;
+                f64::from(f32::from_bits(moved))
+            })
+            .collect();
+        // Denormals of f16 are drawn by another way; both neighbours are a unit of theirs away at most.
+        let denormal = |e: f64| mask == 0x1fff && e.abs() < 6.2e-5;
+        outcome.add(found, &drawn, |e| if denormal(e) { 6e-8 } else { 0.0 });
+    }
+    Ok(vec![outcome])
+}
+
+fn inspections<P: Precision, R: Runtime>(
+    context: &Context<R>,
+    lengths: &[usize],
+) -> Result<Vec<Outcome>, Error> {
+    let bench = Bench::new(context, lengths)?;
+    let values = bench.dyadic(4);
+    let grads = bench.arena::<P::Params>(&values)?;
+    let wide = bench.empty::<Native<f32>>();
+    let slots = bench.slots(Sweep::infer(context.processor()));
+    let (segments, factor) = (&bench.segments, 0.25);
+    inspect::<P::Params, R>(context, segments, &grads, Some(&wide), factor, &slots)?;
+    let mut outcome = Outcome::named("widened and scaled");
+    for (found, values) in bench.read::<Native<f32>>(&wide)?.iter().zip(&values) {
+        let scaled: Vec<f64> = values.iter().map(|x| factor * x).collect();
+        outcome.add(found, &scaled, |_| 0.0);
+    }
+    Ok(vec![outcome, bench.nothing_noted(&slots)?])
+}
