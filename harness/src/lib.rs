@@ -22,3 +22,4 @@ pub mod stability;
 pub mod summary;
 pub mod table;
 pub mod train;
+pub mod verify;

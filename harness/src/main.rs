@@ -1,4 +1,4 @@
-//! `sonew`: devices, optimizers, train, compare, roots, stability, kernel.
+//! `sonew`: devices, optimizers, train, compare, roots, stability, verify, kernel.
 
 use std::error::Error;
 use std::io::Write;
@@ -20,6 +20,7 @@ use sonew_harness::roots;
 use sonew_harness::schedule::Schedule;
 use sonew_harness::stability::Comparison;
 use sonew_harness::train::train;
+use sonew_harness::verify::{self, Request};
 use sonew_optimizers::{Context, OptimizerConfig, Processor};
 use sonew_runtime::{DeviceVisitor, Opened, Selector};
 
@@ -64,6 +65,20 @@ fn main() -> ExitCode {
                 precisions,
             };
             on_device(device, StabilityJob(comparison))
+        }
+        Command::Verify {
+            kernel,
+            precision,
+            full,
+            json,
+            device,
+        } => {
+            let request = Request {
+                kernel,
+                precisions: precision,
+                full,
+            };
+            on_device(device, VerifyJob { request, json })
         }
         Command::Kernel { list: true, .. } => list_kernels(),
         Command::Kernel {
@@ -217,6 +232,46 @@ impl DeviceVisitor for StabilityJob {
         let table = self.0.table(&context(&device))?;
         print(table.to_text().trim_end())?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+struct VerifyJob {
+    request: Request,
+    json: bool,
+}
+
+impl DeviceVisitor for VerifyJob {
+    type Output = Outcome;
+
+    fn visit<R: Runtime>(self, device: Opened<R>) -> Outcome {
+        let known = verify::kernels::<R>();
+        if let Some(asked) = &self.request.kernel
+            && !known.contains(&asked.as_str())
+        {
+            let known = known.join(", ");
+            return Err(format!("no kernel is called `{asked}`; there are {known}").into());
+        }
+        let info = &device.info;
+        eprintln!("{} through {} ({})", info.name, info.backend, info.id);
+        let tell = |what: &str| eprintln!("{what}");
+        let lines = verify::verify(&context(&device), &self.request, tell);
+        if self.json {
+            let report = serde_json::json!({ "device": info, "kernels": lines });
+            print(&serde_json::to_string_pretty(&report)?)?;
+        } else {
+            print(verify::table(&lines).to_text().trim_end())?;
+        }
+        let off = lines.iter().filter(|line| line.verdict.breaks()).count();
+        eprintln!(
+            "{} of {} right or unsupported",
+            lines.len() - off,
+            lines.len()
+        );
+        Ok(if off == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 }
 

@@ -95,6 +95,25 @@ pub enum Command {
         #[arg(long, default_value = "auto")]
         device: Selector,
     },
+    /// Check every kernel in every precision on a device: against its oracle, and twice for the same bits. Exit status 1 if
+    /// anything is off.
+    Verify {
+        /// Only this kernel.
+        #[arg(long)]
+        kernel: Option<String>,
+        /// Only these precisions.
+        #[arg(long, visible_alias = "precisions", value_delimiter = ',', default_values_t = PrecisionKind::ALL)]
+        precision: Vec<PrecisionKind>,
+        /// Also at the edges of blocks, and on more than 2²⁴ values.
+        #[arg(long)]
+        full: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// The device: auto, cuda:N, wgpu:N or wgpu:cpu.
+        #[arg(long, default_value = "auto")]
+        device: Selector,
+    },
     /// Run one kernel on arrays from a file.
     Kernel {
         /// The kernel.

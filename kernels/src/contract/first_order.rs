@@ -73,7 +73,7 @@ fn rule<L: FirstOrder, P: Precision, R: Runtime>(
             // A step of a dozen operations, each relative to the step; what is lost in a state or a weight stays lost.
             let scale = largest(&moves).max(largest(w));
             let (stores, roundings) = (t as f64, 12.0 * t as f64);
-            outcome.add_weights::<P>(&found[tensor], w, stores, roundings, scale);
+            outcome.add_weights::<P>(&found[tensor], w, stores, scale, roundings * scale);
         }
         outcomes.push(outcome);
     }

@@ -126,8 +126,8 @@ fn grafted<P: Precision, R: Runtime>(
             *w -= RATES.lr * (length * u + RATES.weight_decay * *w);
         }
         let scale = RATES.lr * length * largest(&u);
-        let roundings = roundings(BAND, 1) + 20.0 + 4.0 * largest(w) / scale;
-        outcome.add_weights::<P>(&found[tensor], w, 1.0, roundings, scale);
+        let lost = (roundings(BAND, 1) + 20.0) * scale + 4.0 * largest(w);
+        outcome.add_weights::<P>(&found[tensor], w, 1.0, scale, lost);
     }
     Ok(vec![outcome, bench.nothing_noted(&evidence)?])
 }

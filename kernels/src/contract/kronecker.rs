@@ -307,7 +307,7 @@ fn descent<P: Precision, R: Runtime>(
             // weights are computed with rounding too, theirs comes thrice.
             let scale = step + rates.lr * rates.weight_decay * largest(&oracle.w);
             let (stores, roundings) = (3.0 * t as f64, 20.0 * t as f64);
-            outcome.add_weights::<P>(&found[tensor], &oracle.w, stores, roundings, scale);
+            outcome.add_weights::<P>(&found[tensor], &oracle.w, stores, scale, roundings * scale);
         }
         outcomes.push(outcome);
     }

@@ -60,17 +60,17 @@ impl Outcome {
         self.allowed.extend(expected.iter().map(|&e| allowed(e)));
     }
 
-    /// Adds weights, for whose `stores` in the parameters' format u |w| is allowed, and for `roundings` before them those of
-    /// the states' format, in which a pure precision also computes, relative to `scale`.
+    /// Adds weights: u (|w| + `scale`) is allowed for each of their `stores` in the parameters' format, whose roundoff u is, and
+    /// before that `lost` times the roundoff of the states' format, in which a pure precision also computes.
     pub(super) fn add_weights<P: Precision>(
         &mut self,
         found: &[f32],
         expected: &[f64],
         stores: f64,
-        roundings: f64,
         scale: f64,
+        lost: f64,
     ) {
-        let before = roundings * P::State::ROUNDOFF * scale;
+        let before = lost * P::State::ROUNDOFF;
         self.add(found, expected, |e| {
             stores * P::Params::ROUNDOFF * (e.abs() + scale) + before
         });

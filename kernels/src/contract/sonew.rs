@@ -34,6 +34,35 @@ pub(super) const RATES: StepRates = StepRates {
 /// 6 is the first band whose vectors are no wider than a word.
 const BANDS: [usize; 4] = [0, 1, 4, 6];
 
+/// What gradients a step sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gradients {
+    /// Neighbours are independent.
+    Unstructured,
+    /// Neighbours are equal: every pivot but the last of a tensor is 0, and its edges are cut.
+    Equal,
+    /// Nothing moves but by decay.
+    Zero,
+}
+
+impl Gradients {
+    fn tensors<R: Runtime>(self, bench: &Bench<'_, R>, t: usize) -> Vec<Vec<f64>> {
+        match self {
+            Self::Unstructured => bench.dyadic(50 * t),
+            Self::Equal => bench.tensors(|_, _| 0.5),
+            Self::Zero => bench.tensors(|_, _| 0.0),
+        }
+    }
+
+    /// ε, with which neighbours that are equal would not be singular.
+    fn epsilon(self) -> f64 {
+        match self {
+            Self::Unstructured => RATES.epsilon,
+            Self::Equal | Self::Zero => 0.0,
+        }
+    }
+}
+
 pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
     let mut checks = Vec::new();
     for band in BANDS {
@@ -54,12 +83,12 @@ pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
             move |context, lengths| factor_and_apply::<P, R>(context, lengths, band),
         ));
         for removal in [EdgeRemoval::Outgoing, EdgeRemoval::Incident] {
-            let rule = format!("{removal:?}").to_lowercase();
-            checks.push(Check::new(
-                "sonew-step",
-                format!("band {band}, {rule}"),
-                move |context, lengths| fused::<P, R>(context, lengths, band, removal),
-            ));
+            for gradients in [Gradients::Unstructured, Gradients::Equal, Gradients::Zero] {
+                let case = format!("band {band}, {removal:?}, {gradients:?}").to_lowercase();
+                checks.push(Check::new("sonew-step", case, move |context, lengths| {
+                    fused::<P, R>(context, lengths, band, removal, gradients)
+                }));
+            }
         }
     }
     checks
@@ -244,7 +273,12 @@ fn fused<P: Precision, R: Runtime>(
     lengths: &[usize],
     band: usize,
     removal: EdgeRemoval,
+    gradients: Gradients,
 ) -> Result<Vec<Outcome>, Error> {
+    let rates = StepRates {
+        epsilon: gradients.epsilon(),
+        ..RATES
+    };
     let bench = Bench::new(context, lengths)?;
     let blueprint = Blueprint::infer::<P>(context.processor(), band);
     let values = Ghosts::new(&bench.segments, band, removal, blueprint).state_len();
@@ -258,7 +292,7 @@ fn fused<P: Precision, R: Runtime>(
         .collect();
     let mut outcomes = Vec::new();
     for t in 1..=3 {
-        let g = bench.dyadic(50 * t);
+        let g = gradients.tensors(&bench, t);
         let buffers = StepBuffers {
             params: &params,
             grads: &bench.arena::<P::Params>(&g)?,
@@ -273,7 +307,7 @@ fn fused<P: Precision, R: Runtime>(
             context,
             &bench.segments,
             buffers,
-            RATES,
+            rates,
             GAMMA,
             removal,
             forced,
@@ -282,15 +316,15 @@ fn fused<P: Precision, R: Runtime>(
         let mut outcome = Outcome::named(format!("weights after step {t}"));
         for (tensor, h) in oracle.iter_mut().enumerate() {
             h.accumulate(&g[tensor], BETA, Decay::Average(BETA));
-            let u = reference::factor(&h.damped(1.0, RATES.epsilon), GAMMA, removal)
+            let u = reference::factor(&h.damped(1.0, rates.epsilon), GAMMA, removal)
                 .precondition(&h.moment);
             let w = &mut weights[tensor];
             for (w, u) in w.iter_mut().zip(&u) {
-                *w -= RATES.lr * (u + RATES.weight_decay * *w);
+                *w -= rates.lr * (u + rates.weight_decay * *w);
             }
-            let scale = RATES.lr * largest(&u);
-            let roundings = t as f64 * (roundings(band, t) + 4.0 * largest(w) / scale);
-            outcome.add_weights::<P>(&found[tensor], w, t as f64, roundings, scale);
+            let scale = rates.lr * largest(&u);
+            let lost = t as f64 * (roundings(band, t) * scale + 4.0 * largest(w));
+            outcome.add_weights::<P>(&found[tensor], w, t as f64, scale, lost);
         }
         outcomes.push(outcome);
     }

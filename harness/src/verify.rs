@@ -1,0 +1,256 @@
+//! The contract of all backends, checked on one device: every kernel in every precision against its oracle, twice, for the
+//! same bits.
+
+use cubecl::Runtime;
+use serde::Serialize;
+use sonew_kernels::contract::{Check, EDGES, LARGE, Outcome, SMALL, Worst, checks};
+use sonew_kernels::precision::{self, Precision, PrecisionKind, PrecisionVisitor};
+use sonew_optimizers::Context;
+
+use crate::table::{Column, Table};
+
+/// What is checked.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Only this kernel.
+    pub kernel: Option<String>,
+    /// In these precisions.
+    pub precisions: Vec<PrecisionKind>,
+    /// Also at the edges of blocks, and on more than 2²⁴ values.
+    pub full: bool,
+}
+
+/// What became of a kernel in a precision.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "verdict")]
+pub enum Verdict {
+    /// Within its tolerance everywhere, and the same bits twice.
+    Right,
+    /// Beyond its tolerance.
+    Off,
+    /// Within its tolerance, but of other bits the second time.
+    NotRepeatable,
+    /// A launch was refused, or failed.
+    Failed {
+        /// How.
+        reason: String,
+    },
+    /// The device cannot do this.
+    Unsupported {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Verdict {
+    /// Whether a device with this verdict breaks the contract.
+    pub fn breaks(&self) -> bool {
+        !matches!(self, Self::Right | Self::Unsupported { .. })
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Right => "right".into(),
+            Self::Off => "OFF".into(),
+            Self::NotRepeatable => "NOT REPEATABLE".into(),
+            Self::Failed { reason } => format!("FAILED: {reason}"),
+            Self::Unsupported { reason } => format!("unsupported: {reason}"),
+        }
+    }
+}
+
+/// A kernel in a precision.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Line {
+    /// The kernel.
+    pub kernel: String,
+    /// The precision.
+    pub precision: PrecisionKind,
+    /// Variants and sizes that were run.
+    pub cases: usize,
+    /// The case and value that used up most of what it is allowed.
+    pub case: String,
+    /// |found − expected| of that value.
+    pub error: Option<f64>,
+    /// What it is allowed.
+    pub tolerance: Option<f64>,
+    /// The quotient of the two: at most 1 where the kernel is right.
+    pub share: f64,
+    /// What became of it.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// Names that [`Request::kernel`] may have.
+pub fn kernels<R: Runtime>() -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for check in checks::<precision::F32, R>() {
+        if !names.contains(&check.kernel) {
+            names.push(check.kernel);
+        }
+    }
+    names
+}
+
+/// Checks what was asked for, and calls `progress` with what is next.
+pub fn verify<R: Runtime>(
+    context: &Context<R>,
+    request: &Request,
+    mut progress: impl FnMut(&str),
+) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for &precision in &request.precisions {
+        lines.extend(precision.accept(Lines {
+            context,
+            request,
+            precision,
+            progress: &mut progress,
+        }));
+    }
+    lines
+}
+
+/// The lines as a table.
+pub fn table(lines: &[Line]) -> Table {
+    let mut table = Table::new(vec![
+        Column::left("kernel"),
+        Column::left("precision"),
+        Column::right("cases"),
+        Column::right("largest error"),
+        Column::right("tolerance"),
+        Column::left("verdict"),
+        Column::left("at"),
+    ]);
+    let number = |x: Option<f64>| x.map_or("–".into(), |x| format!("{x:.1e}"));
+    for line in lines {
+        table.push(vec![
+            line.kernel.clone(),
+            line.precision.to_string(),
+            line.cases.to_string(),
+            number(line.error),
+            number(line.tolerance),
+            line.verdict.text(),
+            line.case.clone(),
+        ]);
+    }
+    table
+}
+
+struct Lines<'a, R: Runtime> {
+    context: &'a Context<R>,
+    request: &'a Request,
+    precision: PrecisionKind,
+    progress: &'a mut dyn FnMut(&str),
+}
+
+impl<R: Runtime> PrecisionVisitor for Lines<'_, R> {
+    type Output = Vec<Line>;
+
+    fn visit<P: Precision>(self) -> Vec<Line> {
+        let support = precision::require::<P, R>(self.context);
+        let mut lines: Vec<Line> = Vec::new();
+        for check in checks::<P, R>() {
+            let asked = self.request.kernel.as_deref();
+            if asked.is_some_and(|kernel| kernel != check.kernel) {
+                continue;
+            }
+            let known = lines.iter().position(|line| line.kernel == check.kernel);
+            let at = known.unwrap_or(lines.len());
+            if known.is_none() {
+                lines.push(Line::new(check.kernel, self.precision));
+            }
+            let line = &mut lines[at];
+            if let Err(error) = &support {
+                line.verdict = Verdict::Unsupported {
+                    reason: error.to_string(),
+                };
+                continue;
+            }
+            (self.progress)(&format!("{} {}, {}", check.kernel, check.case, P::NAME));
+            for (size, lengths) in sizes(&check, self.request.full) {
+                line.take(self.context, &check, size, lengths);
+            }
+        }
+        lines
+    }
+}
+
+/// The sizes at which a check is made. Those of many values are for narrow bands: how an index is computed does not depend on
+/// the band.
+fn sizes<R: Runtime>(check: &Check<R>, full: bool) -> Vec<(&'static str, &'static [usize])> {
+    let mut sizes = vec![("small", SMALL)];
+    if full {
+        sizes.push(("edges", EDGES));
+        if !(check.case.contains("band 4") || check.case.contains("band 6")) {
+            sizes.push(("2²⁴ values and more", LARGE));
+        }
+    }
+    sizes
+}
+
+impl Line {
+    fn new(kernel: &str, precision: PrecisionKind) -> Self {
+        Self {
+            kernel: kernel.into(),
+            precision,
+            cases: 0,
+            case: String::new(),
+            error: None,
+            tolerance: None,
+            share: 0.0,
+            verdict: Verdict::Right,
+        }
+    }
+
+    fn take<R: Runtime>(
+        &mut self,
+        context: &Context<R>,
+        check: &Check<R>,
+        size: &str,
+        lengths: &[usize],
+    ) {
+        let case = match check.case.as_str() {
+            "" => size.to_owned(),
+            case => format!("{case}, {size}"),
+        };
+        self.cases += 1;
+        let run = || check.run(context, lengths);
+        let (first, second) = match run().and_then(|first| Ok((first, run()?))) {
+            Ok(both) => both,
+            Err(error) => {
+                self.case = case;
+                self.verdict = Verdict::Failed {
+                    reason: error.to_string(),
+                };
+                return;
+            }
+        };
+        if let Some((name, worst)) = worst(&first) {
+            if worst.ratio() > self.share || self.error.is_none() {
+                self.case = format!("{case}, {name}");
+                self.error = Some(worst.error);
+                self.tolerance = Some(worst.allowed);
+                self.share = worst.ratio();
+            }
+            if worst.ratio() > 1.0 {
+                self.verdict = Verdict::Off;
+            }
+        }
+        if !self.verdict.breaks() && bits(&first) != bits(&second) {
+            self.verdict = Verdict::NotRepeatable;
+        }
+    }
+}
+
+/// The value that uses up most of what it is allowed, and what it is.
+fn worst(outcomes: &[Outcome]) -> Option<(&str, Worst)> {
+    outcomes
+        .iter()
+        .filter_map(|outcome| Some((outcome.name.as_str(), outcome.worst()?)))
+        .max_by(|a, b| a.1.ratio().total_cmp(&b.1.ratio()))
+}
+
+fn bits(outcomes: &[Outcome]) -> Vec<u32> {
+    let values = outcomes.iter().flat_map(|outcome| &outcome.found);
+    values.map(|x| x.to_bits()).collect()
+}
