@@ -22,4 +22,5 @@ pub mod stability;
 pub mod summary;
 pub mod table;
 pub mod train;
+pub mod training_contract;
 pub mod verify;

@@ -5,6 +5,7 @@ use core::any::type_name;
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 
+use super::average::{Average, average};
 use super::rules::FirstOrder;
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
@@ -18,8 +19,8 @@ use crate::sweep::{Strategy, Sweep, run_start};
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub struct Values {
     pub(crate) lr: f32,
-    pub(crate) beta1: f32,
-    pub(crate) beta2: f32,
+    pub(crate) beta1: Average,
+    pub(crate) beta2: Average,
     pub(crate) epsilon: f32,
     pub(crate) correction1: f32,
     pub(crate) correction2: f32,
@@ -32,8 +33,8 @@ impl Values {
     fn held(&self) -> Values {
         Values {
             lr: held(self.lr),
-            beta1: held(self.beta1),
-            beta2: held(self.beta2),
+            beta1: self.beta1.held(),
+            beta2: self.beta2.held(),
             epsilon: held(self.epsilon),
             correction1: held(self.correction1),
             correction2: held(self.correction2),
@@ -207,8 +208,8 @@ pub fn descend<L: FirstOrder, S: Precision, R: Runtime>(
         }
         let values = ValuesLaunch::new(
             hyper.lr as f32,
-            hyper.beta1 as f32,
-            hyper.beta2 as f32,
+            average(hyper.beta1),
+            average(hyper.beta2),
             hyper.epsilon as f32,
             Hyper::correction(hyper.beta1, hyper.step) as f32,
             Hyper::correction(hyper.beta2, hyper.step) as f32,

@@ -3,11 +3,12 @@
 //!
 //! Shapes: `params`, `grads` and each of the rule's states are arenas of one [`crate::segments::Segments`] layout.
 
+mod average;
 mod descend;
 mod reference;
 mod rules;
 
+pub(crate) use average::{Average, average, moving_average};
 pub use descend::{Buffers, Hyper, descend};
 pub use reference::descend as reference;
-pub(crate) use rules::moving_average;
 pub use rules::{Adagrad, Adam, FirstOrder, Momentum, Nesterov, RmsProp, Rule, Sgd};

@@ -3,8 +3,9 @@
 
 use cubecl::prelude::*;
 
+use super::average::moving_average;
 use super::descend::Values;
-use crate::precision::{Arithmetic, difference, product, quotient, sum};
+use crate::precision::{Arithmetic, product, quotient, sum};
 
 /// A first-order rule: from a gradient and the states, what to subtract and the new states.
 #[cube]
@@ -50,7 +51,10 @@ first_order!(Momentum, "momentum", &["velocity"]);
 #[cube]
 impl Rule for Momentum {
     fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
-        let velocity = sum::<A>(gradient, product::<A>(hyper.beta1, *state.index(0usize)));
+        let velocity = sum::<A>(
+            gradient,
+            product::<A>(hyper.beta1.kept, *state.index(0usize)),
+        );
         let mut out = Sequence::<f32>::new();
         out.push(product::<A>(hyper.lr, velocity));
         out.push(velocity);
@@ -65,8 +69,11 @@ first_order!(Nesterov, "nesterov", &["velocity"]);
 #[cube]
 impl Rule for Nesterov {
     fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
-        let velocity = sum::<A>(gradient, product::<A>(hyper.beta1, *state.index(0usize)));
-        let ahead = sum::<A>(gradient, product::<A>(hyper.beta1, velocity));
+        let velocity = sum::<A>(
+            gradient,
+            product::<A>(hyper.beta1.kept, *state.index(0usize)),
+        );
+        let ahead = sum::<A>(gradient, product::<A>(hyper.beta1.kept, velocity));
         let mut out = Sequence::<f32>::new();
         out.push(product::<A>(hyper.lr, ahead));
         out.push(velocity);
@@ -102,12 +109,12 @@ first_order!(RmsProp, "rmsprop", &["second_moment", "velocity"]);
 impl Rule for RmsProp {
     fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
         let square = product::<A>(gradient, gradient);
-        let second = moving_average::<A>(*state.index(0usize), square, hyper.beta2);
+        let second = moving_average::<A>(*state.index(0usize), square, &hyper.beta2);
         let root = A::round(sum::<A>(second, hyper.epsilon).sqrt());
         // v + ε = 0 only when ε is 0 and every square so far was 0 or underflowed: no information, no move.
         let scaled = select(root == 0.0, 0.0, quotient::<A>(gradient, root));
         let velocity = sum::<A>(
-            product::<A>(hyper.beta1, *state.index(1usize)),
+            product::<A>(hyper.beta1.kept, *state.index(1usize)),
             product::<A>(hyper.lr, scaled),
         );
         let mut out = Sequence::<f32>::new();
@@ -126,9 +133,9 @@ first_order!(Adam, "adam", &["first_moment", "second_moment"]);
 #[cube]
 impl Rule for Adam {
     fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
-        let first = moving_average::<A>(*state.index(0usize), gradient, hyper.beta1);
+        let first = moving_average::<A>(*state.index(0usize), gradient, &hyper.beta1);
         let square = product::<A>(gradient, gradient);
-        let second = moving_average::<A>(*state.index(1usize), square, hyper.beta2);
+        let second = moving_average::<A>(*state.index(1usize), square, &hyper.beta2);
         let numerator = product::<A>(first, hyper.correction1);
         let root = A::round(product::<A>(second, hyper.correction2).sqrt());
         let denominator = sum::<A>(root, hyper.epsilon);
@@ -144,13 +151,4 @@ impl Rule for Adam {
         out.push(second);
         out
     }
-}
-
-/// Exponential moving average, β a + (1−β) x.
-#[cube]
-pub(crate) fn moving_average<A: Arithmetic>(average: f32, value: f32, decay: f32) -> f32 {
-    sum::<A>(
-        product::<A>(decay, average),
-        product::<A>(difference::<A>(1.0, decay), value),
-    )
 }

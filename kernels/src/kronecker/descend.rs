@@ -106,14 +106,14 @@ fn descend_kernel<S: Precision, NP: Size, NS: Size>(
                 let scaled = normalised::<S::Math>(*g.index(lane), below, graft);
                 let r = graft_update::<S::Math>(scaled, *moments.index(lane), &rates, graft);
                 let length = product::<S::Math>(scale, *s.index(lane));
-                let mu_s = moving_average::<S::Math>(*old_s.index(lane), length, rates.beta1);
-                let mu_r = moving_average::<S::Math>(*old_r.index(lane), r, rates.beta1);
+                let mu_s = moving_average::<S::Math>(*old_s.index(lane), length, &rates.beta1);
+                let mu_r = moving_average::<S::Math>(*old_r.index(lane), r, &rates.beta1);
                 new_s.push(mu_s);
                 new_r.push(mu_r);
                 let mut mu = select(chosen, mu_s, mu_r);
                 if comptime!(nesterov) {
                     let ahead = select(chosen, length, r);
-                    mu = moving_average::<S::Math>(mu, ahead, rates.beta1);
+                    mu = moving_average::<S::Math>(mu, ahead, &rates.beta1);
                 }
                 let w = *weights.index(lane);
                 let kept = difference::<S::Math>(w, product::<S::Math>(rates.shrink, w));

@@ -9,6 +9,7 @@ use cubecl::server::Handle;
 use crate::buffers::{require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
+use crate::first_order::{Average, average};
 use crate::precision::{Arithmetic, Precision, held, product, quotient, sum};
 use crate::segments::Segments;
 use crate::sonew::Graft;
@@ -36,8 +37,8 @@ pub struct DescentRates {
 pub struct Rates {
     pub(super) lr: f32,
     pub(super) shrink: f32,
-    pub(super) beta1: f32,
-    pub(super) beta2: f32,
+    pub(super) beta1: Average,
+    pub(super) beta2: Average,
     pub(super) epsilon: f32,
     pub(super) correction: f32,
 }
@@ -49,8 +50,8 @@ impl Rates {
         Rates {
             lr: held(self.lr),
             shrink: held(self.shrink),
-            beta1: held(self.beta1),
-            beta2: held(self.beta2),
+            beta1: self.beta1.held(),
+            beta2: self.beta2.held(),
             epsilon: held(self.epsilon),
             correction: held(self.correction),
         }
@@ -176,11 +177,13 @@ pub(super) fn launch_rates<R: Runtime>(
 ) -> Result<RatesLaunch<R>, Error> {
     let lr = require_non_negative(operation, "lr", rates.lr)?;
     let decay = require_non_negative(operation, "weight-decay", rates.weight_decay)?;
+    require_decay(operation, "beta1", rates.beta1)?;
+    require_decay(operation, "beta2", rates.beta2)?;
     Ok(RatesLaunch::new(
         lr,
         lr * decay,
-        require_decay(operation, "beta1", rates.beta1)?,
-        require_decay(operation, "beta2", rates.beta2)?,
+        average(rates.beta1),
+        average(rates.beta2),
         require_non_negative(operation, "graft-epsilon", rates.epsilon)?,
         require_non_negative(operation, "correction", rates.correction)?,
     ))

@@ -74,7 +74,7 @@ fn measure_kernel<S: Precision, NP: Size, NS: Size>(
                     let moved = moving_average::<S::Math>(
                         *old.index(lane),
                         product::<S::Math>(scaled, scaled),
-                        rates.beta2,
+                        &rates.beta2,
                     );
                     let r = graft_update::<S::Math>(scaled, moved, &rates, graft);
                     graft_square += r * r;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::buffers::{array, require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
+use crate::first_order::{Average, moving_average};
 use crate::precision::{Arithmetic, Precision, Storage, difference, held, product, quotient, sum};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
@@ -106,7 +107,7 @@ pub(super) fn graft_direction<S: Precision, NP: Size, NS: Size>(
     tensor: usize,
     correction: f32,
     epsilon: f32,
-    decay: f32,
+    decay: &Average,
     #[comptime] width: usize,
     #[comptime] graft: Graft,
 ) -> Sequence<f32> {
@@ -142,7 +143,7 @@ pub(super) fn graft_direction<S: Precision, NP: Size, NS: Size>(
         #[unroll]
         for lane in 0..width {
             let scaled = quotient::<S::Math>(*g.index(lane), below);
-            let moved = crate::first_order::moving_average::<S::Math>(
+            let moved = moving_average::<S::Math>(
                 *d.index(lane),
                 product::<S::Math>(scaled, scaled),
                 decay,

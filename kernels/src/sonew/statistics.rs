@@ -16,7 +16,7 @@ use crate::buffers::{array, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_decay};
 use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
-use crate::first_order::moving_average;
+use crate::first_order::{Average, average, moving_average};
 use crate::precision::{Precision, Storage, held, product, sum};
 use crate::segments::{GAP, Segments};
 use crate::sweep::{Strategy, Sweep, run_start};
@@ -73,7 +73,7 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
     diagonal: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
     edges: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
     evidence: &mut Array<u32>,
-    beta1: f32,
+    beta1: &Average,
     rho: f32,
     omega: f32,
     runs: u32,
@@ -83,7 +83,7 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
     let width = comptime!(sweep.width);
     let reach = comptime!(band.div_ceil(width));
     let mut run = ABSOLUTE_POS;
-    let beta1 = held(beta1);
+    let beta1 = beta1.held();
     let rho = held(rho);
     let omega = held(omega);
     let mut found = Found::new();
@@ -108,7 +108,7 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
                 let gl = g[lane];
                 let m = *old_moment.index(lane);
                 let h = *old_diagonal.index(lane);
-                new_moment.push(moving_average::<S::Math>(m, gl, beta1));
+                new_moment.push(moving_average::<S::Math>(m, gl, &beta1));
                 new_diagonal.push(accumulate::<S>(h, gl, gl, rho, omega));
                 largest = max(largest, magnitude_bits(gl));
             }
@@ -208,7 +208,7 @@ pub fn statistics<S: Precision, R: Runtime>(
                 array::<R>(buffers.diagonal, n / width),
                 edges,
                 array::<R>(buffers.evidence, 2 * (grid.cubes * grid.units) as usize),
-                beta1 as f32,
+                average(beta1),
                 rho as f32,
                 omega as f32,
                 sweep.runs(segments) as u32,

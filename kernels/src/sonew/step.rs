@@ -18,7 +18,7 @@ use crate::buffers::{array, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
 use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
-use crate::first_order::moving_average;
+use crate::first_order::{Average, average, moving_average};
 use crate::precision::{Precision, Storage, held};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, run_start};
@@ -64,7 +64,7 @@ pub struct StepRates {
 pub struct Rates {
     lr: f32,
     shrink: f32,
-    beta1: f32,
+    beta1: Average,
     rho: f32,
     omega: f32,
     epsilon: f32,
@@ -79,7 +79,7 @@ impl Rates {
         Rates {
             lr: held(self.lr),
             shrink: held(self.shrink),
-            beta1: held(self.beta1),
+            beta1: self.beta1.held(),
             rho: held(self.rho),
             omega: held(self.omega),
             epsilon: held(self.epsilon),
@@ -190,7 +190,7 @@ fn accumulate_vector<S: Precision, N: Size>(
         let gl = g[lane];
         let m = *old_moment.index(lane);
         let h = *old_diagonal.index(lane);
-        new_moment.push(moving_average::<S::Math>(m, gl, rates.beta1));
+        new_moment.push(moving_average::<S::Math>(m, gl, &rates.beta1));
         new_diagonal.push(accumulate::<S>(h, gl, gl, rates.rho, rates.omega));
     }
     S::State::store::<N>(moment, at, &new_moment, plan.width);
@@ -281,7 +281,7 @@ pub fn step<S: Precision, R: Runtime>(
         let kernel_rates = RatesLaunch::new(
             lr,
             lr * decay,
-            rates.beta1 as f32,
+            average(rates.beta1),
             rho as f32,
             omega as f32,
             epsilon,

@@ -14,6 +14,7 @@ use crate::buffers::{array, optional, require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
 use crate::evidence::{Found, require_slots};
+use crate::first_order::{Average, average};
 use crate::precision::{Precision, Storage, held, product};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, run_start};
@@ -28,7 +29,7 @@ pub struct Scalars {
     epsilon: f32,
     relative_epsilon: f32,
     graft_epsilon: f32,
-    graft_decay: f32,
+    graft_decay: Average,
 }
 
 #[cube]
@@ -43,7 +44,7 @@ impl Scalars {
             epsilon: held(self.epsilon),
             relative_epsilon: held(self.relative_epsilon),
             graft_epsilon: held(self.graft_epsilon),
-            graft_decay: held(self.graft_decay),
+            graft_decay: self.graft_decay.held(),
         }
     }
 }
@@ -184,7 +185,7 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
                         tensor,
                         scalars.correction2,
                         scalars.graft_epsilon,
-                        scalars.graft_decay,
+                        &scalars.graft_decay,
                         plan.width,
                         mode.graft,
                     );
@@ -335,7 +336,7 @@ pub fn update<S: Precision, R: Runtime>(
             epsilon,
             relative_epsilon,
             stage.map_or(0.0, |s| s.epsilon as f32),
-            stage.map_or(0.0, |s| s.decay as f32),
+            average(stage.map_or(0.0, |s| s.decay)),
         );
         // SAFETY: every arena was checked to hold n values, every table and partial sum to have its length, and the
         // evidence a slot for each unit. Runs cover the blocks between the pads; a run reads at most

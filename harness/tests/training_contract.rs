@@ -1,0 +1,57 @@
+//! Twenty steps of a small autoencoder with every optimizer in every precision, against f64.
+
+use std::fmt::Write;
+use std::rc::Rc;
+
+use sonew_harness::training_contract::CASES;
+use sonew_optimizers::{Context, PrecisionKind, Processor};
+use sonew_runtime::{DeviceVisitor, Opened, Selector};
+
+#[test]
+fn the_losses_in_f64_are_those_of_the_snapshot() {
+    let mut text = String::new();
+    for case in &CASES {
+        let losses = case.losses().unwrap();
+        writeln!(text, "{}", case.optimizer).unwrap();
+        for row in losses.chunks(5) {
+            let row: Vec<String> = row.iter().map(|x| format!("{x:.9}")).collect();
+            writeln!(text, "  {}", row.join(" ")).unwrap();
+        }
+        let (first, last) = (losses[0], losses[losses.len() - 1]);
+        assert!(last < 0.97 * first, "{} does not learn", case.optimizer);
+    }
+    insta::assert_snapshot!(text);
+}
+
+struct Follow;
+
+impl DeviceVisitor for Follow {
+    type Output = ();
+
+    fn visit<R: cubecl::Runtime>(self, device: Opened<R>) {
+        let context = Rc::new(Context::new(device.client, Processor::Cpu));
+        for precision in PrecisionKind::ALL {
+            for case in &CASES {
+                let followed = case.follow(&context, precision).unwrap();
+                let (step, difference, allowed) = followed.worst();
+                println!(
+                    "{} {precision}: {:.3}",
+                    case.optimizer,
+                    difference / allowed
+                );
+                assert!(
+                    difference <= allowed,
+                    "{} in {precision}: the loss of step {step} is off by {difference:e} of {allowed:e}",
+                    case.optimizer
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_software_driver_follows_the_losses_in_every_precision() {
+    let device = sonew_runtime::open(Selector::Software)
+        .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
+    device.accept(Follow);
+}
