@@ -3,6 +3,7 @@
 //! `CubeCL` 0.10 and the loaders under it panic where a library or a device is missing, on their own
 //! threads too, and a broken driver can wait for ever. Both become values here.
 
+use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, PoisonError, mpsc};
@@ -59,6 +60,20 @@ pub(crate) fn guarded<T: Send + 'static>(
     result
 }
 
+thread_local! {
+    /// Whether panics of this thread stay off stderr.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` here; a panic becomes its message and does not show on stderr.
+pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    listen();
+    let before = QUIET.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(before);
+    result.map_err(|payload| message(payload.as_ref()))
+}
+
 fn on_own_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
@@ -92,6 +107,9 @@ fn listen() {
     INSTALLED.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
+            if QUIET.get() {
+                return;
+            }
             let current = thread::current();
             let name = current.name().unwrap_or_default();
             let driver =
@@ -115,6 +133,16 @@ mod tests {
         assert_eq!(guarded(|| 7).unwrap(), 7);
         let failure = guarded(|| -> u32 { panic!("no driver {}", 3) }).unwrap_err();
         assert_eq!(failure.reason(), "no driver 3");
+    }
+
+    #[test]
+    fn a_quiet_panic_becomes_its_message_too() {
+        assert_eq!(quietly(|| 7), Ok(7));
+        assert_eq!(
+            quietly(|| -> u32 { panic!("no word {}", 3) }),
+            Err("no word 3".to_owned())
+        );
+        assert!(!QUIET.get());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! * [`open`] opens one of them by its [`Selector`]; [`Device::accept`] runs generic code on it.
 //! * [`Format`] and [`Support`] say how each number format is available on a device.
 //! * [`time`] measures work with the device's clock where there is one, and says which clock it was.
+//! * [`source`] records the text that launches compile to, with no device at all.
 //! * [`check`] brings out the errors of earlier launches, which `CubeCL` only keeps on a list.
 //!
 //! # Opening a device and running on it
@@ -55,6 +56,8 @@ mod formats;
 mod guard;
 mod missing;
 mod selector;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub mod source;
 mod survey;
 mod table;
 
