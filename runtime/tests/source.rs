@@ -27,6 +27,30 @@ fn axpy<F: Float, N: Size>(
     }
 }
 
+/// Adds up the squares of neighbours: variables of several types and two shared memories.
+#[cube(launch)]
+fn squares(x: &Array<f32>, y: &mut Array<f32>) {
+    let mut shared = SharedMemory::<f32>::new(64usize);
+    let mut counts = SharedMemory::<u32>::new(64usize);
+    let unit = UNIT_POS as usize;
+    shared[unit] = x[ABSOLUTE_POS];
+    counts[unit] = UNIT_POS;
+    sync_cube();
+    let mut sum = 0.0f32;
+    let mut seen = 0u32;
+    let mut odd = false;
+    while seen < 64u32 {
+        let value = shared[((UNIT_POS + seen) % 64u32) as usize];
+        sum += value * value;
+        odd = !odd;
+        seen += counts[1usize];
+    }
+    if odd {
+        sum += 1.0;
+    }
+    y[ABSOLUTE_POS] = sum;
+}
+
 /// Two buffers of 64 values, the bytes of the second 0, 1, 2 and so on.
 fn buffers<L: Language>(client: &ComputeClient<Recorder<L>>, value_bytes: usize) -> [Handle; 2] {
     let count = 64 * value_bytes;
@@ -104,37 +128,62 @@ fn a_launch_leaves_its_kernels_text() {
     has_its_entry::<f32, sonew_runtime::source::Spirv>(4, "\"NAME\"");
 }
 
-/// What a run of `a_text_for_another_process` prints around the text.
+/// Texts with much that `CubeCL` leaves to chance.
+fn texts() -> String {
+    fn text<L: Language>() -> String {
+        let recording = record::<L>();
+        let client = recording.client();
+        let [x, y] = buffers(&client, 4);
+        squares::launch::<Recorder<L>>(
+            &client,
+            CubeCount::new_1d(1),
+            CubeDim::new_1d(64),
+            // SAFETY: `buffers` made both with 64 values.
+            unsafe { ArrayArg::from_raw_parts(x, 64) },
+            // SAFETY: as above.
+            unsafe { ArrayArg::from_raw_parts(y, 64) },
+        );
+        recording.take().unwrap()[0].source.text.clone()
+    }
+    let vectors = one::<bf16, Cuda<90>>(8).source.text.clone();
+    assert_eq!(vectors.matches("struct __align__").count(), 3, "{vectors}");
+    let cuda = text::<Cuda<80>>();
+    assert_eq!(cuda.matches("// Shared array").count(), 2, "{cuda}");
+    let wgsl = text::<Wgsl>();
+    for text in [&cuda, &wgsl] {
+        assert!(text.matches("l_mut_").count() > 3, "{text}");
+    }
+    [vectors, cuda, wgsl].join("\n")
+}
+
+/// What a run of `texts_for_another_process` prints around the texts.
 const MARK: &str = "----";
 
 #[test]
 #[ignore = "run by `the_text_is_the_same_in_every_run`"]
-fn a_text_for_another_process() {
-    println!("{MARK}{}{MARK}", one::<bf16, Cuda<90>>(8).source.text);
+fn texts_for_another_process() {
+    println!("{MARK}{}{MARK}", texts());
 }
 
 #[test]
 fn the_text_is_the_same_in_every_run() {
-    let cuda = one::<bf16, Cuda<90>>(8).source.text.clone();
-    let wgsl = one::<f16, Wgsl>(4).source.text.clone();
-    // The vector types that change places.
-    assert_eq!(cuda.matches("struct __align__").count(), 3, "{cuda}");
+    let expected = texts();
     for _ in 0..10 {
-        assert_eq!(one::<bf16, Cuda<90>>(8).source.text, cuda);
-        assert_eq!(one::<f16, Wgsl>(4).source.text, wgsl);
+        assert_eq!(texts(), expected);
     }
-    for _ in 0..5 {
+    for _ in 0..10 {
         let run = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "a_text_for_another_process",
+                "texts_for_another_process",
                 "--ignored",
                 "--nocapture",
             ])
             .output()
             .unwrap();
         let printed = String::from_utf8(run.stdout).unwrap();
-        assert_eq!(printed.split(MARK).nth(1), Some(cuda.as_str()), "{printed}");
+        let found = printed.split(MARK).nth(1);
+        assert_eq!(found, Some(expected.as_str()), "{printed}");
     }
 }
 

@@ -19,7 +19,7 @@ use cubecl_cpp::shared::{
 use cubecl_runtime::allocator::PitchedMemoryLayoutPolicy;
 
 use super::language::{Language, RepresentationOf};
-use super::structs;
+use super::{declarations, shared, structs};
 
 /// CUDA C++ for one architecture: 80 as on an A100, 90 as on an H100.
 #[derive(Clone, Copy, Debug)]
@@ -131,7 +131,7 @@ where
     }
 
     fn settled(text: String) -> String {
-        structs::sorted(&text)
+        shared::settled(&declarations::sorted(&structs::sorted(&text)))
     }
 }
 

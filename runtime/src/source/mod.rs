@@ -12,8 +12,11 @@
 //! | `Spirv` (feature `vulkan`) | SPIR-V, disassembled | a GPU through Vulkan |
 //!
 //! Nothing is computed unless an [`Executor`] is given, so buffers keep what was written to them.
-//! CUDA C++ and WGSL are the same in every run; the numbers in SPIR-V are not. What differs from the
-//! driver's text is the order of CUDA's vector types, which `CubeCL` leaves to chance.
+//!
+//! CUDA C++ and WGSL are the same in every run. `CubeCL` leaves the order of vector types, variables
+//! and shared memories to chance; here they come by name and number, which is all that differs from
+//! the driver's text. Not settled are the places of CUDA's shared memories where some of different
+//! size are in use at once, and nothing is in SPIR-V.
 //!
 //! ```
 //! # #[cfg(feature = "wgpu")]
@@ -44,6 +47,7 @@
 
 #[cfg(feature = "cuda")]
 mod cuda;
+mod declarations;
 mod executor;
 mod indent;
 mod language;
@@ -53,6 +57,8 @@ mod memory;
 mod recorder;
 mod recording;
 mod server;
+#[cfg(feature = "cuda")]
+mod shared;
 #[cfg(feature = "cuda")]
 mod structs;
 #[cfg(feature = "wgpu")]

@@ -13,6 +13,7 @@ use cubecl::profile::TimingMethod;
 use cubecl::wgpu::{AutoCompiler, AutoRepresentation, WgpuRuntime};
 use cubecl_runtime::allocator::ContiguousMemoryLayoutPolicy;
 
+use super::declarations;
 use super::language::Language;
 
 /// WGSL.
@@ -54,6 +55,10 @@ impl Language for Wgsl {
 
     fn shared_bytes(compiled: &AutoRepresentation) -> usize {
         shared_bytes(compiled)
+    }
+
+    fn settled(text: String) -> String {
+        declarations::sorted(&text)
     }
 }
 
