@@ -4,6 +4,7 @@ use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{self, Adam, FirstOrder, Hyper, descend};
+use sonew_kernels::matmul::{self, DeviceMatrix};
 use sonew_kernels::precision::{Bf16, F16, F32, HostFormat, Precision};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{EdgeRemoval, FactorBuffers, Tolerance, factor};
@@ -58,6 +59,16 @@ impl<L: Language> Model<L> {
         descend::<F, P, _>(context, segments, buffers, hyper, Strategy::Inferred).unwrap();
     }
 
+    /// A product whose sides are no multiples of a tile.
+    fn multiply(&self) {
+        let matrix = |rows: usize, columns: usize| {
+            let zeros = self.context.upload(&vec![0f32; rows * columns]);
+            DeviceMatrix::row_major(zeros, rows, columns).unwrap()
+        };
+        let (c, a, b) = (matrix(30, 70), matrix(30, 50), matrix(50, 70));
+        matmul::device(&self.context, &c, &a, &b, Strategy::Inferred).unwrap();
+    }
+
     fn factor<P: Precision>(&self, band: usize) {
         let buffers = FactorBuffers {
             diagonal: &self.arena::<P::State>(),
@@ -90,12 +101,13 @@ fn launches<L: Language>() -> Vec<Launch> {
     model.descend::<Adam, F32>();
     model.descend::<Adam, F16>();
     model.factor::<Bf16>(4);
+    model.multiply();
     recording.take().unwrap()
 }
 
 fn compiles<L: Language>(nvrtc: &Nvrtc, sm: u32) {
     let launches = launches::<L>();
-    assert_eq!(launches.len(), 3);
+    assert_eq!(launches.len(), 4);
     for Launch { source, .. } in &launches {
         let length = nvrtc
             .compile(&source.text, sm)
