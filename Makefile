@@ -13,7 +13,7 @@ endif
 # Snapshots are a contract: a test run does not rewrite them unless told to.
 export INSTA_UPDATE ?= no
 
-.PHONY: help setup setup-tests demo test test-vulkan check bench clean
+.PHONY: help setup setup-tests nvrtc demo test test-vulkan check bench clean
 help:
 	@echo 'make demo         build, then train the autoencoder with Adam and SONew (about ten minutes on two cores)'
 	@echo 'make test         all tests'
@@ -37,13 +37,19 @@ demo: setup
 	@echo '  $(TARGET)/release/sonew optimizers        the optimizers and their settings'
 	@echo '  $(TARGET)/release/sonew kernel --list     the kernels, to run on arrays of your own'
 
+# NVIDIA's run-time compiler, which takes the CUDA text of every kernel in the tests. They say so where it is not to be had.
+nvrtc:
+	@sh scripts/nvrtc.sh >/dev/null || echo 'setup: the tests go without NVRTC' >&2
+
 # One test thread: devices are not shared between threads.
-test: setup-tests
+test: setup-tests nvrtc
 	cargo test --workspace --locked -- --test-threads=1
 
 # CubeCL chooses WGSL or SPIR-V when it is built, for all crates at once, so this build has a folder of its own.
 test-vulkan: setup-tests
-	CARGO_TARGET_DIR=$(TARGET)/vulkan cargo test --locked -p sonew-runtime -p sonew-kernels -p sonew-optimizers \
+	CARGO_TARGET_DIR=$(TARGET)/vulkan cargo test --locked -p sonew-runtime -p sonew-optimizers \
+		--features sonew-runtime/vulkan -- --test-threads=1
+	CARGO_TARGET_DIR=$(TARGET)/vulkan cargo test --locked -p sonew-kernels --test kernels --test network \
 		--features sonew-runtime/vulkan -- --test-threads=1
 
 check:

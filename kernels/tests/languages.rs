@@ -1,0 +1,183 @@
+//! The text that every kernel compiles to, in every precision, without a device: what it is, and that NVIDIA's compiler takes
+//! it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Mutex;
+
+use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::contract::{SMALL, checks};
+use sonew_kernels::precision::{
+    Bf16, Bf16Compact, Bf16Mixed, Bf16States, F16, F16Mixed, F32, Precision,
+};
+use sonew_runtime::source::{Cuda, Language, Recorder, Recording, Source, Wgsl, record};
+
+#[path = "cuda/nvrtc.rs"]
+mod nvrtc;
+use nvrtc::Nvrtc;
+
+/// A kernel that a check launched for the first time.
+struct Text {
+    /// The check.
+    name: String,
+    /// In which precision.
+    precision: &'static str,
+    source: Source,
+}
+
+/// What the checks of a precision launch on a GPU.
+fn of_precision<P: Precision, L: Language>(recording: &Recording<L>, texts: &mut Vec<Text>) {
+    let context = Context::new(recording.client(), Processor::Gpu);
+    for check in checks::<P, Recorder<L>>() {
+        let name = format!("{} {}", check.kernel, check.case);
+        let what = format!("{name}, {} in {}", P::NAME, L::NAME);
+        // Nothing is computed, so what comes out is of no interest.
+        check
+            .run(&context, SMALL)
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        let launches = recording
+            .take()
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        for launch in launches {
+            if texts.iter().all(|known| known.source != *launch.source) {
+                texts.push(Text {
+                    name: name.trim().into(),
+                    precision: P::NAME,
+                    source: (*launch.source).clone(),
+                });
+            }
+        }
+    }
+}
+
+/// Every text of a language once, in the order of launches.
+fn texts<L: Language>() -> Vec<Text> {
+    let recording = record::<L>();
+    let mut texts = Vec::new();
+    of_precision::<F32, L>(&recording, &mut texts);
+    of_precision::<Bf16, L>(&recording, &mut texts);
+    of_precision::<Bf16Mixed, L>(&recording, &mut texts);
+    of_precision::<F16, L>(&recording, &mut texts);
+    of_precision::<F16Mixed, L>(&recording, &mut texts);
+    of_precision::<Bf16Compact, L>(&recording, &mut texts);
+    of_precision::<Bf16States, L>(&recording, &mut texts);
+    texts
+}
+
+/// FNV-1a of 64 bits.
+fn digest(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Those that stand in the snapshots in full, one of each kind of kernel. `sonew source` prints the others, of which a snapshot
+/// has the length and a digest: in full they are half a million lines.
+const WHOLE: [&str; 4] = [
+    "adam",
+    "banded-ldl band 0",
+    "norms",
+    "statistics band 1, average",
+];
+
+fn follow_snapshots<L: Language>(short: &str) {
+    let mut table = String::new();
+    let mut whole: BTreeMap<String, String> = BTreeMap::new();
+    for Text {
+        name,
+        precision,
+        source,
+    } in texts::<L>()
+    {
+        let text = source.readable();
+        writeln!(
+            table,
+            "{precision:<34} {name:<40} {:>5} lines {:016x} {}",
+            text.lines().count(),
+            digest(&text),
+            source.entry
+        )
+        .unwrap();
+        if WHOLE.contains(&name.as_str()) && ["f32", "bf16", "f16"].contains(&precision) {
+            let file = format!(
+                "{short}-{precision}-{}",
+                name.replace(", ", "-").replace(' ', "-")
+            );
+            *whole.entry(file).or_default() += &text;
+        }
+    }
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        for (file, text) in whole {
+            insta::assert_snapshot!(file, text);
+        }
+        insta::assert_snapshot!(format!("{short}-all"), table);
+    });
+}
+
+#[test]
+fn every_kernel_compiles_to_the_wgsl_of_the_snapshots() {
+    follow_snapshots::<Wgsl>("wgsl");
+}
+
+#[test]
+fn every_kernel_compiles_to_the_cuda_of_the_snapshots() {
+    follow_snapshots::<Cuda<80>>("cuda");
+}
+
+/// Compiles all texts for an architecture, two at a time.
+fn compiles(nvrtc: &Nvrtc, sm: u32, texts: &[Text]) {
+    let next = Mutex::new(texts.iter());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let text = next.lock().unwrap().next();
+                    let Some(Text {
+                        name,
+                        precision,
+                        source,
+                    }) = text
+                    else {
+                        return;
+                    };
+                    let length = nvrtc.compile(&source.text, sm).unwrap_or_else(|log| {
+                        panic!("{name}, {precision}, sm_{sm}: {log}\n{}", source.readable())
+                    });
+                    assert!(length > 500, "{name}, {precision}: {length} bytes of PTX");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn nvrtc_takes_every_kernel_for_ampere_and_hopper() {
+    let Some(nvrtc) = Nvrtc::or_skip("nvrtc_takes_every_kernel_for_ampere_and_hopper") else {
+        return;
+    };
+    let ampere = texts::<Cuda<80>>();
+    compiles(&nvrtc, 80, &ampere);
+    // What a Hopper is given differs in what CubeCL may use there; where it does not, its compiler takes the same text.
+    let recording = record::<Cuda<90>>();
+    let mut hopper = Vec::new();
+    of_precision::<F32, _>(&recording, &mut hopper);
+    let changed = |text: &Text| {
+        ampere
+            .iter()
+            .all(|other| other.source.text != text.source.text)
+    };
+    hopper.retain(changed);
+    compiles(&nvrtc, 90, &hopper);
+    compiles(&nvrtc, 90, &ampere);
+}
+
+#[test]
+fn nvrtc_says_what_is_wrong_with_a_text() {
+    let Some(nvrtc) = Nvrtc::or_skip("nvrtc_says_what_is_wrong_with_a_text") else {
+        return;
+    };
+    let log = nvrtc
+        .compile("__global__ void f() { g(); }", 80)
+        .unwrap_err();
+    assert!(log.contains("identifier \"g\" is undefined"), "{log}");
+}
