@@ -18,6 +18,7 @@ pub mod record;
 mod replace_file;
 pub mod roots;
 pub mod schedule;
+pub mod source;
 pub mod stability;
 pub mod summary;
 pub mod table;

@@ -1,4 +1,4 @@
-//! `sonew`: devices, optimizers, train, compare, roots, stability, verify, kernel.
+//! `sonew`: devices, optimizers, train, compare, roots, stability, verify, source, kernel.
 
 use std::error::Error;
 use std::io::Write;
@@ -18,10 +18,11 @@ use sonew_harness::plan::Plan;
 use sonew_harness::record::{RunFolder, timestamp};
 use sonew_harness::roots;
 use sonew_harness::schedule::Schedule;
+use sonew_harness::source::{Target, source};
 use sonew_harness::stability::Comparison;
 use sonew_harness::train::train;
 use sonew_harness::verify::{self, Request};
-use sonew_optimizers::{Context, OptimizerConfig, Processor};
+use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Processor};
 use sonew_runtime::{DeviceVisitor, Opened, Selector};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
@@ -80,6 +81,11 @@ fn main() -> ExitCode {
             };
             on_device(device, VerifyJob { request, json })
         }
+        Command::Source {
+            kernel,
+            target,
+            precision,
+        } => text(&kernel, target, precision),
         Command::Kernel { list: true, .. } => list_kernels(),
         Command::Kernel {
             name: Some(name),
@@ -235,6 +241,11 @@ impl DeviceVisitor for StabilityJob {
     }
 }
 
+fn text(kernel: &str, target: Target, precision: PrecisionKind) -> Outcome {
+    print(source(kernel, target, precision)?.trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
 struct VerifyJob {
     request: Request,
     json: bool,
@@ -254,7 +265,7 @@ impl DeviceVisitor for VerifyJob {
         let info = &device.info;
         eprintln!("{} through {} ({})", info.name, info.backend, info.id);
         let tell = |what: &str| eprintln!("{what}");
-        let lines = verify::verify(&context(&device), &self.request, tell);
+        let lines = verify::verify(&Rc::new(context(&device)), &self.request, tell);
         if self.json {
             let report = serde_json::json!({ "device": info, "kernels": lines });
             print(&serde_json::to_string_pretty(&report)?)?;

@@ -1,18 +1,25 @@
 //! The contract of all backends, checked on one device: every kernel in every precision against its oracle, twice, for the
-//! same bits.
+//! same bits, and training with every optimizer against f64.
+
+use std::rc::Rc;
 
 use cubecl::Runtime;
 use serde::Serialize;
 use sonew_kernels::contract::{Check, EDGES, LARGE, Outcome, SMALL, Worst, checks};
+use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::{self, Precision, PrecisionKind, PrecisionVisitor};
 use sonew_optimizers::Context;
 
 use crate::table::{Column, Table};
+use crate::training_contract::CASES;
+
+/// The name of the lines about training.
+pub const TRAINING: &str = "training";
 
 /// What is checked.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Only this kernel.
+    /// Only this kernel, or [`TRAINING`].
     pub kernel: Option<String>,
     /// In these precisions.
     pub precisions: Vec<PrecisionKind>,
@@ -89,12 +96,13 @@ pub fn kernels<R: Runtime>() -> Vec<&'static str> {
             names.push(check.kernel);
         }
     }
+    names.push(TRAINING);
     names
 }
 
 /// Checks what was asked for, and calls `progress` with what is next.
 pub fn verify<R: Runtime>(
-    context: &Context<R>,
+    context: &Rc<Context<R>>,
     request: &Request,
     mut progress: impl FnMut(&str),
 ) -> Vec<Line> {
@@ -137,7 +145,7 @@ pub fn table(lines: &[Line]) -> Table {
 }
 
 struct Lines<'a, R: Runtime> {
-    context: &'a Context<R>,
+    context: &'a Rc<Context<R>>,
     request: &'a Request,
     precision: PrecisionKind,
     progress: &'a mut dyn FnMut(&str),
@@ -171,7 +179,48 @@ impl<R: Runtime> PrecisionVisitor for Lines<'_, R> {
                 line.take(self.context, &check, size, lengths);
             }
         }
+        if self
+            .request
+            .kernel
+            .as_deref()
+            .is_none_or(|kernel| kernel == TRAINING)
+        {
+            lines.push(self.training(support.err()));
+        }
         lines
+    }
+}
+
+impl<R: Runtime> Lines<'_, R> {
+    /// Training with every optimizer.
+    fn training(self, unsupported: Option<KernelError>) -> Line {
+        let mut line = Line::new(TRAINING, self.precision);
+        if let Some(error) = unsupported {
+            let reason = error.to_string();
+            line.verdict = Verdict::Unsupported { reason };
+            return line;
+        }
+        for case in &CASES {
+            (self.progress)(&format!(
+                "{TRAINING} {}, {}",
+                case.optimizer, self.precision
+            ));
+            line.cases += 1;
+            match case.follow(self.context, self.precision) {
+                Err(error) => {
+                    line.case = case.optimizer.into();
+                    let reason = error.to_string();
+                    line.verdict = Verdict::Failed { reason };
+                    return line;
+                }
+                Ok(followed) => {
+                    let (step, error, allowed) = followed.worst();
+                    let case = format!("{}, loss of step {step}", case.optimizer);
+                    line.note(case, error, allowed);
+                }
+            }
+        }
+        line
     }
 }
 
@@ -202,6 +251,20 @@ impl Line {
         }
     }
 
+    /// Takes in a value that is off by `error`.
+    fn note(&mut self, case: String, error: f64, allowed: f64) {
+        let share = if error == 0.0 { 0.0 } else { error / allowed };
+        if share > self.share || self.error.is_none() {
+            self.case = case;
+            self.error = Some(error);
+            self.tolerance = Some(allowed);
+            self.share = share;
+        }
+        if share > 1.0 {
+            self.verdict = Verdict::Off;
+        }
+    }
+
     fn take<R: Runtime>(
         &mut self,
         context: &Context<R>,
@@ -226,15 +289,7 @@ impl Line {
             }
         };
         if let Some((name, worst)) = worst(&first) {
-            if worst.ratio() > self.share || self.error.is_none() {
-                self.case = format!("{case}, {name}");
-                self.error = Some(worst.error);
-                self.tolerance = Some(worst.allowed);
-                self.share = worst.ratio();
-            }
-            if worst.ratio() > 1.0 {
-                self.verdict = Verdict::Off;
-            }
+            self.note(format!("{case}, {name}"), worst.error, worst.allowed);
         }
         if !self.verdict.breaks() && bits(&first) != bits(&second) {
             self.verdict = Verdict::NotRepeatable;

@@ -402,6 +402,43 @@ fn the_table_of_stability_compares_every_policy_in_every_precision() {
 }
 
 #[test]
+fn a_device_is_verified_kernel_by_kernel_with_json_for_programs() {
+    let on_cpu = ["--device", "wgpu:cpu", "--precision", "bf16,f16"];
+    let verify = |more: &[&str]| succeeds(&[&["verify"], &on_cpu[..], more].concat());
+    let table = verify(&["--kernel", "convert"]);
+    assert_eq!(table.matches(" right ").count(), 2, "{table}");
+    let json: serde_json::Value =
+        serde_json::from_str(&verify(&["--kernel", "adam", "--json"])).unwrap();
+    let lines = json["kernels"].as_array().unwrap();
+    assert_eq!(lines.len(), 2);
+    for line in lines {
+        assert_eq!(line["verdict"], "right");
+        assert!(line["error"].as_f64().unwrap() <= line["tolerance"].as_f64().unwrap());
+    }
+    let error = fails(&["verify", "--device", "wgpu:cpu", "--kernel", "sonew"]);
+    assert!(
+        error.contains("sonew-step") && error.contains("training"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_text_of_a_kernel_is_printed_without_a_device() {
+    let wgsl = succeeds(&["source", "adam", "--target", "wgsl", "--precision", "bf16"]);
+    assert!(
+        wgsl.starts_with("// adam, bf16 in WGSL") && wgsl.contains("@compute"),
+        "{wgsl}"
+    );
+    let cuda = succeeds(&["source", "banded-ldl"]);
+    assert!(
+        cuda.contains("__global__") && cuda.contains("// banded-ldl band 6"),
+        "{cuda}"
+    );
+    let error = fails(&["source", "ldl"]);
+    assert!(error.contains("banded-ldl"), "{error}");
+}
+
+#[test]
 fn mistakes_are_named_with_what_was_expected() {
     for (args, word) in [
         (&["train", "--optimizer", "adamw"][..], "tridiag-sonew"),

@@ -12,6 +12,7 @@ use crate::data::{IdxError, Images, embedded};
 use crate::init::AUTOENCODER_SIZES;
 use crate::plan::Plan;
 use crate::schedule::Schedule;
+use crate::source::Target;
 use numerics::NumericsArgs;
 
 /// SONew and its baselines on the MNIST autoencoder, on any GPU or none.
@@ -113,6 +114,17 @@ pub enum Command {
         /// The device: auto, cuda:N, wgpu:N or wgpu:cpu.
         #[arg(long, default_value = "auto")]
         device: Selector,
+    },
+    /// Print the text that a kernel compiles to, in each of its variants; needs no device.
+    Source {
+        /// The kernel, as `verify` names it.
+        kernel: String,
+        /// cuda (C++ for sm_80), wgsl, or spirv (disassembled; in a program built with --features vulkan).
+        #[arg(long, default_value = "cuda")]
+        target: Target,
+        /// The precision.
+        #[arg(long, default_value = "f32")]
+        precision: PrecisionKind,
     },
     /// Run one kernel on arrays from a file.
     Kernel {
