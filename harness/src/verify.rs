@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use cubecl::Runtime;
 use serde::Serialize;
-use sonew_kernels::contract::{Check, EDGES, LARGE, Outcome, SMALL, Worst, checks};
+use sonew_kernels::contract::{Check, Coverage, EDGES, LARGE, Outcome, SMALL, Worst, checks};
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::{self, Precision, PrecisionKind, PrecisionVisitor};
 use sonew_optimizers::Context;
@@ -73,6 +73,8 @@ pub struct Line {
     pub kernel: String,
     /// The precision.
     pub precision: PrecisionKind,
+    /// How the device has its formats: [`Coverage::word`].
+    pub formats: &'static str,
     /// Variants and sizes that were run.
     pub cases: usize,
     /// The case and value that used up most of what it is allowed.
@@ -123,6 +125,7 @@ pub fn table(lines: &[Line]) -> Table {
     let mut table = Table::new(vec![
         Column::left("kernel"),
         Column::left("precision"),
+        Column::left("formats"),
         Column::right("cases"),
         Column::right("largest error"),
         Column::right("tolerance"),
@@ -134,6 +137,7 @@ pub fn table(lines: &[Line]) -> Table {
         table.push(vec![
             line.kernel.clone(),
             line.precision.to_string(),
+            line.formats.into(),
             line.cases.to_string(),
             number(line.error),
             number(line.tolerance),
@@ -155,7 +159,7 @@ impl<R: Runtime> PrecisionVisitor for Lines<'_, R> {
     type Output = Vec<Line>;
 
     fn visit<P: Precision>(self) -> Vec<Line> {
-        let support = precision::require::<P, R>(self.context);
+        let coverage = Coverage::of::<P, R>(self.context);
         let mut lines: Vec<Line> = Vec::new();
         for check in checks::<P, R>() {
             let asked = self.request.kernel.as_deref();
@@ -165,13 +169,10 @@ impl<R: Runtime> PrecisionVisitor for Lines<'_, R> {
             let known = lines.iter().position(|line| line.kernel == check.kernel);
             let at = known.unwrap_or(lines.len());
             if known.is_none() {
-                lines.push(Line::new(check.kernel, self.precision));
+                lines.push(Line::new(check.kernel, self.precision, &coverage));
             }
             let line = &mut lines[at];
-            if let Err(error) = &support {
-                line.verdict = Verdict::Unsupported {
-                    reason: error.to_string(),
-                };
+            if matches!(coverage, Coverage::Unsupported { .. }) {
                 continue;
             }
             (self.progress)(&format!("{} {}, {}", check.kernel, check.case, P::NAME));
@@ -185,7 +186,7 @@ impl<R: Runtime> PrecisionVisitor for Lines<'_, R> {
             .as_deref()
             .is_none_or(|kernel| kernel == TRAINING)
         {
-            lines.push(self.training(support.err()));
+            lines.push(self.training(&coverage));
         }
         lines
     }
@@ -193,11 +194,9 @@ impl<R: Runtime> PrecisionVisitor for Lines<'_, R> {
 
 impl<R: Runtime> Lines<'_, R> {
     /// Training with every optimizer.
-    fn training(self, unsupported: Option<KernelError>) -> Line {
-        let mut line = Line::new(TRAINING, self.precision);
-        if let Some(error) = unsupported {
-            let reason = error.to_string();
-            line.verdict = Verdict::Unsupported { reason };
+    fn training(self, coverage: &Coverage) -> Line {
+        let mut line = Line::new(TRAINING, self.precision, coverage);
+        if matches!(coverage, Coverage::Unsupported { .. }) {
             return line;
         }
         for case in &CASES {
@@ -238,16 +237,22 @@ fn sizes<R: Runtime>(check: &Check<R>, full: bool) -> Vec<(&'static str, &'stati
 }
 
 impl Line {
-    fn new(kernel: &str, precision: PrecisionKind) -> Self {
+    fn new(kernel: &str, precision: PrecisionKind, coverage: &Coverage) -> Self {
         Self {
             kernel: kernel.into(),
             precision,
+            formats: coverage.word(),
             cases: 0,
             case: String::new(),
             error: None,
             tolerance: None,
             share: 0.0,
-            verdict: Verdict::Right,
+            verdict: match coverage {
+                Coverage::Native | Coverage::Emulated => Verdict::Right,
+                Coverage::Unsupported { reason } => Verdict::Unsupported {
+                    reason: reason.clone(),
+                },
+            },
         }
     }
 
@@ -263,6 +268,17 @@ impl Line {
         if share > 1.0 {
             self.verdict = Verdict::Off;
         }
+    }
+
+    /// Takes in that a case was refused or failed. A failure is the worse of the two.
+    fn refuse(&mut self, case: String, error: &KernelError) {
+        let reason = error.to_string();
+        let verdict = match Coverage::refused(error) {
+            None => Verdict::Failed { reason },
+            Some(_) if self.verdict == Verdict::Right => Verdict::Unsupported { reason },
+            Some(_) => return,
+        };
+        (self.case, self.verdict) = (case, verdict);
     }
 
     fn take<R: Runtime>(
@@ -281,10 +297,7 @@ impl Line {
         let (first, second) = match run().and_then(|first| Ok((first, run()?))) {
             Ok(both) => both,
             Err(error) => {
-                self.case = case;
-                self.verdict = Verdict::Failed {
-                    reason: error.to_string(),
-                };
+                self.refuse(case, &error);
                 return;
             }
         };

@@ -1,18 +1,11 @@
 //! Every kernel against its f64 oracle, on the software driver.
 
-/// Runs a generic function in every precision.
-macro_rules! in_every_precision {
-    ($run:ident($($argument:expr),*)) => {
-        $run::<sonew_kernels::precision::F32>($($argument),*);
-        $run::<sonew_kernels::precision::Bf16>($($argument),*);
-        $run::<sonew_kernels::precision::Bf16Mixed>($($argument),*);
-        $run::<sonew_kernels::precision::F16>($($argument),*);
-        $run::<sonew_kernels::precision::F16Mixed>($($argument),*);
-        $run::<sonew_kernels::precision::Bf16Compact>($($argument),*);
-        $run::<sonew_kernels::precision::Bf16States>($($argument),*);
-    };
-}
+#[macro_use]
+#[path = "kernels/precisions.rs"]
+mod precisions;
 
+#[path = "kernels/agreement.rs"]
+mod agreement;
 #[path = "kernels/bench.rs"]
 mod bench;
 #[path = "kernels/contract.rs"]
@@ -43,5 +36,7 @@ mod refusals;
 mod statistics;
 #[path = "kernels/step.rs"]
 mod step;
+#[path = "kernels/tally.rs"]
+mod tally;
 #[path = "kernels/update.rs"]
 mod update;

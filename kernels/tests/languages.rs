@@ -6,15 +6,21 @@ use std::fmt::Write;
 use std::sync::Mutex;
 
 use sonew_kernels::context::{Context, Processor};
-use sonew_kernels::contract::{SMALL, checks};
-use sonew_kernels::precision::{
-    Bf16, Bf16Compact, Bf16Mixed, Bf16States, F16, F16Mixed, F32, Precision,
-};
+use sonew_kernels::contract::{Coverage, SMALL, checks};
+use sonew_kernels::precision::{F32, Precision};
 use sonew_runtime::source::{Cuda, Language, Recorder, Recording, Source, Wgsl, record};
+
+#[macro_use]
+#[path = "kernels/precisions.rs"]
+mod precisions;
 
 #[path = "cuda/nvrtc.rs"]
 mod nvrtc;
+#[path = "kernels/tally.rs"]
+mod tally;
+
 use nvrtc::Nvrtc;
+use tally::{Tally, case, name};
 
 /// A kernel that a check launched for the first time.
 struct Text {
@@ -25,23 +31,28 @@ struct Text {
     source: Source,
 }
 
-/// What the checks of a precision launch on a GPU.
-fn of_precision<P: Precision, L: Language>(recording: &Recording<L>, texts: &mut Vec<Text>) {
+/// What the checks of a precision launch on a GPU, and whether it runs them.
+fn of_precision<P: Precision, L: Language>(
+    recording: &Recording<L>,
+    texts: &mut Vec<Text>,
+    coverage: &mut Tally,
+) {
     let context = Context::new(recording.client(), Processor::Gpu);
     for check in checks::<P, Recorder<L>>() {
-        let name = format!("{} {}", check.kernel, check.case);
-        let what = format!("{name}, {} in {}", P::NAME, L::NAME);
+        let what = format!("{} in {}", name(&check, P::NAME), L::NAME);
         // Nothing is computed, so what comes out is of no interest.
-        check
-            .run(&context, SMALL)
-            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        let here = match check.run(&context, SMALL) {
+            Ok(_) => Coverage::of::<P, _>(&context),
+            Err(error) => Coverage::refused(&error).unwrap_or_else(|| panic!("{what}: {error}")),
+        };
+        coverage.note(&check, P::NAME, here.to_string());
         let launches = recording
             .take()
             .unwrap_or_else(|error| panic!("{what}: {error}"));
         for launch in launches {
             if texts.iter().all(|known| known.source != *launch.source) {
                 texts.push(Text {
-                    name: name.trim().into(),
+                    name: case(&check),
                     precision: P::NAME,
                     source: (*launch.source).clone(),
                 });
@@ -51,16 +62,10 @@ fn of_precision<P: Precision, L: Language>(recording: &Recording<L>, texts: &mut
 }
 
 /// Every text of a language once, in the order of launches.
-fn texts<L: Language>() -> Vec<Text> {
+fn texts<L: Language>(coverage: &mut Tally) -> Vec<Text> {
     let recording = record::<L>();
     let mut texts = Vec::new();
-    of_precision::<F32, L>(&recording, &mut texts);
-    of_precision::<Bf16, L>(&recording, &mut texts);
-    of_precision::<Bf16Mixed, L>(&recording, &mut texts);
-    of_precision::<F16, L>(&recording, &mut texts);
-    of_precision::<F16Mixed, L>(&recording, &mut texts);
-    of_precision::<Bf16Compact, L>(&recording, &mut texts);
-    of_precision::<Bf16States, L>(&recording, &mut texts);
+    in_every_precision!(of_precision<L>(&recording, &mut texts, coverage));
     texts
 }
 
@@ -81,13 +86,14 @@ const WHOLE: [&str; 4] = [
 ];
 
 fn follow_snapshots<L: Language>(short: &str) {
+    let mut coverage = Tally::default();
     let mut table = String::new();
     let mut whole: BTreeMap<String, String> = BTreeMap::new();
     for Text {
         name,
         precision,
         source,
-    } in texts::<L>()
+    } in texts::<L>(&mut coverage)
     {
         let text = source.readable();
         writeln!(
@@ -112,6 +118,7 @@ fn follow_snapshots<L: Language>(short: &str) {
         }
         insta::assert_snapshot!(format!("{short}-all"), table);
     });
+    coverage.follows_snapshot(&format!("{short}-coverage"));
 }
 
 #[test]
@@ -155,12 +162,13 @@ fn nvrtc_takes_every_kernel_for_ampere_and_hopper() {
     let Some(nvrtc) = Nvrtc::or_skip("nvrtc_takes_every_kernel_for_ampere_and_hopper") else {
         return;
     };
-    let ampere = texts::<Cuda<80>>();
+    let mut ignored = Tally::default();
+    let ampere = texts::<Cuda<80>>(&mut ignored);
     compiles(&nvrtc, 80, &ampere);
     // What a Hopper is given differs in what CubeCL may use there; where it does not, its compiler takes the same text.
     let recording = record::<Cuda<90>>();
     let mut hopper = Vec::new();
-    of_precision::<F32, _>(&recording, &mut hopper);
+    of_precision::<F32, _>(&recording, &mut hopper, &mut ignored);
     let changed = |text: &Text| {
         ampere
             .iter()

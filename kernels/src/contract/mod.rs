@@ -10,6 +10,7 @@
 //! [`HostFormat::ROUNDOFF`]: crate::precision::HostFormat::ROUNDOFF
 
 mod bench;
+mod coverage;
 mod first_order;
 mod grafting;
 mod kronecker;
@@ -19,6 +20,7 @@ mod outcome;
 mod rounding;
 mod sonew;
 
+pub use coverage::Coverage;
 pub use outcome::{Outcome, Worst};
 
 use cubecl::Runtime;

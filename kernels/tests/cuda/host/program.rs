@@ -1,0 +1,114 @@
+//! A compiled text in this process.
+
+use std::ffi::{CStr, c_char, c_uint, c_ulong, c_void};
+use std::path::Path;
+
+use libloading::Library;
+use sonew_runtime::source::Buffer;
+
+use super::parameters::Parameter;
+
+/// A kernel that can be run.
+pub struct Program {
+    library: Library,
+    parameters: Vec<Parameter>,
+}
+
+/// Which cube and which unit of it come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Ascending,
+    Descending,
+}
+
+/// `host::Memory` in launch.h.
+#[repr(C)]
+struct Memory {
+    start: *mut c_void,
+    bytes: c_ulong,
+}
+
+/// `host::Launch` in launch.h.
+#[repr(C)]
+struct Launch {
+    buffers: *const Memory,
+    buffer_count: c_ulong,
+    info: *const c_void,
+    info_bytes: c_ulong,
+    cubes: [c_uint; 3],
+    units: [c_uint; 3],
+    descending: c_uint,
+}
+
+impl Program {
+    pub(super) fn open(path: &Path, parameters: Vec<Parameter>) -> Result<Self, String> {
+        // SAFETY: the library has no initialisers but those of the compiler.
+        let library = unsafe { Library::new(path) }.map_err(|error| error.to_string())?;
+        Ok(Self {
+            library,
+            parameters,
+        })
+    }
+
+    /// Runs all cubes.
+    ///
+    /// # Errors
+    /// What a GPU would not have noticed.
+    pub fn run(
+        &mut self,
+        (cubes, units): ((u32, u32, u32), (u32, u32, u32)),
+        buffers: &[Buffer<'_>],
+        info: &[u64],
+        order: Order,
+    ) -> Result<(), String> {
+        self.keeps_promises(buffers)?;
+        let memories: Vec<Memory> = buffers
+            .iter()
+            .map(|buffer| Memory {
+                start: buffer.as_ptr().cast(),
+                bytes: buffer.len() as c_ulong,
+            })
+            .collect();
+        let launch = Launch {
+            buffers: memories.as_ptr(),
+            buffer_count: memories.len() as c_ulong,
+            info: info.as_ptr().cast(),
+            info_bytes: size_of_val(info) as c_ulong,
+            cubes: cubes.into(),
+            units: units.into(),
+            descending: (order == Order::Descending).into(),
+        };
+        // SAFETY: the signature is that of launch.h, which compares the counts with the text's; accesses outside of the buffers
+        // are turned away there. `&mut self` and the buffers are this call's alone, and what comes back is a literal or a static
+        // text that the next call writes.
+        let wrong = unsafe {
+            let run = self
+                .library
+                .get::<unsafe extern "C" fn(*const Launch) -> *const c_char>(b"host_run")
+                .map_err(|error| error.to_string())?;
+            let wrong = run(&launch);
+            (!wrong.is_null()).then(|| CStr::from_ptr(wrong).to_string_lossy().into_owned())
+        };
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// Whether nothing that the text may write overlaps with what it promises that nobody writes.
+    fn keeps_promises(&self, buffers: &[Buffer<'_>]) -> Result<(), String> {
+        let range = |buffer: &Buffer<'_>| {
+            let start = buffer.as_ptr() as usize;
+            start..start + buffer.len()
+        };
+        let declared = || self.parameters.iter().zip(buffers).enumerate();
+        for (i, (_, read)) in declared().filter(|(_, (it, _))| it.constant) {
+            for (j, (_, written)) in declared().filter(|(_, (it, _))| it.writable) {
+                let (a, b) = (range(read), range(written));
+                if a.start < b.end && b.start < a.end {
+                    return Err(format!(
+                        "buffer_{i} is const and __restrict__, and buffer_{j} may write it"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}

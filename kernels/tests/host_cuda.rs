@@ -1,0 +1,163 @@
+//! The CUDA C++ of every kernel, as an A100 would be given it, computes what its oracle says: run on the host's processor.
+//!
+//! This shows that the text means what the kernel means, that its geometry for a GPU covers the work, and that no result
+//! depends on the order of units or cubes, as far as ascending and descending order tell. It does not show
+//!
+//! - what a GPU's many orders at once do: units run one after the other, between barriers too, and see each other's writes
+//!   at once, so a missing fence or an atomic that should be one passes;
+//! - anything of warps: a text with shuffles, votes, matrix instructions or assembly does not compile here and is listed as
+//!   not executed;
+//! - the GPU's rounding: here a product and a sum are two roundings where `nvcc` fuses them, and division, square root, `exp`,
+//!   `log` and `powf` are the host's; subnormals are kept;
+//! - that shared memory and a unit's own arrays are accessed within their bounds, which buffers are; what is read of shared
+//!   memory before it is written is NaN;
+//! - that NVIDIA's compiler takes the text, which `nvrtc.rs` does, nor what its optimiser makes of it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::contract::{EDGES, SMALL, checks};
+use sonew_kernels::precision::{F32, Precision};
+use sonew_runtime::source::{Buffer, Cuda, Executor, Recorder, Recording, Source, record};
+
+#[macro_use]
+#[path = "kernels/precisions.rs"]
+mod precisions;
+
+#[path = "kernels/agreement.rs"]
+mod agreement;
+#[path = "cuda/faults.rs"]
+mod faults;
+#[path = "cuda/host/mod.rs"]
+mod host;
+#[path = "kernels/tally.rs"]
+mod tally;
+
+use agreement::{follows_snapshot, hold};
+use host::{Compiler, HostCuda};
+use tally::{Tally, name};
+
+type Language = Cuda<80>;
+type R = Recorder<Language>;
+
+/// A device that is yet to be given something to run its launches.
+struct Device {
+    recording: Recording<Language>,
+    context: Context<R>,
+}
+
+impl Device {
+    fn new() -> Self {
+        let recording = record::<Language>();
+        Self {
+            context: Context::new(recording.client(), Processor::Gpu),
+            recording,
+        }
+    }
+}
+
+/// The texts of each check. Nothing is computed, so what the checks find does not matter.
+fn record_texts<P: Precision>(
+    device: &Device,
+    texts: &mut BTreeMap<String, Vec<Arc<Source>>>,
+    lengths: &[usize],
+) {
+    for check in checks::<P, R>() {
+        let _ = check.run(&device.context, lengths);
+        let launches = device.recording.take().unwrap();
+        let sources = launches.into_iter().map(|launch| launch.source);
+        texts
+            .entry(name(&check, P::NAME))
+            .or_default()
+            .extend(sources);
+    }
+}
+
+/// Holds what was compiled to its oracle, and notes each check and precision, or why it was not executed.
+fn follows<P: Precision>(device: &Device, refused: &HashMap<String, String>, done: &mut Tally) {
+    for check in checks::<P, R>() {
+        let what = match refused.get(&name(&check, P::NAME)) {
+            Some(reason) => format!("not executed ({reason})"),
+            None => {
+                let held = |lengths| {
+                    hold(&check, &device.context, lengths, P::NAME).expect("a text was recorded")
+                };
+                follows_snapshot(&check, &held(SMALL));
+                held(EDGES);
+                "executed".to_owned()
+            }
+        };
+        done.note(&check, P::NAME, what);
+    }
+}
+
+#[test]
+fn the_cuda_text_of_every_kernel_in_every_precision_follows_its_oracle() {
+    let test = "the_cuda_text_of_every_kernel_in_every_precision_follows_its_oracle";
+    let Some(compiler) = Compiler::or_skip(test) else {
+        return;
+    };
+    let device = Device::new();
+    let mut texts = BTreeMap::new();
+    in_every_precision!(record_texts(&device, &mut texts, SMALL));
+
+    let mut seen = HashSet::new();
+    let kernels: Vec<&Source> = texts
+        .values()
+        .flatten()
+        .map(Arc::as_ref)
+        .filter(|kernel| seen.insert(&kernel.text))
+        .collect();
+    let mut executor = HostCuda::new(compiler);
+    let reasons = executor.prepare(&kernels);
+    let reason = |source: &Arc<Source>| {
+        let reason = reasons.get(&source.text)?;
+        Some(format!("{}: {reason}", source.entry))
+    };
+    let refused = texts
+        .iter()
+        .filter_map(|(name, texts)| Some((name.clone(), texts.iter().find_map(reason)?)))
+        .collect();
+
+    device.recording.execute_with(Box::new(executor));
+    let mut done = Tally::default();
+    in_every_precision!(follows(&device, &refused, &mut done));
+    done.follows_snapshot("cuda-executed");
+}
+
+/// Runs a text with its first subtraction made an addition.
+struct Wrong(HostCuda);
+
+impl Executor for Wrong {
+    fn execute(
+        &mut self,
+        kernel: &Source,
+        cubes: (u32, u32, u32),
+        buffers: &mut [Buffer<'_>],
+        info: &[u64],
+    ) -> Result<(), String> {
+        let text = kernel.text.replacen(" - ", " + ", 1);
+        assert!(text != kernel.text);
+        let wrong = Source {
+            text,
+            ..kernel.clone()
+        };
+        self.0.execute(&wrong, cubes, buffers, info)
+    }
+}
+
+#[test]
+fn a_wrong_sign_in_a_text_is_seen() {
+    let Some(compiler) = Compiler::or_skip("a_wrong_sign_in_a_text_is_seen") else {
+        return;
+    };
+    let device = Device::new();
+    let executor = Wrong(HostCuda::new(compiler));
+    device.recording.execute_with(Box::new(executor));
+    let sgd = &checks::<F32, R>()[0];
+    assert_eq!(sgd.kernel, "sgd");
+    let outcomes = sgd.run(&device.context, SMALL).unwrap();
+    let worst = outcomes[0].worst().unwrap();
+    assert!(worst.ratio() > 1.0, "{worst:?}");
+}
