@@ -13,13 +13,14 @@ endif
 # Snapshots are a contract: a test run does not rewrite them unless told to.
 export INSTA_UPDATE ?= no
 
-.PHONY: help setup setup-tests nvrtc demo test test-vulkan check bench clean
+.PHONY: help setup setup-tests nvrtc demo test test-vulkan check bench gpu-report clean
 help:
 	@echo 'make demo         build, then train the autoencoder with Adam and SONew (about ten minutes on two cores)'
 	@echo 'make test         all tests'
 	@echo 'make test-vulkan  the tests that use a device, with kernels compiled to SPIR-V instead of WGSL'
 	@echo 'make check        formatting, clippy, documentation'
 	@echo 'make bench        criterion benches'
+	@echo 'make gpu-report   check and measure every GPU of this machine, and write a report to report/'
 	@echo 'make clean        remove what was built'
 
 setup:
@@ -59,6 +60,10 @@ check:
 
 bench: setup
 	cargo bench --locked -p sonew-benches
+
+gpu-report: setup
+	cargo build --release --locked -p sonew-harness
+	$(TARGET)/release/sonew report
 
 clean:
 	cargo clean

@@ -2,6 +2,7 @@
 //! and what comes out (run folders, curves, tables). The `sonew` binary puts them together.
 
 pub mod arrays;
+pub mod bench;
 pub mod cli;
 pub mod compare;
 pub mod data;
@@ -16,6 +17,7 @@ pub mod plot;
 pub mod progress;
 pub mod record;
 mod replace_file;
+pub mod report;
 pub mod roots;
 pub mod schedule;
 pub mod source;

@@ -1,4 +1,4 @@
-//! `sonew`: devices, optimizers, train, compare, roots, stability, verify, source, kernel.
+//! `sonew`: devices, optimizers, train, compare, roots, stability, verify, bench, report, source, kernel.
 
 use std::error::Error;
 use std::io::Write;
@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use clap::Parser;
 use cubecl::Runtime;
+use sonew_harness::bench::{self, Bench};
 use sonew_harness::cli::{Cli, Command, RunArgs};
 use sonew_harness::compare::compare;
 use sonew_harness::data::embedded;
@@ -16,10 +17,12 @@ use sonew_harness::interrupt::{EXIT_STATUS, Interrupt};
 use sonew_harness::kernel_io::{KERNELS, Prepared};
 use sonew_harness::plan::Plan;
 use sonew_harness::record::{RunFolder, timestamp};
+use sonew_harness::report;
 use sonew_harness::roots;
 use sonew_harness::schedule::Schedule;
 use sonew_harness::source::{Target, source};
 use sonew_harness::stability::Comparison;
+use sonew_harness::table::Table;
 use sonew_harness::train::train;
 use sonew_harness::verify::{self, Request};
 use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Processor};
@@ -80,6 +83,38 @@ fn main() -> ExitCode {
                 full,
             };
             on_device(device, VerifyJob { request, json })
+        }
+        Command::Bench {
+            kernel,
+            precision,
+            band,
+            size,
+            full,
+            json,
+            device,
+        } => {
+            let job = BenchJob {
+                kernel,
+                precisions: precision,
+                bands: band.into_iter().map(usize::from).collect(),
+                sizes: size.into_iter().map(|n| n as usize).collect(),
+                full,
+                json,
+            };
+            on_device(device, job)
+        }
+        Command::Report {
+            out,
+            device,
+            kernel,
+            quick,
+        } => {
+            let request = report::Request {
+                devices: device,
+                kernel,
+                quick,
+            };
+            report_on(&out, &request)
         }
         Command::Source {
             kernel,
@@ -284,6 +319,50 @@ impl DeviceVisitor for VerifyJob {
             ExitCode::FAILURE
         })
     }
+}
+
+struct BenchJob {
+    kernel: Option<String>,
+    precisions: Vec<PrecisionKind>,
+    bands: Vec<usize>,
+    sizes: Vec<usize>,
+    full: bool,
+    json: bool,
+}
+
+impl DeviceVisitor for BenchJob {
+    type Output = Outcome;
+
+    fn visit<R: Runtime>(self, device: Opened<R>) -> Outcome {
+        let info = &device.info;
+        eprintln!("{} through {} ({})", info.name, info.backend, info.id);
+        let context = Rc::new(context(&device));
+        let mut request = if self.full {
+            bench::Request::full(&context, info)
+        } else {
+            bench::Request::quick(self.precisions, self.bands, self.sizes)
+        };
+        request.kernel = self.kernel;
+        request.check(info)?;
+        let bench = Bench::measure(&context, &request, &mut |what| eprintln!("{what}"))?;
+        if self.json {
+            let report = serde_json::json!({ "device": info, "bench": bench });
+            print(&serde_json::to_string_pretty(&report)?)?;
+        } else {
+            print(bench.text(Table::to_text).trim_end())?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn report_on(out: &Path, request: &report::Request) -> Outcome {
+    let right = report::report(&std::env::current_exe()?, out, request)?;
+    eprintln!("wrote {} and report.json", out.join("report.md").display());
+    Ok(if right {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn kernel(

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use cubecl::Runtime;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sonew_kernels::contract::{Check, Coverage, EDGES, LARGE, Outcome, SMALL, Worst, checks};
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::{self, Precision, PrecisionKind, PrecisionVisitor};
@@ -28,7 +28,7 @@ pub struct Request {
 }
 
 /// What became of a kernel in a precision.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
 pub enum Verdict {
     /// Within its tolerance everywhere, and the same bits twice.
@@ -67,14 +67,14 @@ impl Verdict {
 }
 
 /// A kernel in a precision.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// The kernel.
     pub kernel: String,
     /// The precision.
     pub precision: PrecisionKind,
     /// How the device has its formats: [`Coverage::word`].
-    pub formats: &'static str,
+    pub formats: String,
     /// Variants and sizes that were run.
     pub cases: usize,
     /// The case and value that used up most of what it is allowed.
@@ -84,6 +84,7 @@ pub struct Line {
     /// What it is allowed.
     pub tolerance: Option<f64>,
     /// The quotient of the two: at most 1 where the kernel is right.
+    #[serde(skip)]
     pub share: f64,
     /// What became of it.
     #[serde(flatten)]
@@ -137,7 +138,7 @@ pub fn table(lines: &[Line]) -> Table {
         table.push(vec![
             line.kernel.clone(),
             line.precision.to_string(),
-            line.formats.into(),
+            line.formats.clone(),
             line.cases.to_string(),
             number(line.error),
             number(line.tolerance),
@@ -241,7 +242,7 @@ impl Line {
         Self {
             kernel: kernel.into(),
             precision,
-            formats: coverage.word(),
+            formats: coverage.word().into(),
             cases: 0,
             case: String::new(),
             error: None,

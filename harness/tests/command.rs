@@ -423,6 +423,49 @@ fn a_device_is_verified_kernel_by_kernel_with_json_for_programs() {
 }
 
 #[test]
+fn a_kernel_is_timed_beside_what_the_device_copies() {
+    let json = succeeds(&[
+        "bench", "--device", "wgpu:cpu", "--kernel", "adam", "--json",
+    ]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let positive = |value: &serde_json::Value| value.as_f64().unwrap() > 0.0;
+    assert!(positive(&json["bench"]["ceiling"]["copied_per_second"]));
+    let kernels = json["bench"]["kernels"].as_array().unwrap();
+    assert_eq!(kernels.len(), 1);
+    // Four arrays read and three written.
+    assert_eq!(kernels[0]["bytes"], 2_837_314 * 28);
+    assert!(positive(&kernels[0]["seconds"]["median"]));
+    let error = fails(&["bench", "--device", "wgpu:cpu", "--size", "4000000000"]);
+    assert!(error.contains("--size"), "{error}");
+}
+
+#[test]
+fn a_report_says_of_a_device_whether_it_is_right_and_how_fast() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let on_cpu = ["report", "--device", "wgpu:cpu", "--out", out];
+    succeeds(&[&on_cpu[..], &["--quick", "--kernel", "sgd"]].concat());
+    let markdown = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
+    assert!(
+        markdown.contains("5 of 5 right or unsupported"),
+        "{markdown}"
+    );
+    assert!(markdown.contains("GB/s"), "{markdown}");
+    let json = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let device = &json["devices"][0];
+    assert_eq!(device["device"]["id"], "wgpu:cpu");
+    assert!(device["bench"]["failure"].is_null());
+
+    // What fails on the device is in the report, and in the exit status.
+    fails(&[&on_cpu[..], &["--quick", "--kernel", "sg"]].concat());
+    let markdown = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
+    assert!(markdown.contains("no kernel is called `sg`"), "{markdown}");
+    let error = fails(&["report", "--device", "cuda:7", "--out", out]);
+    assert!(error.contains("no cuda:7"), "{error}");
+}
+
+#[test]
 fn the_text_of_a_kernel_is_printed_without_a_device() {
     let wgsl = succeeds(&["source", "adam", "--target", "wgsl", "--precision", "bf16"]);
     assert!(

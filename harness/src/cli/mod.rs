@@ -115,6 +115,51 @@ pub enum Command {
         #[arg(long, default_value = "auto")]
         device: Selector,
     },
+    /// Measure a device: what it can do at most, its kernels beside that, steps of the optimizers beside Adam's. What computes
+    /// something else than its oracle is not timed, and ends with exit status 1.
+    Bench {
+        /// Only this kernel.
+        #[arg(long)]
+        kernel: Option<String>,
+        /// In these precisions.
+        #[arg(
+            long,
+            visible_alias = "precisions",
+            value_delimiter = ',',
+            default_value = "f32"
+        )]
+        precision: Vec<PrecisionKind>,
+        /// Widths of SONew's band.
+        #[arg(long, visible_alias = "bands", value_delimiter = ',', default_value = "0,1,4", value_parser = clap::value_parser!(u8).range(0..=32))]
+        band: Vec<u8>,
+        /// Also on so many values in one tensor, beside the autoencoder's.
+        #[arg(long, visible_alias = "values", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+        size: Vec<u32>,
+        /// Every precision, bands up to 10, 16 Mi values and what more fits, longer batches.
+        #[arg(long, conflicts_with_all = ["precision", "band", "size"])]
+        full: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// The device: auto, cuda:N, wgpu:N or wgpu:cpu.
+        #[arg(long, default_value = "auto")]
+        device: Selector,
+    },
+    /// Verify and measure every device of this machine, and write one report in JSON and in Markdown.
+    Report {
+        /// The folder to write to.
+        #[arg(long, default_value = "report")]
+        out: PathBuf,
+        /// Only these devices: cuda:N, wgpu:N, wgpu:cpu. The software driver is left out unless it is named or there is nothing else.
+        #[arg(long, value_delimiter = ',')]
+        device: Vec<Selector>,
+        /// Only this kernel.
+        #[arg(long)]
+        kernel: Option<String>,
+        /// Less of both: `verify` and `bench` without --full.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Print the text that a kernel compiles to, in each of its variants; needs no device.
     Source {
         /// The kernel, as `verify` names it.

@@ -22,6 +22,7 @@ mod sonew;
 
 pub use coverage::Coverage;
 pub use outcome::{Outcome, Worst};
+pub use sonew::of_band;
 
 use cubecl::Runtime;
 

@@ -64,31 +64,34 @@ impl Gradients {
 }
 
 pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
+    BANDS.into_iter().flat_map(of_band::<P, R>).collect()
+}
+
+/// The checks of SONew with a band of this width.
+pub fn of_band<P: Precision, R: Runtime>(band: usize) -> Vec<Check<R>> {
     let mut checks = Vec::new();
-    for band in BANDS {
-        for decay in [Decay::Average(BETA), Decay::Sum(2.0)] {
-            let form = match decay {
-                Decay::Average(_) => "average",
-                Decay::Sum(_) => "sum",
-            };
-            checks.push(Check::new(
-                "statistics",
-                format!("band {band}, {form}"),
-                move |context, lengths| accumulate::<P, R>(context, lengths, band, decay),
-            ));
-        }
+    for decay in [Decay::Average(BETA), Decay::Sum(2.0)] {
+        let form = match decay {
+            Decay::Average(_) => "average",
+            Decay::Sum(_) => "sum",
+        };
         checks.push(Check::new(
-            "banded-ldl",
-            format!("band {band}"),
-            move |context, lengths| factor_and_apply::<P, R>(context, lengths, band),
+            "statistics",
+            format!("band {band}, {form}"),
+            move |context, lengths| accumulate::<P, R>(context, lengths, band, decay),
         ));
-        for removal in [EdgeRemoval::Outgoing, EdgeRemoval::Incident] {
-            for gradients in [Gradients::Unstructured, Gradients::Equal, Gradients::Zero] {
-                let case = format!("band {band}, {removal:?}, {gradients:?}").to_lowercase();
-                checks.push(Check::new("sonew-step", case, move |context, lengths| {
-                    fused::<P, R>(context, lengths, band, removal, gradients)
-                }));
-            }
+    }
+    checks.push(Check::new(
+        "banded-ldl",
+        format!("band {band}"),
+        move |context, lengths| factor_and_apply::<P, R>(context, lengths, band),
+    ));
+    for removal in [EdgeRemoval::Outgoing, EdgeRemoval::Incident] {
+        for gradients in [Gradients::Unstructured, Gradients::Equal, Gradients::Zero] {
+            let case = format!("band {band}, {removal:?}, {gradients:?}").to_lowercase();
+            checks.push(Check::new("sonew-step", case, move |context, lengths| {
+                fused::<P, R>(context, lengths, band, removal, gradients)
+            }));
         }
     }
     checks

@@ -1,0 +1,75 @@
+//! Kernels and optimizer steps on the autoencoder's 2,837,314 parameters, on the default device: the host's clock around
+//! launches and the wait for the last. SONEW_BENCH=full adds every precision that the device has, wider bands and 16 Mi values.
+//! A bench of something that computes anything else than its oracle ends in an error.
+
+use std::env;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use criterion::BenchmarkId;
+use cubecl::Runtime;
+use sonew_benches::{Criterion, run};
+use sonew_harness::bench::{BenchError, Model, Request, Work, kernels, prove};
+use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Processor};
+use sonew_runtime::{DeviceVisitor, Opened, Selector};
+
+struct Benches(criterion::Criterion);
+
+impl DeviceVisitor for Benches {
+    type Output = Result<(), BenchError>;
+
+    fn visit<R: Runtime>(mut self, device: Opened<R>) -> Self::Output {
+        println!("{} through {}", device.info.name, device.info.backend);
+        let processor = match device.info.processor {
+            sonew_runtime::Processor::Gpu => Processor::Gpu,
+            sonew_runtime::Processor::Cpu => Processor::Cpu,
+        };
+        let context = Rc::new(Context::new(device.client.clone(), processor));
+        let request = if env::var("SONEW_BENCH").is_ok_and(|it| it == "full") {
+            Request::full(&context, &device.info)
+        } else {
+            Request::quick(vec![PrecisionKind::F32], vec![0, 1, 4], Vec::new())
+        };
+        let mut group = self.0.benchmark_group("kernel");
+        kernels(&context, &request, &mut Criterion(&mut group))?;
+        group.finish();
+
+        let mut group = self.0.benchmark_group("optimizer step");
+        for &precision in &request.precisions {
+            let model = Model::new(&context, precision)?;
+            for name in OptimizerConfig::NAMES {
+                prove(&context, name, precision)?;
+                let mut optimizer = model.optimizer(name)?;
+                let step = || Ok(optimizer.step(&model.params, &model.grads, 1e-6)?);
+                let id = BenchmarkId::new(name, precision);
+                run(&mut group, id, Work::new(&context, step))?;
+            }
+        }
+        group.finish();
+        self.0.final_summary();
+        Ok(())
+    }
+}
+
+fn main() -> ExitCode {
+    let criterion = criterion::Criterion::default()
+        .sample_size(15)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3))
+        .configure_from_args();
+    let done = sonew_runtime::open(Selector::Auto)
+        .map_err(|error| error.to_string())
+        .and_then(|device| {
+            device
+                .accept(Benches(criterion))
+                .map_err(|it| it.to_string())
+        });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Why nothing was timed.
+
+/// Why nothing was timed.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A kernel computes something else than its oracle, so its time is of no interest.
+    #[error(
+        "{kernel} {case} in {precision} is wrong, so it is not timed: {what} is off by {error:.1e}, of {allowed:.1e} allowed; \
+         `sonew verify --kernel {kernel}` says more"
+    )]
+    Wrong {
+        /// The kernel.
+        kernel: &'static str,
+        /// Its variant.
+        case: String,
+        /// The precision.
+        precision: &'static str,
+        /// Which value.
+        what: String,
+        /// |found − expected|.
+        error: f64,
+        /// What is allowed.
+        allowed: f64,
+    },
+    /// A kernel that no check covers is not timed.
+    #[error("no check of the contract covers {kernel} {case}")]
+    Unproven {
+        /// The kernel.
+        kernel: &'static str,
+        /// Its variant.
+        case: String,
+    },
+    /// No such kernel is timed.
+    #[error("no kernel that is called `{kernel}` is timed; those that are: {known}")]
+    Unknown {
+        /// What was asked for.
+        kernel: String,
+        /// What there is.
+        known: String,
+    },
+    /// A buffer would be larger than the device's largest.
+    #[error(
+        "{values} values need buffers of {bytes} bytes, and the largest of this device has {largest}; ask for a smaller --size"
+    )]
+    TooLarge {
+        /// Values in one arena.
+        values: usize,
+        /// What its buffers need.
+        bytes: u64,
+        /// What the device has.
+        largest: u64,
+    },
+    /// A kernel.
+    #[error(transparent)]
+    Kernel(#[from] sonew_kernels::error::Error),
+    /// An optimizer.
+    #[error(transparent)]
+    Optimizer(#[from] sonew_optimizers::Error),
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] crate::network::NetworkError),
+    /// Following a run in f64.
+    #[error(transparent)]
+    Training(#[from] crate::train::TrainError),
+}

@@ -1,0 +1,122 @@
+//! What is measured.
+
+use cubecl::Runtime;
+use sonew_kernels::contract::Coverage;
+use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor};
+use sonew_optimizers::Context;
+use sonew_runtime::DeviceInfo;
+
+use super::BenchError;
+use super::stopwatch::Effort;
+use crate::init::AUTOENCODER_SIZES;
+
+/// What [`Request::kernel`] may be.
+const KERNELS: [&str; 12] = [
+    "convert",
+    "sgd",
+    "momentum",
+    "nesterov",
+    "adagrad",
+    "rmsprop",
+    "adam",
+    "statistics",
+    "banded-ldl",
+    "precondition",
+    "sonew-step",
+    "inverse-root",
+];
+
+/// What is measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Only this kernel.
+    pub kernel: Option<String>,
+    /// In these precisions.
+    pub precisions: Vec<PrecisionKind>,
+    /// Lengths of the tensors, of each size.
+    pub sizes: Vec<Vec<usize>>,
+    /// Widths of SONew's band.
+    pub bands: Vec<usize>,
+    /// How long.
+    pub effort: Effort,
+}
+
+impl Request {
+    /// A look: the tensors of the autoencoder, and single tensors of other `sizes`.
+    pub fn quick(precisions: Vec<PrecisionKind>, bands: Vec<usize>, sizes: Vec<usize>) -> Self {
+        let others = sizes.into_iter().map(|n| vec![n]);
+        Self {
+            kernel: None,
+            precisions,
+            sizes: std::iter::once(autoencoder()).chain(others).collect(),
+            bands,
+            effort: Effort::QUICK,
+        }
+    }
+
+    /// All that a device is known to have the memory for.
+    pub fn full<R: Runtime>(context: &Context<R>, info: &DeviceInfo) -> Self {
+        let runs = |precision: &PrecisionKind| precision.accept(Runs(context));
+        let mut sizes = vec![autoencoder(), vec![1 << 24]];
+        // Twenty-six buffers of 512 MiB where the band is 10 wide.
+        if info.memory_bytes.is_some_and(|bytes| bytes >= 24 << 30) {
+            sizes.push(vec![1 << 27]);
+        }
+        Self {
+            kernel: None,
+            precisions: PrecisionKind::ALL.into_iter().filter(runs).collect(),
+            sizes,
+            bands: vec![0, 1, 4, 10],
+            effort: Effort::FULL,
+        }
+    }
+
+    /// Requires that there is such a kernel, and that the largest buffer is one that the device can have.
+    ///
+    /// # Errors
+    /// [`BenchError::Unknown`] and [`BenchError::TooLarge`] if not.
+    pub fn check(&self, info: &DeviceInfo) -> Result<(), BenchError> {
+        if let Some(kernel) = &self.kernel
+            && !KERNELS.contains(&kernel.as_str())
+        {
+            return Err(BenchError::Unknown {
+                kernel: kernel.clone(),
+                known: KERNELS.join(", "),
+            });
+        }
+        let values = self
+            .sizes
+            .iter()
+            .map(|lengths| lengths.iter().sum::<usize>());
+        let values = values.max().unwrap_or(0);
+        // States hold some columns more than the tensors have values.
+        let bytes = 5 * values as u64;
+        if bytes <= info.max_buffer_bytes {
+            return Ok(());
+        }
+        Err(BenchError::TooLarge {
+            values,
+            bytes,
+            largest: info.max_buffer_bytes,
+        })
+    }
+}
+
+/// Lengths of the autoencoder's tensors.
+fn autoencoder() -> Vec<usize> {
+    let layers = AUTOENCODER_SIZES.windows(2);
+    layers
+        .flat_map(|pair| [pair[0] * pair[1], pair[1]])
+        .collect()
+}
+
+/// Whether a device runs a precision.
+struct Runs<'a, R: Runtime>(&'a Context<R>);
+
+impl<R: Runtime> PrecisionVisitor for Runs<'_, R> {
+    type Output = bool;
+
+    fn visit<P: Precision>(self) -> bool {
+        !matches!(Coverage::of::<P, R>(self.0), Coverage::Unsupported { .. })
+    }
+}

@@ -1,0 +1,234 @@
+//! Times of optimizer steps on the tensors of the benchmark's autoencoder, and of whole steps of its training, all of a kind
+//! in turns, so that what else the machine does falls on all of them.
+
+use std::rc::Rc;
+
+use cubecl::Runtime;
+use cubecl::server::Handle;
+use serde::{Deserialize, Serialize};
+use sonew_optimizers::{Context, Optimizer, OptimizerConfig, PrecisionKind, Segments};
+
+use super::BenchError;
+use super::noise::noise;
+use super::stopwatch::{Effort, Seconds, Stopwatch, Work};
+use crate::init::AUTOENCODER_SIZES;
+use crate::network::{Network, Route};
+use crate::training_contract::CASES;
+
+/// Images of a batch of training.
+const BATCH: usize = 1000;
+
+/// Seconds of a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepTime {
+    /// The optimizer.
+    pub optimizer: String,
+    /// The precision.
+    pub precision: PrecisionKind,
+    /// Of one step.
+    pub seconds: Seconds,
+    /// The median over that of Adam in the same run.
+    pub times_adam: f64,
+    /// The least that a step has to move for a parameter: gradients read, parameters and states read and written. For Shampoo
+    /// that is far from all of its work.
+    pub bytes_per_parameter: f64,
+}
+
+/// Seconds of a step of training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainingTime {
+    /// The optimizer; none for the forward and backward pass alone.
+    pub optimizer: Option<String>,
+    /// The precision.
+    pub precision: PrecisionKind,
+    /// Of one step on a batch of 1000 images.
+    pub seconds: Seconds,
+}
+
+/// Holds an optimizer's losses to those in f64.
+///
+/// # Errors
+/// [`BenchError::Wrong`] where they are off, [`BenchError::Unproven`] for an optimizer without a run in f64.
+pub fn prove<R: Runtime>(
+    context: &Rc<Context<R>>,
+    optimizer: &'static str,
+    precision: PrecisionKind,
+) -> Result<(), BenchError> {
+    let Some(case) = CASES.iter().find(|case| case.optimizer == optimizer) else {
+        return Err(BenchError::Unproven {
+            kernel: "training",
+            case: optimizer.into(),
+        });
+    };
+    let (step, error, allowed) = case.follow(context, precision)?.worst();
+    if error <= allowed {
+        return Ok(());
+    }
+    Err(BenchError::Wrong {
+        kernel: "training",
+        case: optimizer.into(),
+        precision: precision.name(),
+        what: format!("the loss of step {step}"),
+        error,
+        allowed,
+    })
+}
+
+/// Parameters and gradients of the autoencoder on a device.
+pub struct Model<R: Runtime> {
+    context: Rc<Context<R>>,
+    precision: PrecisionKind,
+    /// Where the tensors lie.
+    pub segments: Segments,
+    /// Parameters, an arena.
+    pub params: Handle,
+    /// Gradients, an arena.
+    pub grads: Handle,
+}
+
+impl<R: Runtime> Model<R> {
+    /// Fills parameters and gradients with unstructured values.
+    ///
+    /// # Errors
+    /// None at these sizes.
+    pub fn new(context: &Rc<Context<R>>, precision: PrecisionKind) -> Result<Self, BenchError> {
+        let shapes = AUTOENCODER_SIZES
+            .windows(2)
+            .flat_map(|pair| [vec![pair[1], pair[0]], vec![pair[1]]])
+            .collect();
+        let segments = Segments::with_shapes(shapes)?;
+        let arena = |seed: usize| {
+            let mut values = vec![0f32; segments.arena_len()];
+            for tensor in segments.tensors() {
+                for at in tensor.clone() {
+                    values[at] = noise(at + seed);
+                }
+            }
+            context.upload(&precision.encode(&values))
+        };
+        Ok(Self {
+            params: arena(1),
+            grads: arena(1 << 24),
+            context: context.clone(),
+            precision,
+            segments,
+        })
+    }
+
+    /// An optimizer over the tensors.
+    ///
+    /// # Errors
+    /// As [`OptimizerConfig::build`].
+    pub fn optimizer(&self, name: &str) -> Result<Box<dyn Optimizer<R>>, BenchError> {
+        let config = OptimizerConfig::named(name)?;
+        Ok(config.build(self.precision, self.context.clone(), &self.segments)?)
+    }
+}
+
+/// Proves and times a step of each optimizer; `tell` hears of what is next.
+///
+/// # Errors
+/// [`BenchError::Wrong`] for an optimizer that is, and whatever a step refuses or reports.
+pub fn optimizers<R: Runtime>(
+    context: &Rc<Context<R>>,
+    precision: PrecisionKind,
+    effort: Effort,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Vec<StepTime>, BenchError> {
+    let model = Model::new(context, precision)?;
+    let mut bytes = Vec::new();
+    let mut stopwatches = Vec::new();
+    for name in OptimizerConfig::NAMES {
+        tell(&format!("step of {name}, {precision}"));
+        prove(context, name, precision)?;
+        let mut optimizer = model.optimizer(name)?;
+        let params = 3 * precision.parameter_bytes();
+        bytes.push(params as f64 + 2.0 * optimizer.state_bytes_per_parameter());
+        let model = &model;
+        stopwatches.push(Stopwatch::new(
+            Work::new(context, move || {
+                Ok(optimizer.step(&model.params, &model.grads, 1e-6)?)
+            }),
+            effort,
+        )?);
+    }
+    for _ in 0..effort.batches {
+        for stopwatch in &mut stopwatches {
+            stopwatch.measure()?;
+        }
+    }
+    let seconds: Vec<Seconds> = stopwatches.into_iter().map(Stopwatch::seconds).collect();
+    let of_adam = OptimizerConfig::NAMES
+        .iter()
+        .position(|&name| name == "adam")
+        .map_or(f64::NAN, |at| seconds[at].median);
+    Ok(OptimizerConfig::NAMES
+        .iter()
+        .zip(seconds)
+        .zip(bytes)
+        .map(|((name, seconds), bytes_per_parameter)| StepTime {
+            optimizer: (*name).into(),
+            precision,
+            seconds,
+            times_adam: seconds.median / of_adam,
+            bytes_per_parameter,
+        })
+        .collect())
+}
+
+/// Times the forward and backward pass, and whole steps of training with Adam and with SONew.
+///
+/// # Errors
+/// As a step of training.
+pub fn training<R: Runtime>(
+    context: &Rc<Context<R>>,
+    precision: PrecisionKind,
+    effort: Effort,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Vec<TrainingTime>, BenchError> {
+    let model = Model::new(context, precision)?;
+    let pixels = BATCH * AUTOENCODER_SIZES[0];
+    let images: Vec<f32> = (0..pixels).map(|i| noise(i).abs()).collect();
+    let names = [
+        None,
+        Some("adam"),
+        Some("tridiag-sonew"),
+        Some("band-4-sonew"),
+    ];
+    let mut stopwatches = Vec::new();
+    for name in names {
+        tell(&format!(
+            "training with {}, {precision}",
+            name.unwrap_or("nothing")
+        ));
+        let sizes = &AUTOENCODER_SIZES;
+        let mut network = Network::new(context, precision, sizes, BATCH, Route::Auto)?;
+        let mut optimizer = name.map(|name| model.optimizer(name)).transpose()?;
+        let (params, images) = (&model.params, &images);
+        stopwatches.push(Stopwatch::new(
+            Work::new(context, move || {
+                let scale = optimizer.as_ref().map_or(1.0, |it| it.loss_scale());
+                let found = network.gradients(context, params, images, scale)?;
+                if let Some(optimizer) = &mut optimizer {
+                    optimizer.step(params, &found.grads, 1e-9)?;
+                }
+                Ok(())
+            }),
+            effort,
+        )?);
+    }
+    for _ in 0..effort.batches {
+        for stopwatch in &mut stopwatches {
+            stopwatch.measure()?;
+        }
+    }
+    Ok(names
+        .iter()
+        .zip(stopwatches)
+        .map(|(name, stopwatch)| TrainingTime {
+            optimizer: name.map(Into::into),
+            precision,
+            seconds: stopwatch.seconds(),
+        })
+        .collect())
+}
