@@ -70,14 +70,18 @@ pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, Rep
     let (mut devices, mut text) = (Vec::new(), heading());
     for device in chosen(&survey, &request.devices)? {
         let id = device["id"].as_str().unwrap_or_default();
-        let part = |command: &str| {
+        let part = |command: &str| -> Result<Part, ReportError> {
             let mut arguments = vec![command, "--device", id, "--json"];
             arguments.extend((!request.quick).then_some("--full"));
             if let Some(kernel) = &request.kernel {
                 arguments.extend(["--kernel", kernel]);
             }
             eprintln!("sonew {}", arguments.join(" "));
-            Part::run(program, &arguments)
+            let part = Part::run(program, &arguments)?;
+            if let Some(wrong) = &part.wrong {
+                eprintln!("sonew {} ended with {wrong}", arguments.join(" "));
+            }
+            Ok(part)
         };
         let (verified, measured) = (part("verify")?, part("bench")?);
         right &= verified.wrong.is_none() && measured.wrong.is_none();
