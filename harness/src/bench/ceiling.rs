@@ -22,14 +22,13 @@ pub struct Ceiling {
 }
 
 impl Ceiling {
-    /// Measures, on `values` values and matrices of size `n`.
+    /// Measures, on `values` values, and on matrices that are large for the device.
     ///
     /// # Errors
     /// Whatever launches refuse or report.
     pub fn measure<R: Runtime>(
         context: &Context<R>,
         values: usize,
-        n: usize,
         effort: Effort,
     ) -> Result<Self, BenchError> {
         let segments = Segments::new(&[values])?;
@@ -43,6 +42,10 @@ impl Ceiling {
             effort,
         )?;
         let copied_per_second = 8.0 * values as f64 / copy.run(effort)?.median;
+        let n = match context.processor() {
+            Processor::Cpu => 1024,
+            Processor::Gpu => 4096,
+        };
         let product = product(context, n, effort)?;
         Ok(Self {
             copied_per_second,

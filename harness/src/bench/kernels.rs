@@ -125,13 +125,6 @@ impl<R: Runtime> PrecisionVisitor for Times<'_, R> {
 }
 
 impl<R: Runtime> Times<'_, R> {
-    fn asked(&self, kernel: &str) -> bool {
-        self.request
-            .kernel
-            .as_deref()
-            .is_none_or(|only| only == kernel)
-    }
-
     /// Proves a kernel by the checks whose case begins with `proof`, times it, and notes that it has to move `bytes` bytes for each parameter.
     fn time<P: Precision>(
         &mut self,
@@ -179,7 +172,7 @@ impl<R: Runtime> Times<'_, R> {
 
     /// From the format of the parameters to f32.
     fn conversion<P: Precision>(&mut self, checks: &[Check<R>]) -> Result<(), BenchError> {
-        if !self.asked("convert") {
+        if !self.request.asks("convert") {
             return Ok(());
         }
         let from = self.filled::<P::Params>(0);
@@ -195,7 +188,7 @@ impl<R: Runtime> Times<'_, R> {
     }
 
     fn rule<L: FirstOrder, P: Precision>(&mut self, checks: &[Check<R>]) -> Result<(), BenchError> {
-        if !self.asked(L::NAME) {
+        if !self.request.asks(L::NAME) {
             return Ok(());
         }
         let (params, grads) = (self.filled::<P::Params>(1), self.filled::<P::Params>(2));
@@ -223,7 +216,7 @@ impl<R: Runtime> Times<'_, R> {
         checks: &[Check<R>],
         band: usize,
     ) -> Result<(), BenchError> {
-        if !self.asked("statistics") {
+        if !self.request.asks("statistics") {
             return Ok(());
         }
         let grads = self.filled::<P::Params>(2);
@@ -269,7 +262,7 @@ impl<R: Runtime> Times<'_, R> {
         let proof = (checks, ("banded-ldl", ""));
         let case = format!("band {band}");
         let state = <P::State as Storage>::BYTES;
-        if self.asked("banded-ldl") {
+        if self.request.asks("banded-ldl") {
             let bytes = 2 * (1 + band) * state;
             self.time::<P>(("banded-ldl", case.clone()), proof, bytes, || {
                 let buffers = FactorBuffers {
@@ -286,7 +279,7 @@ impl<R: Runtime> Times<'_, R> {
                 Ok(())
             })?;
         }
-        if self.asked("precondition") {
+        if self.request.asks("precondition") {
             let bytes = (3 + band) * state;
             self.time::<P>(("precondition", case), proof, bytes, || {
                 let buffers = PreconditionBuffers {
@@ -304,7 +297,7 @@ impl<R: Runtime> Times<'_, R> {
 
     /// Everything in one launch.
     fn step<P: Precision>(&mut self, checks: &[Check<R>], band: usize) -> Result<(), BenchError> {
-        if !self.asked("sonew-step") {
+        if !self.request.asks("sonew-step") {
             return Ok(());
         }
         let (context, segments) = (self.context, self.segments.clone());

@@ -15,6 +15,7 @@ pub use ceiling::Ceiling;
 pub use error::BenchError;
 pub use kernels::{Subject, Timer, kernels};
 pub use request::Request;
+use request::{OPTIMIZER_STEP, TRAINING_STEP};
 pub use roots::{RootTime, roots};
 pub use steps::{Model, StepTime, TrainingTime, optimizers, prove, training};
 pub use stopwatch::{Effort, Seconds, Stopwatch, Work};
@@ -89,7 +90,7 @@ impl Bench {
         tell("copy, product");
         let largest = request.sizes.iter().map(|lengths| lengths.iter().sum());
         let largest: usize = largest.max().unwrap_or(1 << 20);
-        let ceiling = Ceiling::measure(context, largest, 1024, effort)?;
+        let ceiling = Ceiling::measure(context, largest, effort)?;
         let mut timer = Times {
             effort,
             times: Vec::new(),
@@ -97,7 +98,6 @@ impl Bench {
         };
         kernels(context, request, &mut timer)?;
         let Times { times, tell, .. } = timer;
-        let all = request.kernel.is_none();
         let mut bench = Self {
             ceiling,
             kernels: times,
@@ -105,16 +105,18 @@ impl Bench {
             optimizers: Vec::new(),
             training: Vec::new(),
         };
-        if all || request.kernel.as_deref() == Some("inverse-root") {
+        if request.asks("inverse-root") {
             bench.roots = roots(context, effort, tell)?;
         }
-        for &precision in request.precisions.iter().filter(|_| all) {
-            bench
-                .optimizers
-                .extend(optimizers(context, precision, effort, tell)?);
-            bench
-                .training
-                .extend(training(context, precision, effort, tell)?);
+        for &precision in &request.precisions {
+            if request.asks(OPTIMIZER_STEP) {
+                let steps = optimizers(context, precision, effort, tell)?;
+                bench.optimizers.extend(steps);
+            }
+            if request.asks(TRAINING_STEP) {
+                let steps = training(context, precision, effort, tell)?;
+                bench.training.extend(steps);
+            }
         }
         Ok(bench)
     }
@@ -134,10 +136,10 @@ impl Bench {
             ("kernels", self.kernel_table()),
             ("inverse roots, p = 4", self.root_table()),
             (
-                "optimizer steps on 2,837,314 parameters",
+                "optimizer steps on the autoencoder's parameters",
                 self.optimizer_table(),
             ),
-            ("training steps on 1000 images", self.training_table()),
+            ("training steps on a thousand images", self.training_table()),
         ];
         for (name, table) in parts {
             if !table.rows.is_empty() {
@@ -211,9 +213,9 @@ impl Bench {
             Column::right("bytes/parameter"),
             Column::right("of copy"),
         ]);
-        let parameters = 2_837_314.0;
         for time in &self.optimizers {
-            let speed = parameters * time.bytes_per_parameter / time.seconds.median;
+            let bytes = time.parameters as f64 * time.bytes_per_parameter;
+            let speed = bytes / time.seconds.median;
             table.push(vec![
                 time.optimizer.clone(),
                 time.precision.to_string(),

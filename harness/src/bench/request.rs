@@ -10,8 +10,13 @@ use super::BenchError;
 use super::stopwatch::Effort;
 use crate::init::AUTOENCODER_SIZES;
 
+/// What [`Request::kernel`] is for steps of the optimizers alone.
+pub(super) const OPTIMIZER_STEP: &str = "optimizer-step";
+/// What it is for steps of training alone.
+pub(super) const TRAINING_STEP: &str = "training-step";
+
 /// What [`Request::kernel`] may be.
-const KERNELS: [&str; 12] = [
+const KERNELS: [&str; 14] = [
     "convert",
     "sgd",
     "momentum",
@@ -24,12 +29,14 @@ const KERNELS: [&str; 12] = [
     "precondition",
     "sonew-step",
     "inverse-root",
+    OPTIMIZER_STEP,
+    TRAINING_STEP,
 ];
 
 /// What is measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Only this kernel.
+    /// Only this kernel, or steps of the optimizers, or of training.
     pub kernel: Option<String>,
     /// In these precisions.
     pub precisions: Vec<PrecisionKind>,
@@ -69,6 +76,11 @@ impl Request {
             bands: vec![0, 1, 4, 10],
             effort: Effort::FULL,
         }
+    }
+
+    /// Whether this is to be measured.
+    pub(super) fn asks(&self, kernel: &str) -> bool {
+        self.kernel.as_deref().is_none_or(|only| only == kernel)
     }
 
     /// Requires that there is such a kernel, and that the largest buffer is one that the device can have.

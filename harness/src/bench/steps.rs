@@ -25,6 +25,8 @@ pub struct StepTime {
     pub optimizer: String,
     /// The precision.
     pub precision: PrecisionKind,
+    /// Parameters of the model.
+    pub parameters: usize,
     /// Of one step.
     pub seconds: Seconds,
     /// The median over that of Adam in the same run.
@@ -169,6 +171,7 @@ pub fn optimizers<R: Runtime>(
         .map(|((name, seconds), bytes_per_parameter)| StepTime {
             optimizer: (*name).into(),
             precision,
+            parameters: model.segments.parameters(),
             seconds,
             times_adam: seconds.median / of_adam,
             bytes_per_parameter,

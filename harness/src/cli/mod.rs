@@ -118,7 +118,7 @@ pub enum Command {
     /// Measure a device: what it can do at most, its kernels beside that, steps of the optimizers beside Adam's. What computes
     /// something else than its oracle is not timed, and ends with exit status 1.
     Bench {
-        /// Only this kernel.
+        /// Only this kernel, or optimizer-step, or training-step.
         #[arg(long)]
         kernel: Option<String>,
         /// In these precisions.
