@@ -11,7 +11,8 @@ use criterion::BenchmarkId;
 use cubecl::Runtime;
 use sonew_benches::{Criterion, run};
 use sonew_harness::bench::{BenchError, Model, Request, Work, kernels, prove};
-use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Processor};
+use sonew_harness::context::context;
+use sonew_optimizers::{OptimizerConfig, PrecisionKind};
 use sonew_runtime::{DeviceVisitor, Opened, Selector};
 
 struct Benches(criterion::Criterion);
@@ -21,11 +22,7 @@ impl DeviceVisitor for Benches {
 
     fn visit<R: Runtime>(mut self, device: Opened<R>) -> Self::Output {
         println!("{} through {}", device.info.name, device.info.backend);
-        let processor = match device.info.processor {
-            sonew_runtime::Processor::Gpu => Processor::Gpu,
-            sonew_runtime::Processor::Cpu => Processor::Cpu,
-        };
-        let context = Rc::new(Context::new(device.client.clone(), processor));
+        let context = Rc::new(context(&device));
         let request = if env::var("SONEW_BENCH").is_ok_and(|it| it == "full") {
             Request::full(&context, &device.info)
         } else {

@@ -5,6 +5,7 @@ pub mod arrays;
 pub mod bench;
 pub mod cli;
 pub mod compare;
+pub mod context;
 pub mod data;
 pub mod init;
 pub mod interrupt;

@@ -11,6 +11,7 @@ use cubecl::Runtime;
 use sonew_harness::bench::{self, Bench};
 use sonew_harness::cli::{Cli, Command, RunArgs};
 use sonew_harness::compare::compare;
+use sonew_harness::context::context;
 use sonew_harness::data::embedded;
 use sonew_harness::init::AUTOENCODER_SIZES;
 use sonew_harness::interrupt::{EXIT_STATUS, Interrupt};
@@ -25,7 +26,7 @@ use sonew_harness::stability::Comparison;
 use sonew_harness::table::Table;
 use sonew_harness::train::train;
 use sonew_harness::verify::{self, Request};
-use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Processor};
+use sonew_optimizers::{OptimizerConfig, PrecisionKind};
 use sonew_runtime::{DeviceVisitor, Opened, Selector};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
@@ -205,14 +206,6 @@ fn print(text: &str) -> std::io::Result<()> {
 
 fn on_device(selector: Selector, job: impl DeviceVisitor<Output = Outcome>) -> Outcome {
     sonew_runtime::open(selector)?.accept(job)
-}
-
-fn context<R: Runtime>(device: &Opened<R>) -> Context<R> {
-    let processor = match device.info.processor {
-        sonew_runtime::Processor::Gpu => Processor::Gpu,
-        sonew_runtime::Processor::Cpu => Processor::Cpu,
-    };
-    Context::new(device.client.clone(), processor)
 }
 
 struct RootsJob {

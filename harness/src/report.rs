@@ -67,7 +67,12 @@ pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, Rep
         reason: survey.wrong.unwrap_or_default(),
     })?;
     let mut right = true;
-    let (mut devices, mut text) = (Vec::new(), heading());
+    let time = timestamp();
+    let program_version = concat!("sonew ", env!("CARGO_PKG_VERSION"));
+    let mut devices = Vec::new();
+    let mut text = format!(
+        "# Report\n\n{program_version}, {time}. The same numbers, and more of them, are in `report.json`.\n"
+    );
     for device in chosen(&survey, &request.devices)? {
         let id = device["id"].as_str().unwrap_or_default();
         let part = |command: &str| -> Result<Part, ReportError> {
@@ -93,21 +98,13 @@ pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, Rep
         }));
     }
     let report = json!({
-        "program": format!("sonew {}", env!("CARGO_PKG_VERSION")),
-        "time": timestamp(),
+        "program": program_version,
+        "time": time,
         "devices": devices,
     });
     write(out, "report.json", &format!("{report:#}\n"))?;
     write(out, "report.md", &text)?;
     Ok(right)
-}
-
-fn heading() -> String {
-    format!(
-        "# Report\n\nsonew {}, {}. The same numbers, and more of them, are in `report.json`.\n",
-        env!("CARGO_PKG_VERSION"),
-        timestamp()
-    )
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<(), ReportError> {

@@ -19,7 +19,7 @@ use sonew_kernels::sweep::{Strategy, Sweep};
 use sonew_optimizers::{Context, Segments};
 
 use super::BenchError;
-use super::noise::noise;
+use super::noise::arena;
 use super::proof::prove;
 use super::request::Request;
 use super::stopwatch::Work;
@@ -145,14 +145,9 @@ impl<R: Runtime> Times<'_, R> {
         self.timer.time(subject, Work::new(self.context, work))
     }
 
-    /// `count` values of a format, of which those of the tensors are unstructured.
+    /// An arena of a format, of which the values of the tensors are unstructured.
     fn filled<S: HostFormat>(&self, seed: usize) -> Handle {
-        let mut values = vec![0f32; self.segments.arena_len()];
-        for tensor in self.segments.tensors() {
-            for at in tensor.clone() {
-                values[at] = noise(at + seed);
-            }
-        }
+        let values = arena(&self.segments, seed);
         self.context.upload(&S::encode(&values))
     }
 
@@ -242,6 +237,10 @@ impl<R: Runtime> Times<'_, R> {
 
     /// The factor, and L D Lᵀ m by it.
     fn factor<P: Precision>(&mut self, checks: &[Check<R>], band: usize) -> Result<(), BenchError> {
+        let asked = ["banded-ldl", "precondition"].map(|kernel| self.request.asks(kernel));
+        if asked == [false, false] {
+            return Ok(());
+        }
         let (context, segments) = (self.context, self.segments.clone());
         let (moment, grads) = (self.filled::<P::State>(3), self.filled::<P::Params>(2));
         // Statistics of a gradient, which the first launch below damps.
@@ -262,7 +261,7 @@ impl<R: Runtime> Times<'_, R> {
         let proof = (checks, ("banded-ldl", ""));
         let case = format!("band {band}");
         let state = <P::State as Storage>::BYTES;
-        if self.request.asks("banded-ldl") {
+        if asked[0] {
             let bytes = 2 * (1 + band) * state;
             self.time::<P>(("banded-ldl", case.clone()), proof, bytes, || {
                 let buffers = FactorBuffers {
@@ -279,7 +278,7 @@ impl<R: Runtime> Times<'_, R> {
                 Ok(())
             })?;
         }
-        if self.request.asks("precondition") {
+        if asked[1] {
             let bytes = (3 + band) * state;
             self.time::<P>(("precondition", case), proof, bytes, || {
                 let buffers = PreconditionBuffers {

@@ -9,6 +9,7 @@ use sonew_runtime::DeviceInfo;
 use super::BenchError;
 use super::stopwatch::Effort;
 use crate::init::AUTOENCODER_SIZES;
+use crate::network::shapes;
 
 /// What [`Request::kernel`] is for steps of the optimizers alone.
 pub(super) const OPTIMIZER_STEP: &str = "optimizer-step";
@@ -116,10 +117,8 @@ impl Request {
 
 /// Lengths of the autoencoder's tensors.
 fn autoencoder() -> Vec<usize> {
-    let layers = AUTOENCODER_SIZES.windows(2);
-    layers
-        .flat_map(|pair| [pair[0] * pair[1], pair[1]])
-        .collect()
+    let shapes = shapes(&AUTOENCODER_SIZES).into_iter();
+    shapes.map(|shape| shape.iter().product()).collect()
 }
 
 /// Whether a device runs a precision.

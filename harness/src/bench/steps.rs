@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use sonew_optimizers::{Context, Optimizer, OptimizerConfig, PrecisionKind, Segments};
 
 use super::BenchError;
-use super::noise::noise;
+use super::noise::{arena, noise};
 use super::stopwatch::{Effort, Seconds, Stopwatch, Work};
 use crate::init::AUTOENCODER_SIZES;
-use crate::network::{Network, Route};
+use crate::network::{Network, Route, shapes};
 use crate::training_contract::CASES;
 
 /// Images of a batch of training.
@@ -94,23 +94,11 @@ impl<R: Runtime> Model<R> {
     /// # Errors
     /// None at these sizes.
     pub fn new(context: &Rc<Context<R>>, precision: PrecisionKind) -> Result<Self, BenchError> {
-        let shapes = AUTOENCODER_SIZES
-            .windows(2)
-            .flat_map(|pair| [vec![pair[1], pair[0]], vec![pair[1]]])
-            .collect();
-        let segments = Segments::with_shapes(shapes)?;
-        let arena = |seed: usize| {
-            let mut values = vec![0f32; segments.arena_len()];
-            for tensor in segments.tensors() {
-                for at in tensor.clone() {
-                    values[at] = noise(at + seed);
-                }
-            }
-            context.upload(&precision.encode(&values))
-        };
+        let segments = Segments::with_shapes(shapes(&AUTOENCODER_SIZES))?;
+        let upload = |seed| context.upload(&precision.encode(&arena(&segments, seed)));
         Ok(Self {
-            params: arena(1),
-            grads: arena(1 << 24),
+            params: upload(1),
+            grads: upload(1 << 24),
             context: context.clone(),
             precision,
             segments,

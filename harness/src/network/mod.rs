@@ -227,6 +227,14 @@ struct Layer {
     bias: Range<usize>,
 }
 
+/// The shapes of the parameters: of each layer its weights, [out, in], and its biases.
+pub fn shapes(sizes: &[usize]) -> Vec<Vec<usize>> {
+    let layers = sizes.windows(2);
+    layers
+        .flat_map(|pair| [vec![pair[1], pair[0]], vec![pair[1]]])
+        .collect()
+}
+
 /// The layers and the arena they share.
 struct Layout {
     segments: Segments,
@@ -242,11 +250,7 @@ impl Layout {
                 expected: "at least three sizes, none of them 0, the last as the first".into(),
             });
         }
-        let shapes = sizes
-            .windows(2)
-            .flat_map(|pair| [vec![pair[1], pair[0]], vec![pair[1]]])
-            .collect();
-        let segments = Segments::with_shapes(shapes)?;
+        let segments = Segments::with_shapes(shapes(sizes))?;
         let count = sizes.len() - 1;
         let layers = sizes
             .windows(2)

@@ -7,11 +7,15 @@ use crate::agreement::{follows_snapshot, hold};
 use crate::bench::*;
 use crate::tally::Tally;
 
-fn follows_snapshots<P: Precision>(bench: &Bench, coverage: &mut Tally) {
+/// Holds each kernel to its oracle on tensors of these lengths, the oracles of `SMALL` to their snapshots, and notes what the
+/// device covers.
+fn follows<P: Precision>(bench: &Bench, lengths: &[usize], coverage: &mut Tally) {
     for check in checks::<P, R>() {
-        let here = match hold(&check, &bench.context, SMALL, P::NAME) {
+        let here = match hold(&check, &bench.context, lengths, P::NAME) {
             Ok(outcomes) => {
-                follows_snapshot(&check, &outcomes);
+                if lengths == SMALL {
+                    follows_snapshot(&check, &outcomes);
+                }
                 Coverage::of::<P, R>(&bench.context)
             }
             Err(lacking) => lacking,
@@ -20,25 +24,22 @@ fn follows_snapshots<P: Precision>(bench: &Bench, coverage: &mut Tally) {
     }
 }
 
-#[test]
-fn every_kernel_in_every_precision_follows_the_same_snapshots() {
+/// Does that in every precision, and holds what is covered to its snapshot.
+fn follows_everywhere(lengths: &[usize]) {
     let bench = Bench::open();
     let mut coverage = Tally::default();
-    in_every_precision!(follows_snapshots(&bench, &mut coverage));
+    in_every_precision!(follows(&bench, lengths, &mut coverage));
     coverage.follows_snapshot("software-coverage");
 }
 
-fn follows_at_edges<P: Precision>(bench: &Bench) {
-    for check in checks::<P, R>() {
-        // What the device lacks is in the snapshot of its coverage.
-        let _ = hold(&check, &bench.context, EDGES, P::NAME);
-    }
+#[test]
+fn every_kernel_in_every_precision_follows_the_same_snapshots() {
+    follows_everywhere(SMALL);
 }
 
 #[test]
 fn every_kernel_in_every_precision_follows_its_oracle_at_the_edges_of_blocks() {
-    let bench = Bench::open();
-    in_every_precision!(follows_at_edges(&bench));
+    follows_everywhere(EDGES);
 }
 
 #[test]
