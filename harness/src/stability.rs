@@ -171,7 +171,7 @@ fn on_device<P: Precision, R: Runtime>(
     let edges = edges.collect::<Result<Vec<_>, _>>()?;
     let psi = (0..band).map(|_| empty()).collect::<Result<Vec<_>, _>>()?;
     let (d, u) = (empty()?, empty()?);
-    let blueprint = Blueprint::infer::<P>(context.processor(), band);
+    let blueprint = Blueprint::of::<P, R>(context, "banded-ldl", band);
     let units = blueprint.sweep.total_units(&segments);
     let evidence = context.upload(&vec![0u32; Evidence::bytes(units) / 4]);
     let buffers = FactorBuffers {

@@ -1,16 +1,18 @@
 //! A device as the kernels see it: its client, what kind of processor it is, and launches that report their failure.
 
 use std::any::type_name_of_val;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use cubecl::ir::features::TypeUsage;
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::tuned::Tuned;
 
 /// What executes the kernels; it decides launch geometry and where matrix products run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +30,8 @@ pub enum Processor {
 pub struct Context<R: Runtime> {
     client: ComputeClient<R>,
     processor: Processor,
+    tuned: Tuned,
+    launches: Cell<u64>,
     proven: RefCell<HashSet<u64>>,
 }
 
@@ -37,8 +41,26 @@ impl<R: Runtime> Context<R> {
         Self {
             client,
             processor,
+            tuned: Tuned::default(),
+            launches: Cell::new(0),
             proven: RefCell::default(),
         }
+    }
+
+    /// The same device, with blueprints that were tuned for it.
+    pub fn with_tuned(mut self, tuned: Tuned) -> Self {
+        self.tuned = tuned;
+        self
+    }
+
+    /// Blueprints that were tuned for the device.
+    pub fn tuned(&self) -> &Tuned {
+        &self.tuned
+    }
+
+    /// Kernels launched so far, those of matrix products by cubek as one each.
+    pub fn launches(&self) -> u64 {
+        self.launches.get()
     }
 
     /// The client.
@@ -49,6 +71,13 @@ impl<R: Runtime> Context<R> {
     /// What executes the kernels.
     pub fn processor(&self) -> Processor {
         self.processor
+    }
+
+    /// Whether kernels can read and write 64-bit words.
+    pub fn has_words_of_64_bits(&self) -> bool {
+        let word = u64::as_type_native_unchecked().storage_type();
+        let usage = self.client.properties().type_usage(word);
+        usage.contains(TypeUsage::Arithmetic) && usage.contains(TypeUsage::Buffer)
     }
 
     /// Uploads values to a new buffer.
@@ -65,10 +94,27 @@ impl<R: Runtime> Context<R> {
         operation: &'static str,
         buffer: &Handle,
     ) -> Result<Vec<T>, Error> {
+        self.view(operation, buffer, <[T]>::to_vec)
+    }
+
+    /// As [`Context::download`], but lends the values to `look` instead of copying them once more.
+    ///
+    /// # Errors
+    /// As [`Context::download`].
+    pub fn view<T: bytemuck::Pod, O>(
+        &self,
+        operation: &'static str,
+        buffer: &Handle,
+        look: impl FnOnce(&[T]) -> O,
+    ) -> Result<O, Error> {
         self.check(operation)?;
         let bytes = guarded(operation, || self.client.read_one(buffer.clone()))?
             .map_err(|error| launch_error(operation, error))?;
-        Ok(bytemuck::pod_collect_to_vec(&bytes))
+        Ok(match bytemuck::try_cast_slice(&bytes) {
+            Ok(values) => look(values),
+            // What was read does not begin where such a value may.
+            Err(_) => look(&bytemuck::pod_collect_to_vec::<u8, T>(&bytes)),
+        })
     }
 
     /// Reports the failure of any launch since the last check; does not wait for the work itself.
@@ -107,6 +153,7 @@ impl<R: Runtime> Context<R> {
         F: FnOnce(&ComputeClient<R>, CubeCount, CubeDim) + Send,
     {
         self.check_limits(operation, grid)?;
+        self.launches.set(self.launches.get() + 1);
         let count = CubeCount::Static(grid.cubes, 1, 1);
         let dim = CubeDim::new_1d(grid.units);
         let mut hasher = DefaultHasher::new();

@@ -4,7 +4,8 @@
 //! * All tensors of a model lie in one buffer, the arena ([`segments`]); a launch covers all of them.
 //! * A launch function checks lengths and numbers first, then launches unchecked; the first launch of each variant is
 //!   proven ([`context`]).
-//! * How a kernel is laid out on a device is a value ([`sweep::Strategy`]): inferred, or forced by a test or tuner.
+//! * How a kernel is laid out on a device is a value ([`sweep::Strategy`]): inferred, or forced by a test. What a tuner found
+//!   takes the place of what is inferred where the context was given it ([`tuned`]).
 //! * What a kernel noticed stays on the device until somebody reads it ([`evidence`]).
 //! * Each family has an oracle, plain f64 loops from the formulas, in its `reference` module.
 // The `#[cube]` macro generates a public module and items beside each kernel that no doc comment can reach.
@@ -23,3 +24,4 @@ pub mod precision;
 pub mod segments;
 pub mod sonew;
 pub mod sweep;
+pub mod tuned;

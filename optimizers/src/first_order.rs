@@ -129,7 +129,7 @@ impl<L: FirstOrder, P: Precision, R: Runtime> Rule<L, P, R> {
         let states = (0..L::STATES.len())
             .map(|_| context.upload(&P::State::encode(&vec![start; n])))
             .collect();
-        let sweep = Sweep::infer(context.processor());
+        let sweep = Sweep::of::<P, R>(&context, L::NAME, 0);
         let units = sweep.total_units(segments);
         Self {
             config,

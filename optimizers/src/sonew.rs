@@ -1,6 +1,6 @@
-//! SONew as an optimizer. One launch a step where the runs of a unit are long and nothing needs a norm; otherwise
-//! statistics, then factor, precondition and descent, and two more launches where grafting needs norms, where ε is
-//! relative, and where the RMSProp graft normalises the gradient.
+//! SONew as an optimizer. One launch a step where the runs of a unit are long enough for few ghost columns, otherwise statistics,
+//! then factor, precondition and descent. Two more launches where grafting needs norms, where ε is relative, and where the
+//! RMSProp graft normalises the gradient; the last two take statistics apart.
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -61,19 +61,22 @@ struct Staged {
 
 impl<P: Precision, R: Runtime> Sonew<P, R> {
     pub(crate) fn new(config: SonewConfig, context: Rc<Context<R>>, segments: &Segments) -> Self {
-        let sweep = Sweep::infer(context.processor());
-        let blueprint = Blueprint::infer::<P>(context.processor(), config.band);
+        let sweep = Sweep::of::<P, R>(&context, "statistics", config.band);
+        let blueprint = Blueprint::of::<P, R>(&context, "sonew-step", config.band);
         let grafting = config.graft != Graft::None;
         let norms = grafting || config.relative_epsilon > 0.0;
         let ghosts = Ghosts::new(segments, config.band, config.removal, blueprint);
-        let fused = !norms && ghosts.are_few();
+        // ‖H‖₁ is that of new statistics, and the RMSProp graft needs the norm of the gradient first.
+        let whole = config.relative_epsilon == 0.0 && config.graft != Graft::RmsProp;
+        let fused = whole && ghosts.are_few();
+        let zeros = |values: usize| context.upload(&P::State::encode(&vec![0.0; values]));
+        let arena = || zeros(segments.arena_len());
         let state = || {
-            let values = if fused {
-                ghosts.state_len()
+            if fused {
+                zeros(ghosts.state_len())
             } else {
-                segments.arena_len()
-            };
-            context.upload(&P::State::encode(&vec![0.0; values]))
+                arena()
+            }
         };
         let values = |count: usize| context.upload(&vec![0f32; count]);
         let slots = |sweep: Sweep| {
@@ -83,10 +86,10 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
         let tensors = segments.tensors().len();
         let inner = segments.blocks() - 2;
         let staged = grafting.then(|| Staged {
-            direction: state(),
+            direction: arena(),
             run_squares: values(2 * inner * blueprint.sweep.runs_per_block()),
             tensor_squares: values(2 * tensors),
-            second: (config.graft == Graft::RmsProp).then(state),
+            second: (config.graft == Graft::RmsProp).then(arena),
         });
         let scratch = norms.then(|| Scratch {
             reduction: Reduction::new(&context, segments),
@@ -161,14 +164,22 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
         }
     }
 
-    /// Everything in one launch.
-    fn step_fused(&self, params: &Handle, grads: &Handle, lr: f64, t: u64) -> Result<(), Error> {
+    /// Everything in one launch; with a graft u is staged.
+    fn step_fused(
+        &self,
+        params: &Handle,
+        grads: &Handle,
+        graft: Option<GraftBuffers<'_>>,
+        lr: f64,
+        t: u64,
+    ) -> Result<(), Error> {
         let config = self.config;
         step::<P, R>(
             &self.context,
             &self.segments,
             StepBuffers {
                 params,
+                graft,
                 grads,
                 moment: &self.moment,
                 diagonal: &self.diagonal,
@@ -192,7 +203,14 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
     }
 
     /// Statistics in a launch of their own, then what needs them.
-    fn step_apart(&self, params: &Handle, grads: &Handle, lr: f64, t: u64) -> Result<(), Error> {
+    fn step_apart(
+        &self,
+        params: &Handle,
+        grads: &Handle,
+        graft: Option<GraftBuffers<'_>>,
+        lr: f64,
+        t: u64,
+    ) -> Result<(), Error> {
         let config = self.config;
         statistics::<P, R>(
             &self.context,
@@ -209,20 +227,25 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
             Strategy::Forced(self.sweep),
         )?;
         let damping = self.damping()?;
-        let staged = self.scratch.as_ref().and_then(|scratch| {
-            let staged = scratch.staged.as_ref()?;
-            Some((scratch, staged))
-        });
-        let Some((scratch, staged)) = staged else {
-            return self.update(
-                Descent::Apply {
-                    params,
-                    lr,
-                    weight_decay: config.weight_decay,
-                },
-                damping,
-                t,
-            );
+        let descent = match graft {
+            Some(stage) => Descent::Stage(stage),
+            None => Descent::Apply {
+                params,
+                lr,
+                weight_decay: config.weight_decay,
+            },
+        };
+        self.update(descent, damping, t)
+    }
+
+    /// Where u is staged for the graft, and the norm of the gradient if it needs that.
+    fn stage<'a>(&'a self, grads: &'a Handle) -> Result<Option<GraftBuffers<'a>>, Error> {
+        let config = self.config;
+        let Some(scratch) = &self.scratch else {
+            return Ok(None);
+        };
+        let Some(staged) = &scratch.staged else {
+            return Ok(None);
         };
         let rmsprop = config.graft == Graft::RmsProp;
         if rmsprop {
@@ -235,7 +258,7 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
                 &scratch.grad_squares,
             )?;
         }
-        let stage = GraftBuffers {
+        Ok(Some(GraftBuffers {
             graft: config.graft,
             epsilon: config.graft_epsilon,
             decay: config.beta2,
@@ -244,8 +267,17 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
             grads: (rmsprop || config.graft == Graft::Sgd).then_some(grads),
             grad_squares: rmsprop.then_some(&scratch.grad_squares),
             second: staged.second.as_ref(),
+        }))
+    }
+
+    /// Sums the squares of the runs, and descends along what was staged.
+    fn graft(&self, params: &Handle, lr: f64) -> Result<(), Error> {
+        let Some(scratch) = &self.scratch else {
+            return Ok(());
         };
-        self.update(Descent::Stage(stage), damping, t)?;
+        let Some(staged) = &scratch.staged else {
+            return Ok(());
+        };
         scratch.reduction.sum_pairs(
             &self.context,
             &staged.run_squares,
@@ -260,7 +292,7 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
             &staged.tensor_squares,
             &self.tensor_of_block,
             lr,
-            config.weight_decay,
+            self.config.weight_decay,
             Strategy::Forced(self.sweep),
         )?;
         Ok(())
@@ -291,11 +323,13 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
 impl<P: Precision, R: Runtime> Optimizer<R> for Sonew<P, R> {
     fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
         let t = self.step + 1;
+        let graft = self.stage(grads)?;
         if self.fused {
-            self.step_fused(params, grads, lr, t)?;
+            self.step_fused(params, grads, graft, lr, t)?;
         } else {
-            self.step_apart(params, grads, lr, t)?;
+            self.step_apart(params, grads, graft, lr, t)?;
         }
+        self.graft(params, lr)?;
         self.step = t;
         Ok(())
     }

@@ -133,7 +133,13 @@ impl<R: Runtime> Times<'_, R> {
         bytes: usize,
         work: impl FnMut() -> Result<(), BenchError>,
     ) -> Result<(), BenchError> {
-        prove::<P, R>(self.context, checks, proof, self.lengths)?;
+        prove::<P, R>(
+            self.context,
+            checks,
+            proof,
+            self.lengths,
+            self.request.proven,
+        )?;
         let values = self.segments.parameters();
         let subject = Subject {
             kernel: kernel.into(),
@@ -188,7 +194,7 @@ impl<R: Runtime> Times<'_, R> {
         }
         let (params, grads) = (self.filled::<P::Params>(1), self.filled::<P::Params>(2));
         let states = self.empty::<P::State>(L::STATES.len());
-        let evidence = self.slots(Sweep::infer(self.context.processor()));
+        let evidence = self.slots(Sweep::of::<P, R>(self.context, L::NAME, 0));
         let (context, segments) = (self.context, self.segments.clone());
         // Gradients are read, parameters and states read and written.
         let bytes =
@@ -216,7 +222,7 @@ impl<R: Runtime> Times<'_, R> {
         }
         let grads = self.filled::<P::Params>(2);
         let states = self.empty::<P::State>(2 + band);
-        let evidence = self.slots(Sweep::infer(self.context.processor()));
+        let evidence = self.slots(Sweep::of::<P, R>(self.context, "statistics", band));
         let (context, segments) = (self.context, self.segments.clone());
         let bytes = <P::Params as Storage>::BYTES + 2 * states.len() * <P::State as Storage>::BYTES;
         let case = format!("band {band}");
@@ -245,8 +251,8 @@ impl<R: Runtime> Times<'_, R> {
         let (moment, grads) = (self.filled::<P::State>(3), self.filled::<P::Params>(2));
         // Statistics of a gradient, which the first launch below damps.
         let h = self.empty::<P::State>(2 + band);
-        let blueprint = Blueprint::infer::<P>(context.processor(), band);
-        let evidence = self.slots(Sweep::infer(context.processor()));
+        let blueprint = Blueprint::of::<P, R>(context, "banded-ldl", band);
+        let evidence = self.slots(Sweep::of::<P, R>(context, "statistics", band));
         let buffers = StatisticsBuffers {
             grads: &grads,
             moment: &h[0],
@@ -301,7 +307,7 @@ impl<R: Runtime> Times<'_, R> {
         }
         let (context, segments) = (self.context, self.segments.clone());
         let removal = removal(band);
-        let blueprint = Blueprint::infer::<P>(context.processor(), band);
+        let blueprint = Blueprint::of::<P, R>(context, "sonew-step", band);
         let values = Ghosts::new(&segments, band, removal, blueprint).state_len();
         let states: Vec<Handle> = (0..2 + band)
             .map(|_| self.zeros::<P::State>(values))
@@ -316,6 +322,7 @@ impl<R: Runtime> Times<'_, R> {
         self.time::<P>(("sonew-step", case), proof, bytes, || {
             let buffers = StepBuffers {
                 params: &params,
+                graft: None,
                 grads: &grads,
                 moment: &states[0],
                 diagonal: &states[1],

@@ -66,7 +66,7 @@ impl<R: Runtime> Vectors<'_, R> {
         let moment = self.vector("moment")?;
         let diagonal = self.vector("diagonal")?;
         let edges = self.band("edges")?;
-        let sweep = Sweep::infer(self.context.processor());
+        let sweep = Sweep::of::<F32, R>(self.context, "statistics", edges.len());
         let evidence = self.slots(sweep);
         let lambda = self.job.number("lambda")?;
         let decay = if lambda > 0.0 {
@@ -102,7 +102,7 @@ impl<R: Runtime> Vectors<'_, R> {
             .map(|_| self.arena(&zeros))
             .collect::<Result<Vec<_>, _>>()?;
         let d = self.arena(&zeros)?;
-        let blueprint = Blueprint::infer::<F32>(self.context.processor(), edges.len());
+        let blueprint = Blueprint::of::<F32, R>(self.context, "banded-ldl", edges.len());
         let evidence = self.slots(blueprint.sweep);
         let name = &self.job.options["removal"];
         let known = EdgeRemoval::ALL.into_iter();
@@ -174,7 +174,7 @@ impl<R: Runtime> Vectors<'_, R> {
                 None => self.arena(&vec![0f32; self.n]),
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let sweep = Sweep::infer(self.context.processor());
+        let sweep = Sweep::of::<F32, R>(self.context, L::NAME, 0);
         let evidence = self.slots(sweep);
         let step = self.job.number("step")?;
         if step < 1.0 || step.fract() != 0.0 {

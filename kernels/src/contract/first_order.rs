@@ -48,7 +48,7 @@ fn rule<L: FirstOrder, P: Precision, R: Runtime>(
         .iter()
         .map(|&n| vec![vec![0.0; n]; L::STATES.len()])
         .collect();
-    let evidence = bench.slots(Sweep::infer(context.processor()));
+    let evidence = bench.slots(Sweep::of::<P, R>(context, L::NAME, 0));
     let mut outcomes = Vec::new();
     for t in 1..=3 {
         let gradient = bench.dyadic(100 * t);

@@ -1,4 +1,4 @@
-//! SONew with the step length of another method: statistics, update and application in launches of their own.
+//! SONew with the step length of another method: statistics, factor and staging in one launch or in two, then application.
 
 use cubecl::Runtime;
 
@@ -11,8 +11,9 @@ use crate::error::Error;
 use crate::precision::Precision;
 use crate::sonew::reference::{self, Statistics};
 use crate::sonew::{
-    Blueprint, Damping, Decay, Descent, EdgeRemoval, Graft, GraftBuffers, Reduction,
-    StatisticsBuffers, UpdateBuffers, apply_graft, squared_norm, statistics, update,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, Ghosts, Graft, GraftBuffers, Reduction,
+    StatisticsBuffers, StepBuffers, UpdateBuffers, apply_graft, squared_norm, statistics, step,
+    update,
 };
 use crate::sweep::{Strategy, Sweep};
 
@@ -20,12 +21,16 @@ const EPSILON: f64 = 1.0 / 64.0;
 const BAND: usize = 1;
 
 pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
-    [Graft::Sgd, Graft::Momentum, Graft::Adam, Graft::RmsProp]
+    let apart = [Graft::Sgd, Graft::Momentum, Graft::Adam, Graft::RmsProp].map(|it| (it, false));
+    let whole = [Graft::Sgd, Graft::Momentum, Graft::Adam].map(|it| (it, true));
+    apart
         .into_iter()
-        .map(|graft| {
-            let name = format!("band {BAND}, {}", format!("{graft:?}").to_lowercase());
+        .chain(whole)
+        .map(|(graft, whole)| {
+            let how = if whole { ", in one launch" } else { "" };
+            let name = format!("band {BAND}, {}{how}", format!("{graft:?}").to_lowercase());
             Check::new("sonew-graft", name, move |context, lengths| {
-                grafted::<P, R>(context, lengths, graft)
+                grafted::<P, R>(context, lengths, graft, whole)
             })
         })
         .collect()
@@ -35,34 +40,25 @@ fn grafted<P: Precision, R: Runtime>(
     context: &Context<R>,
     lengths: &[usize],
     graft: Graft,
+    whole: bool,
 ) -> Result<Vec<Outcome>, Error> {
     let removal = EdgeRemoval::Outgoing;
     let bench = Bench::new(context, lengths)?;
     let segments = &bench.segments;
-    let states = States::zeros::<P, R>(&bench, segments.arena_len(), BAND);
+    let blueprint = Blueprint::of::<P, R>(context, "sonew-step", BAND);
+    let values = if whole {
+        Ghosts::new(segments, BAND, removal, blueprint).state_len()
+    } else {
+        segments.arena_len()
+    };
+    let states = States::zeros::<P, R>(&bench, values, BAND);
     let mut weights = bench.dyadic(3);
     let params = bench.arena::<P::Params>(&weights)?;
     let g = bench.dyadic(50);
     let grads = bench.arena::<P::Params>(&g)?;
-    let blueprint = Blueprint::infer::<P>(context.processor(), BAND);
-    let evidence = bench.slots(Sweep::infer(context.processor()));
-    let buffers = StatisticsBuffers {
-        grads: &grads,
-        moment: &states.moment,
-        diagonal: &states.diagonal,
-        edges: &states.edges,
-        evidence: &evidence,
-    };
+    let sweep = Sweep::of::<P, R>(context, "statistics", BAND);
+    let evidence = bench.slots(if whole { blueprint.sweep } else { sweep });
     let average = Decay::Average(BETA);
-    let forced = Strategy::Forced(blueprint);
-    statistics::<P, R>(
-        context,
-        segments,
-        buffers,
-        BETA,
-        average,
-        Strategy::Inferred,
-    )?;
     let reduction = Reduction::new(context, segments);
     let partials = bench.values(segments.blocks() - 2);
     let norms = bench.values(lengths.len());
@@ -82,24 +78,49 @@ fn grafted<P: Precision, R: Runtime>(
         grad_squares: (graft == Graft::RmsProp).then_some(&norms),
         second: second.as_ref(),
     };
-    let buffers = UpdateBuffers {
-        moment: &states.moment,
-        diagonal: &states.diagonal,
-        edges: &states.edges,
-        evidence: &bench.slots(blueprint.sweep),
-        tensor_of_block: &table,
-    };
-    update::<P, R>(
-        context,
-        segments,
-        buffers,
-        Descent::Stage(stage),
-        Damping::Absolute(RATES.epsilon),
-        GAMMA,
-        removal,
-        (1.0, 1.0),
-        forced,
-    )?;
+    let cut = bench.slots(blueprint.sweep);
+    if whole {
+        let buffers = StepBuffers {
+            params: &params,
+            graft: Some(stage),
+            grads: &grads,
+            moment: &states.moment,
+            diagonal: &states.diagonal,
+            edges: &states.edges,
+            non_finite: &evidence,
+            cut: &cut,
+        };
+        let inferred = Strategy::Inferred;
+        step::<P, R>(context, segments, buffers, RATES, GAMMA, removal, inferred)?;
+    } else {
+        let buffers = StatisticsBuffers {
+            grads: &grads,
+            moment: &states.moment,
+            diagonal: &states.diagonal,
+            edges: &states.edges,
+            evidence: &evidence,
+        };
+        let inferred = Strategy::Inferred;
+        statistics::<P, R>(context, segments, buffers, BETA, average, inferred)?;
+        let buffers = UpdateBuffers {
+            moment: &states.moment,
+            diagonal: &states.diagonal,
+            edges: &states.edges,
+            evidence: &cut,
+            tensor_of_block: &table,
+        };
+        update::<P, R>(
+            context,
+            segments,
+            buffers,
+            Descent::Stage(stage),
+            Damping::Absolute(RATES.epsilon),
+            GAMMA,
+            removal,
+            (1.0, 1.0),
+            Strategy::Inferred,
+        )?;
+    }
     let tensor_squares = bench.values(2 * lengths.len());
     reduction.sum_pairs(context, &squares, runs, &tensor_squares)?;
     apply_graft::<P, R>(

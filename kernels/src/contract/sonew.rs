@@ -134,7 +134,7 @@ fn accumulate<P: Precision, R: Runtime>(
 ) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
     let states = States::zeros::<P, R>(&bench, bench.segments.arena_len(), band);
-    let evidence = bench.slots(Sweep::infer(context.processor()));
+    let evidence = bench.slots(Sweep::of::<P, R>(context, "statistics", band));
     let mut oracle: Vec<Statistics> = lengths
         .iter()
         .map(|&n| Statistics::zeros(n, band))
@@ -225,7 +225,7 @@ fn factor_and_apply<P: Precision, R: Runtime>(
         edges: &edges,
         psi: &psi,
         d: &d,
-        evidence: &bench.slots(Blueprint::infer::<P>(context.processor(), band).sweep),
+        evidence: &bench.slots(Blueprint::of::<P, R>(context, "banded-ldl", band).sweep),
     };
     let (segments, inferred) = (&bench.segments, Strategy::Inferred);
     factor::<P, R>(
@@ -283,7 +283,7 @@ fn fused<P: Precision, R: Runtime>(
         ..RATES
     };
     let bench = Bench::new(context, lengths)?;
-    let blueprint = Blueprint::infer::<P>(context.processor(), band);
+    let blueprint = Blueprint::of::<P, R>(context, "sonew-step", band);
     let values = Ghosts::new(&bench.segments, band, removal, blueprint).state_len();
     let states = States::zeros::<P, R>(&bench, values, band);
     let mut weights = bench.dyadic(3);
@@ -298,6 +298,7 @@ fn fused<P: Precision, R: Runtime>(
         let g = gradients.tensors(&bench, t);
         let buffers = StepBuffers {
             params: &params,
+            graft: None,
             grads: &bench.arena::<P::Params>(&g)?,
             moment: &states.moment,
             diagonal: &states.diagonal,

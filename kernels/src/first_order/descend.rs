@@ -185,7 +185,24 @@ pub fn descend<L: FirstOrder, S: Precision, R: Runtime>(
     for (name, state) in L::STATES.iter().zip(buffers.states) {
         require_arena::<S::State>(operation, name, state, n)?;
     }
-    let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
+    let sweep = strategy.resolve(|| Sweep::of::<S, R>(context, L::NAME, 0));
+    if sweep.twins {
+        launch::<L, S::Twin, R>(context, segments, buffers, hyper, sweep)
+    } else {
+        launch::<L, S, R>(context, segments, buffers, hyper, sweep)
+    }
+}
+
+/// Launches the rule over buffers that hold the arena.
+fn launch<L: FirstOrder, S: Precision, R: Runtime>(
+    context: &Context<R>,
+    segments: &Segments,
+    buffers: Buffers<'_>,
+    hyper: Hyper,
+    sweep: Sweep,
+) -> Result<(), Error> {
+    let operation = L::NAME;
+    let n = segments.arena_len();
     sweep.check::<S>(operation)?;
     sweep.check_loops(
         operation,

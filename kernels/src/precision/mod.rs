@@ -27,6 +27,7 @@ mod host;
 mod inspect;
 mod kind;
 mod stochastic;
+mod twins;
 
 pub use bfloat::{Pairs, RoundBf16, bf16_bits};
 pub use convert::{convert, round_stochastically};
@@ -34,6 +35,7 @@ pub use host::HostFormat;
 pub use inspect::inspect;
 pub use kind::{PrecisionKind, PrecisionVisitor};
 pub use stochastic::Stochastic;
+pub use twins::Twins;
 
 use core::marker::PhantomData;
 use cubecl::ir::StorageType;
@@ -226,6 +228,9 @@ pub trait Precision: Send + Sync + 'static {
     type State: HostFormat + Stochastic;
     /// How results are rounded.
     type Math: Arithmetic;
+    /// The same numbers and bytes, read in 64-bit words where [`Sweep::twins`](crate::sweep::Sweep::twins) says so; itself where
+    /// there is no such form.
+    type Twin: Precision;
     /// The name on the command line.
     const NAME: &'static str;
     /// γ relative to H_jj below which a pivot of SONew is not trusted: about the machine epsilon of states and arithmetic,
@@ -235,6 +240,9 @@ pub trait Precision: Send + Sync + 'static {
 
 macro_rules! precision {
     ($(#[$doc:meta])* $name:ident, $text:literal, $params:ty, $state:ty, $math:ty, $gamma:literal) => {
+        precision!($(#[$doc])* $name, $text, $params, $state, $math, $gamma, $name);
+    };
+    ($(#[$doc:meta])* $name:ident, $text:literal, $params:ty, $state:ty, $math:ty, $gamma:literal, $twin:ident) => {
         $(#[$doc])*
         pub struct $name;
 
@@ -242,6 +250,7 @@ macro_rules! precision {
             type Params = $params;
             type State = $state;
             type Math = $math;
+            type Twin = $twin;
             const NAME: &'static str = $text;
             const GAMMA: f64 = $gamma;
         }
@@ -250,7 +259,11 @@ macro_rules! precision {
 
 precision!(
     /// Everything stored and computed in f32.
-    F32, "f32", Native<f32>, Native<f32>, Exact, 1e-7
+    F32, "f32", Native<f32>, Native<f32>, Exact, 1e-7, F32Twins
+);
+precision!(
+    /// [`F32`], read in 64-bit words.
+    F32Twins, "f32", Twins, Twins, Exact, 1e-7
 );
 precision!(
     /// Everything stored and computed in bf16: the setting of the paper.

@@ -1,8 +1,9 @@
 //! The choices of a banded kernel: what the caller asked for (removal, tolerance) and how it is laid out (blueprint).
 
+use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
 
-use crate::context::Processor;
+use crate::context::{Context, Processor};
 use crate::error::{Error, require_non_negative};
 use crate::precision::{Precision, Storage};
 use crate::segments::{BLOCK, GAP, Segments};
@@ -66,26 +67,53 @@ impl Blueprint {
     pub fn infer<S: Precision>(processor: Processor, band: usize) -> Self {
         // A vector of columns compiles in a fraction of a second up to band 5, a single one up to band 16.
         let unroll = band <= 16;
-        let width = if band <= 5 {
-            4
-        } else {
-            S::Params::PER_WORD.max(S::State::PER_WORD)
+        let width = match (processor, band) {
+            // As for other sweeps ([`Sweep::infer`]): `sonew tune sonew-step` on llvmpipe has half the width at 117 %, runs half as
+            // long at 106 %.
+            (Processor::Cpu, 0 | 1) => 8,
+            (_, 0..=5) => 4,
+            _ => S::Params::PER_WORD.max(S::State::PER_WORD),
         };
         let (columns, units, cubes) = match processor {
             // Few units, each walking a whole block: the columns before its start cost least. A loop that is not
             // unrolled has to fit the driver's limit.
             Processor::Cpu if unroll => (BLOCK, 64, 4096),
             Processor::Cpu => (8, 32, 65_535),
-            // Neighbouring units read neighbouring vectors; a longer run for wide bands bounds the recomputation.
-            Processor::Gpu => (if band <= 1 { 8 } else { 32 }, 128, 65_535),
+            // Runs so long that their ghost columns are at most an eighth, which makes a step one launch: a tridiagonal one then
+            // moves 9 values and half a ghost for each parameter instead of 12. Beyond band 8 no run is long enough, and
+            // shorter ones keep more units busy. Reckoned; `sonew tune` measures.
+            Processor::Gpu => {
+                let columns = match band {
+                    0 => 8,
+                    1..=4 => 128,
+                    5..=8 => BLOCK,
+                    _ => 32,
+                };
+                (columns, 128, 65_535)
+            }
         };
         let sweep = Sweep {
             width,
             run: columns / width,
             units,
             cubes,
+            twins: processor == Processor::Cpu && width > 1,
         };
         Self { sweep, unroll }
+    }
+
+    /// What was tuned for a kernel on a device, or the default.
+    pub fn of<S: Precision, R: Runtime>(
+        context: &Context<R>,
+        kernel: &'static str,
+        band: usize,
+    ) -> Self {
+        let tuned = context.tuned().get(kernel, S::NAME, band);
+        let blueprint = tuned.unwrap_or_else(|| Self::infer::<S>(context.processor(), band));
+        Self {
+            sweep: blueprint.sweep.on(context),
+            ..blueprint
+        }
     }
 
     pub(crate) fn check<S: Precision>(

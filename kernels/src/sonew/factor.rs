@@ -133,7 +133,7 @@ pub fn factor<S: Precision, R: Runtime>(
 ) -> Result<(), Error> {
     let operation = "sonew factor";
     let band = buffers.edges.len();
-    let blueprint = strategy.resolve(|| Blueprint::infer::<S>(context.processor(), band));
+    let blueprint = strategy.resolve(|| Blueprint::of::<S, R>(context, "banded-ldl", band));
     blueprint.check::<S>(
         operation,
         band,

@@ -157,6 +157,24 @@ pub(super) fn graft_direction<S: Precision, NP: Size, NS: Size>(
     out
 }
 
+/// Stores u of the vector `at`, and adds the squares of u and of the graft's own update to those of the run.
+#[cube]
+pub(super) fn stage<S: Storage, N: Size>(
+    u: &Sequence<f32>,
+    other: &Sequence<f32>,
+    direction: &mut Array<Vector<S::Word, N>>,
+    sums: &mut Array<f32>,
+    at: usize,
+    #[comptime] width: usize,
+) {
+    #[unroll]
+    for lane in 0..width {
+        sums[0] += *u.index(lane) * *u.index(lane);
+        sums[1] += *other.index(lane) * *other.index(lane);
+    }
+    S::store::<N>(direction, at, u, width);
+}
+
 #[cube(launch_unchecked)]
 fn graft_kernel<S: Precision, NP: Size, NS: Size>(
     params: &mut Array<Vector<<S::Params as Storage>::Word, NP>>,

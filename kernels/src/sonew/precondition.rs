@@ -128,7 +128,7 @@ pub fn precondition<S: Precision, R: Runtime>(
     // A word at a time, of the format that has the most values in one.
     let width = S::Params::PER_WORD.max(S::State::PER_WORD);
     let sweep = strategy.resolve(|| {
-        let inferred = Sweep::infer(context.processor());
+        let inferred = Sweep::of::<S, R>(context, "precondition", band);
         Sweep {
             width,
             run: inferred.run * inferred.width / width,

@@ -176,7 +176,26 @@ pub fn statistics<S: Precision, R: Runtime>(
     for edge in buffers.edges {
         require_arena::<S::State>(operation, "edges", edge, n)?;
     }
-    let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
+    let sweep = strategy.resolve(|| Sweep::of::<S, R>(context, "statistics", band));
+    if sweep.twins {
+        launch::<S::Twin, R>(context, segments, buffers, beta1, decay, sweep)
+    } else {
+        launch::<S, R>(context, segments, buffers, beta1, decay, sweep)
+    }
+}
+
+/// Launches over buffers that hold the arena, with numbers in their ranges.
+fn launch<S: Precision, R: Runtime>(
+    context: &Context<R>,
+    segments: &Segments,
+    buffers: StatisticsBuffers<'_>,
+    beta1: f64,
+    decay: Decay,
+    sweep: Sweep,
+) -> Result<(), Error> {
+    let operation = "sonew statistics";
+    let band = buffers.edges.len();
+    let n = segments.arena_len();
     let width = sweep.width;
     sweep.check::<S>(operation)?;
     sweep.check_loops(

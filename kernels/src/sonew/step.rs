@@ -1,4 +1,5 @@
-//! A whole step in one launch: statistics, factor, precondition and descent, each state read and written once.
+//! A whole step in one launch: statistics, factor, precondition and descent (or staging for a graft), each state read and written
+//! once.
 //!
 //! A tridiagonal step moves 9 arenas' worth of values where [`super::statistics`] and [`super::update`] together move
 //! 12; on a driver that pays per access that is its time. The price is [`Ghosts`].
@@ -11,10 +12,11 @@ use cubecl::server::Handle;
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::elimination::{Gamma, GammaLaunch};
 use super::ghosts::Ghosts;
+use super::graft::{Graft, GraftBuffers, graft_direction, stage};
 use super::statistics::{Decay, accumulate, check_range, read_gradient};
 use super::walk::{Walk, append_moment, lower, move_on, precondition_vector, restart};
 use super::window::{Plan, append_diagonal, append_edge};
-use crate::buffers::{array, require_arena};
+use crate::buffers::{array, optional, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
 use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
@@ -26,8 +28,10 @@ use crate::sweep::{Strategy, run_start};
 /// The buffers of a step. States hold [`Ghosts::state_len`] values.
 #[derive(Clone, Copy)]
 pub struct StepBuffers<'a> {
-    /// Parameters, an arena updated in place.
+    /// Parameters, an arena updated in place where there is no graft.
     pub params: &'a Handle,
+    /// Where u is stored for [`super::apply_graft`] instead. Not [`Graft::RmsProp`], which needs a norm of the gradient first.
+    pub graft: Option<GraftBuffers<'a>>,
     /// Gradients, an arena.
     pub grads: &'a Handle,
     /// First moment m, updated in place.
@@ -70,6 +74,7 @@ pub struct Rates {
     epsilon: f32,
     correction1: f32,
     correction2: f32,
+    graft_epsilon: f32,
 }
 
 #[cube]
@@ -85,27 +90,33 @@ impl Rates {
             epsilon: held(self.epsilon),
             correction1: held(self.correction1),
             correction2: held(self.correction2),
+            graft_epsilon: held(self.graft_epsilon),
         }
     }
 }
 
 #[cube(launch_unchecked)]
 fn step_kernel<S: Precision, NP: Size, NS: Size>(
-    params: &mut Array<Vector<<S::Params as Storage>::Word, NP>>,
-    grads: &Array<Vector<<S::Params as Storage>::Word, NP>>,
+    params: &mut Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
+    grads: &Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
     moment: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
     diagonal: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
     edges: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
     non_finite: &mut Array<u32>,
     cut: &mut Array<u32>,
+    direction: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    squares: &mut Sequence<Array<f32>>,
     rates: &Rates,
     gamma: &Gamma,
     runs: u32,
     // The first vector behind the arena.
     behind_arena: u32,
     #[comptime] plan: Plan,
+    #[comptime] graft: Graft,
 ) {
     let mut run = ABSOLUTE_POS;
+    let grad_squares = Sequence::<Array<f32>>::new();
+    let mut second = Sequence::<Array<Vector<<S::State as Storage>::Word, NS>>>::new();
     let rates = rates.held();
     let gamma = gamma.held();
     let mut bad = Found::new();
@@ -118,15 +129,24 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
         let origin = start - plan.behind;
         let ghosts = behind_arena as usize + run * comptime!(plan.behind + plan.ahead);
         let mut largest = 0u32;
+        let mut sums = Array::<f32>::new(2usize);
+        sums[0] = 0.0;
+        sums[1] = 0.0;
         restart(&mut walk, plan);
         #[unroll]
         for v in 0..plan.reach {
-            read_gradient::<S::Params, NP>(&mut g, grads, origin + v, v, plan.width);
+            read_gradient::<S::Params, NP>(&mut g, grads.index(0usize), origin + v, v, plan.width);
         }
         // The window has to hold `ahead` vectors, and as many ghosts lie before the run.
         for step in 0..plan.behind {
             let next = origin + step + plan.reach;
-            read_gradient::<S::Params, NP>(&mut g, grads, next, plan.reach, plan.width);
+            read_gradient::<S::Params, NP>(
+                &mut g,
+                grads.index(0usize),
+                next,
+                plan.reach,
+                plan.width,
+            );
             accumulate_vector::<S, NS>(
                 &mut walk,
                 &mut g,
@@ -140,7 +160,13 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
         }
         for step in 0..comptime!(plan.sweep.run + plan.ahead) {
             let next = start + step + plan.reach;
-            read_gradient::<S::Params, NP>(&mut g, grads, next, plan.reach, plan.width);
+            read_gradient::<S::Params, NP>(
+                &mut g,
+                grads.index(0usize),
+                next,
+                plan.reach,
+                plan.width,
+            );
             #[unroll]
             for lane in 0..plan.width {
                 largest = max(largest, magnitude_bits(g[lane]));
@@ -155,12 +181,36 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
             let owned = step >= plan.behind;
             let u = precondition_vector::<S::Math>(&mut walk, &mut lost, owned, at, gamma, plan);
             if owned {
-                let weights = S::Params::load::<NP>(params, at, plan.width);
-                let lowered = lower::<S::Math>(&weights, &u, rates.lr, rates.shrink, plan.width);
-                S::Params::store::<NP>(params, at, &lowered, plan.width);
+                if comptime!(graft == Graft::None) {
+                    let weights = S::Params::load::<NP>(params.index(0usize), at, plan.width);
+                    let lowered =
+                        lower::<S::Math>(&weights, &u, rates.lr, rates.shrink, plan.width);
+                    S::Params::store::<NP>(params.index_mut(0usize), at, &lowered, plan.width);
+                } else {
+                    let other = graft_direction::<S, NP, NS>(
+                        &walk.moment,
+                        diagonal,
+                        grads,
+                        &grad_squares,
+                        &mut second,
+                        at,
+                        0usize,
+                        rates.correction2,
+                        rates.graft_epsilon,
+                        &rates.beta1,
+                        plan.width,
+                        graft,
+                    );
+                    let direction = direction.index_mut(0usize);
+                    stage::<S::State, NS>(&u, &other, direction, &mut sums, at, plan.width);
+                }
             }
         }
-        note_non_finite::<S::Params, NP>(&mut bad, grads, start, largest, plan.sweep);
+        if comptime!(graft != Graft::None) {
+            squares.index_mut(0usize)[run * 2] = sums[0];
+            squares.index_mut(0usize)[run * 2 + 1] = sums[1];
+        }
+        note_non_finite::<S::Params, NP>(&mut bad, grads.index(0usize), start, largest, plan.sweep);
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
     crate::evidence::write(&bad, non_finite);
@@ -223,10 +273,10 @@ fn accumulate_vector<S: Precision, N: Size>(
 }
 
 /// Statistics, factor, precondition and descent over the whole arena, in one launch; the same step as
-/// [`super::statistics`] and then [`super::update`] with an absolute ε and no graft.
+/// [`super::statistics`] and then [`super::update`] with an absolute ε.
 ///
 /// # Errors
-/// [`Error::Length`] if a buffer has another length than it needs, [`Error::Range`] for a number outside its range;
+/// [`Error::Unsupported`] for the graft that needs a norm first; /// [`Error::Length`] if a buffer has another length than it needs, [`Error::Range`] for a number outside its range;
 /// launch errors as [`Context::launch`].
 pub fn step<S: Precision, R: Runtime>(
     context: &Context<R>,
@@ -237,9 +287,26 @@ pub fn step<S: Precision, R: Runtime>(
     removal: EdgeRemoval,
     strategy: Strategy<Blueprint>,
 ) -> Result<(), Error> {
+    let band = buffers.edges.len();
+    let blueprint = strategy.resolve(|| Blueprint::of::<S, R>(context, "sonew-step", band));
+    if blueprint.sweep.twins {
+        launch::<S::Twin, R>(context, segments, buffers, rates, gamma, removal, blueprint)
+    } else {
+        launch::<S, R>(context, segments, buffers, rates, gamma, removal, blueprint)
+    }
+}
+
+fn launch<S: Precision, R: Runtime>(
+    context: &Context<R>,
+    segments: &Segments,
+    buffers: StepBuffers<'_>,
+    rates: StepRates,
+    gamma: Tolerance,
+    removal: EdgeRemoval,
+    blueprint: Blueprint,
+) -> Result<(), Error> {
     let operation = "sonew step";
     let band = buffers.edges.len();
-    let blueprint = strategy.resolve(|| Blueprint::infer::<S>(context.processor(), band));
     blueprint.check::<S>(
         operation,
         band,
@@ -257,7 +324,18 @@ pub fn step<S: Precision, R: Runtime>(
     let correction2 = require_non_negative(operation, "correction", rates.corrections.1)?;
     let n = segments.arena_len();
     let states = Ghosts::new(segments, band, removal, blueprint).state_len();
-    require_arena::<S::Params>(operation, "params", buffers.params, n)?;
+    let runs = blueprint.sweep.runs(segments);
+    match buffers.graft {
+        None => require_arena::<S::Params>(operation, "params", buffers.params, n)?,
+        Some(graft) if graft.graft == Graft::RmsProp => {
+            return Err(Error::Unsupported {
+                operation,
+                reason: "the RMSProp graft needs the norm of the gradient before the step; use `statistics` and `update`"
+                    .into(),
+            });
+        }
+        Some(graft) => graft.check::<S>(operation, n, 8 * runs as u64, 0)?,
+    }
     require_arena::<S::Params>(operation, "grads", buffers.grads, n)?;
     require_arena::<S::State>(operation, "moment", buffers.moment, states)?;
     require_arena::<S::State>(operation, "diagonal", buffers.diagonal, states)?;
@@ -265,11 +343,14 @@ pub fn step<S: Precision, R: Runtime>(
         require_arena::<S::State>(operation, "edges", edge, states)?;
     }
     let plan = Plan::new(band, removal, blueprint);
-    let grid = blueprint.sweep.grid(segments, 6 + band);
+    let grid = blueprint
+        .sweep
+        .grid(segments, 6 + band + usize::from(buffers.graft.is_some()));
     require_slots(operation, buffers.non_finite, grid)?;
     require_slots(operation, buffers.cut, grid)?;
     let (rho, omega) = rates.decay.weights();
-    let variant = (type_name::<S>(), plan, blueprint);
+    let graft = buffers.graft.map_or(Graft::None, |it| it.graft);
+    let variant = (type_name::<S>(), plan, blueprint, graft);
     context.launch(operation, variant, grid, move |client, cubes, units| {
         let vectors = n / plan.width;
         let state_vectors = states / plan.width;
@@ -287,9 +368,13 @@ pub fn step<S: Precision, R: Runtime>(
             epsilon,
             correction1,
             correction2,
+            buffers.graft.map_or(0.0, |it| it.epsilon as f32),
         );
-        // SAFETY: parameters and gradients hold the arena, states the arena and the ghosts of every run, and the
-        // evidence a slot for each unit, all checked above. Runs cover the blocks between the pads; a run reads at
+        let mut grads = SequenceArg::new();
+        grads.push(array::<R>(buffers.grads, vectors));
+        let params = buffers.graft.is_none().then_some(buffers.params);
+        // SAFETY: parameters (or u) and gradients hold the arena, states the arena and the ghosts of every run, the squares two
+        // values for each run, and the evidence a slot for each unit, all checked above. Runs cover the blocks between the pads; a run reads at
         // most 3 · reach · width < BLOCK gradients before and after itself, which lie in the arena.
         unsafe {
             step_kernel::launch_unchecked::<S, R>(
@@ -298,18 +383,21 @@ pub fn step<S: Precision, R: Runtime>(
                 units,
                 plan.width / S::Params::PER_WORD,
                 plan.width / S::State::PER_WORD,
-                array::<R>(buffers.params, vectors),
-                array::<R>(buffers.grads, vectors),
+                optional(params, vectors),
+                grads,
                 array::<R>(buffers.moment, state_vectors),
                 array::<R>(buffers.diagonal, state_vectors),
                 edges,
                 array::<R>(buffers.non_finite, slots),
                 array::<R>(buffers.cut, slots),
+                optional(buffers.graft.map(|it| it.direction), vectors),
+                optional(buffers.graft.map(|it| it.squares), 2 * runs),
                 kernel_rates,
                 GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),
-                blueprint.sweep.runs(segments) as u32,
+                runs as u32,
                 vectors as u32,
                 plan,
+                graft,
             );
         }
     })

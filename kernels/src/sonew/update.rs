@@ -7,7 +7,7 @@ use cubecl::server::Handle;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::elimination::{Gamma, GammaLaunch};
-use super::graft::{Graft, GraftBuffers, graft_direction};
+use super::graft::{Graft, GraftBuffers, graft_direction, stage};
 use super::walk::{Walk, append_moment, lower, move_on, precondition_vector, restart};
 use super::window::{Plan, append};
 use crate::buffers::{array, optional, require_arena, require_bytes};
@@ -151,8 +151,9 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
                 plan,
             );
         }
-        let mut square = 0.0f32;
-        let mut graft_square = 0.0f32;
+        let mut sums = Array::<f32>::new(2usize);
+        sums[0] = 0.0;
+        sums[1] = 0.0;
         for step in 0..comptime!(plan.behind + plan.sweep.run) {
             let at = origin + step;
             let owned = step >= plan.behind;
@@ -189,18 +190,14 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
                         plan.width,
                         mode.graft,
                     );
-                    #[unroll]
-                    for lane in 0..plan.width {
-                        square += *u.index(lane) * *u.index(lane);
-                        graft_square += *other.index(lane) * *other.index(lane);
-                    }
-                    S::State::store::<NS>(direction.index_mut(0usize), at, &u, plan.width);
+                    let direction = direction.index_mut(0usize);
+                    stage::<S::State, NS>(&u, &other, direction, &mut sums, at, plan.width);
                 }
             }
         }
         if comptime!(!mode.apply) {
-            squares.index_mut(0usize)[run * 2] = square;
-            squares.index_mut(0usize)[run * 2 + 1] = graft_square;
+            squares.index_mut(0usize)[run * 2] = sums[0];
+            squares.index_mut(0usize)[run * 2 + 1] = sums[1];
         }
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
@@ -252,7 +249,7 @@ pub fn update<S: Precision, R: Runtime>(
 ) -> Result<(), Error> {
     let operation = "sonew update";
     let band = buffers.edges.len();
-    let blueprint = strategy.resolve(|| Blueprint::infer::<S>(context.processor(), band));
+    let blueprint = strategy.resolve(|| Blueprint::of::<S, R>(context, "sonew-step", band));
     blueprint.check::<S>(
         operation,
         band,

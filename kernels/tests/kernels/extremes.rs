@@ -291,6 +291,7 @@ fn staged(
         run: 32,
         units: 32,
         cubes: 4,
+        twins: false,
     };
     let runs = 2 * (segments.blocks() - 2);
     let (run_squares, squares) = (bench.values(2 * runs), bench.values(2 * count));
@@ -570,6 +571,7 @@ fn a_unit_with_too_many_runs_for_the_software_driver_is_refused_and_not_computed
                     run: 32,
                     units,
                     cubes: 1,
+                    twins: false,
                 },
                 unroll: false,
             }),
@@ -621,6 +623,7 @@ fn a_sweep_with_too_long_a_walk_for_the_software_driver_is_refused() {
             run: 1,
             units,
             cubes: 1,
+            twins: false,
         };
         descend::<Sgd, F32, R>(
             &bench.context,

@@ -193,6 +193,7 @@ fn a_blueprint_that_does_not_divide_a_block_is_refused() {
             run,
             units: 64,
             cubes: 1,
+            twins: false,
         };
         let error = descend::<Adam, F32, R>(
             &bench.context,

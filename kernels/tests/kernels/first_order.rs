@@ -124,12 +124,19 @@ fn a_forced_blueprint_changes_no_bit() {
     let bench = Bench::open();
     let gradient = tensors(LENGTHS, noise);
     let (expected, ..) = adam_step(&bench, &gradient, Strategy::Inferred);
-    for (width, run, units, cubes) in [(1, 1, 64, 3), (2, 128, 8, 1), (4, 16, 256, 2)] {
+    for (width, run, units, cubes, twins) in [
+        (1, 1, 64, 3, false),
+        (2, 128, 8, 1, false),
+        (4, 16, 256, 2, false),
+        (2, 2, 16, 5, true),
+        (8, 32, 64, 2, true),
+    ] {
         let sweep = Sweep {
             width,
             run,
             units,
             cubes,
+            twins,
         };
         let (found, ..) = adam_step(&bench, &gradient, Strategy::Forced(sweep));
         assert_eq!(found, expected, "{sweep:?}");

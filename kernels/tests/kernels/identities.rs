@@ -432,6 +432,7 @@ fn the_layout_of_the_fused_update_changes_no_bit() {
                 run: run_length,
                 units,
                 cubes,
+                twins: false,
             };
             let forced = Blueprint { sweep, unroll };
             assert_eq!(run(Strategy::Forced(forced)), expected, "{forced:?}");

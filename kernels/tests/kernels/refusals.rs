@@ -471,6 +471,7 @@ fn a_sweep_without_units_or_with_too_many_cubes_is_an_error_and_no_panic() {
             run: 1,
             units,
             cubes,
+            twins: false,
         };
         descend::<Sgd, F32, R>(
             &f.bench.context,
@@ -508,6 +509,7 @@ fn a_vector_of_one_value_is_refused_where_a_word_holds_two() {
         run: 64,
         units: 32,
         cubes: 1,
+        twins: false,
     };
     let buffers = Buffers {
         params: &values(0),

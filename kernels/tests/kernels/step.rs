@@ -76,6 +76,7 @@ impl Model {
         let grads = bench.arena(&self.segments, g);
         let buffers = StepBuffers {
             params: &self.params,
+            graft: None,
             grads: &grads,
             moment: &self.moment,
             diagonal: &self.diagonal,
@@ -103,6 +104,7 @@ fn short_runs(width: usize) -> Blueprint {
             run: 8 / width,
             units: 16,
             cubes: 3,
+            twins: false,
         },
         unroll: true,
     }
@@ -348,4 +350,32 @@ fn a_step_refuses_states_without_ghosts_and_rates_out_of_range() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn words_of_64_bits_change_no_bit_of_a_step() {
+    let bench = Bench::open();
+    let weights = tensors(LENGTHS, |t, i| noise(t + 3, i));
+    for (band, removal) in [
+        (0, EdgeRemoval::Outgoing),
+        (1, EdgeRemoval::Outgoing),
+        (4, EdgeRemoval::Incident),
+    ] {
+        let found = [false, true].map(|twins| {
+            let mut blueprint = Blueprint::infer::<F32>(Processor::Cpu, band);
+            blueprint.sweep.twins = twins;
+            let model = Model::new(&bench, &weights, band, removal, blueprint);
+            for t in 1..=3 {
+                model.step(&bench, &gradient(LENGTHS, t), rates(t)).unwrap();
+            }
+            let states = [&model.moment, &model.diagonal];
+            let states: Vec<Vec<u32>> = states
+                .iter()
+                .map(|it| bench.context.download("test", it).unwrap())
+                .collect();
+            let params: Vec<u32> = bench.context.download("test", &model.params).unwrap();
+            (params, states)
+        });
+        assert_eq!(found[0], found[1], "band {band}");
+    }
 }
