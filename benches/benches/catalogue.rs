@@ -12,6 +12,7 @@ use cubecl::Runtime;
 use sonew_benches::{Criterion, run};
 use sonew_harness::bench::{BenchError, Model, Request, Work, kernels, prove};
 use sonew_harness::context::context;
+use sonew_harness::freed_memory;
 use sonew_optimizers::{OptimizerConfig, PrecisionKind};
 use sonew_runtime::{DeviceVisitor, Opened, Selector};
 
@@ -50,6 +51,7 @@ impl DeviceVisitor for Benches {
 }
 
 fn main() -> ExitCode {
+    freed_memory::keep();
     let criterion = criterion::Criterion::default()
         .sample_size(15)
         .warm_up_time(Duration::from_millis(500))

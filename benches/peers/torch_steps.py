@@ -175,7 +175,8 @@ def main():
         for time_of in of_sonew(arguments.sonew, other, "optimizer-step")["optimizers"]:
             ours.setdefault(time_of["optimizer"], []).append(time_of["seconds"]["median"])
         for time_of in of_sonew(arguments.sonew, other, "training-step")["training"]:
-            ours_training.setdefault(time_of["optimizer"], []).append(time_of["seconds"]["median"])
+            if time_of["part"] == "step":
+                ours_training.setdefault(time_of["optimizer"], []).append(time_of["seconds"]["median"])
 
     where = f"{torch.get_num_threads()} threads" if device.type == "cpu" else torch.cuda.get_device_name()
     print(f"\nPyTorch {torch.__version__} on {where}; sonew on {other}; medians of {arguments.rounds} rounds, in ms\n")

@@ -38,6 +38,14 @@ pub enum BenchError {
         /// What there is.
         known: String,
     },
+    /// No blueprint of a kernel runs.
+    #[error("no blueprint of {kernel} runs on this device; the first was refused: {reason}")]
+    NoCandidate {
+        /// The kernel.
+        kernel: &'static str,
+        /// Why the first of them does not.
+        reason: String,
+    },
     /// A buffer would be larger than the device's largest.
     #[error(
         "{values} values need buffers of {bytes} bytes, and the largest of this device has {largest}; ask for a smaller --size"

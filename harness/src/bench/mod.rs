@@ -3,30 +3,33 @@
 
 mod ceiling;
 mod error;
+mod first_use;
 mod kernels;
 mod noise;
 mod proof;
 mod request;
 mod roots;
+mod scaling;
 mod steps;
 mod stopwatch;
+mod tables;
 
 pub use ceiling::Ceiling;
 pub use error::BenchError;
+pub use first_use::{FirstUse, first_uses};
 pub use kernels::{Subject, Timer, kernels};
-pub use request::Request;
-use request::{OPTIMIZER_STEP, TRAINING_STEP};
+use request::{FIRST_USE, OPTIMIZER_STEP, SCALING, TRAINING_STEP};
+pub use request::{Request, autoencoder};
 pub use roots::{RootTime, roots};
-pub use steps::{Model, StepTime, TrainingTime, optimizers, prove, training};
+pub use scaling::{Point, Scaling, scaling};
+pub use steps::{Model, Part, StepTime, TrainingTime, optimizers, prove, training};
 pub use stopwatch::{Effort, Seconds, Stopwatch, Work};
 
 use std::rc::Rc;
 
 use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
-use sonew_optimizers::{Context, PrecisionKind};
-
-use crate::table::{Column, Table};
+use sonew_optimizers::Context;
 
 /// A kernel's time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +39,40 @@ pub struct KernelTime {
     pub subject: Subject,
     /// Of one launch.
     pub seconds: Seconds,
+}
+
+/// Keeps the time of the last kernel.
+pub struct Last {
+    effort: Effort,
+    seconds: Option<Seconds>,
+}
+
+impl Last {
+    /// Nothing yet.
+    pub fn new(effort: Effort) -> Self {
+        Self {
+            effort,
+            seconds: None,
+        }
+    }
+
+    /// Of the last kernel; there is one.
+    ///
+    /// # Errors
+    /// [`BenchError::Unproven`] if there is none.
+    pub fn seconds(self, kernel: &'static str) -> Result<Seconds, BenchError> {
+        self.seconds.ok_or_else(|| BenchError::Unproven {
+            kernel,
+            case: String::new(),
+        })
+    }
+}
+
+impl<R: Runtime> Timer<R> for Last {
+    fn time(&mut self, _: Subject, work: Work<'_, R>) -> Result<(), BenchError> {
+        self.seconds = Some(Stopwatch::new(work, self.effort)?.run(self.effort)?);
+        Ok(())
+    }
 }
 
 /// Times kernels and says which.
@@ -74,6 +111,10 @@ pub struct Bench {
     pub optimizers: Vec<StepTime>,
     /// Steps of training.
     pub training: Vec<TrainingTime>,
+    /// First steps of optimizers.
+    pub first_uses: Vec<FirstUse>,
+    /// How a step of SONew grows, where that was asked for.
+    pub scaling: Option<Scaling>,
 }
 
 impl Bench {
@@ -87,6 +128,13 @@ impl Bench {
         tell: &mut dyn FnMut(&str),
     ) -> Result<Self, BenchError> {
         let effort = request.effort;
+        // Before anything else is compiled.
+        let mut first_uses_found = Vec::new();
+        if request.asks(FIRST_USE) {
+            for &precision in &request.precisions {
+                first_uses_found.extend(first_uses(context, precision, tell)?);
+            }
+        }
         tell("copy, product");
         let largest = request.sizes.iter().map(|lengths| lengths.iter().sum());
         let largest: usize = largest.max().unwrap_or(1 << 20);
@@ -104,6 +152,8 @@ impl Bench {
             roots: Vec::new(),
             optimizers: Vec::new(),
             training: Vec::new(),
+            first_uses: first_uses_found,
+            scaling: None,
         };
         if request.asks("inverse-root") {
             bench.roots = roots(context, effort, tell)?;
@@ -118,157 +168,10 @@ impl Bench {
                 bench.training.extend(steps);
             }
         }
+        let grows = request.kernel.is_some() || effort == Effort::FULL;
+        if grows && request.asks(SCALING) {
+            bench.scaling = Some(scaling(context, effort, tell)?);
+        }
         Ok(bench)
     }
-
-    /// What was measured, in words and tables.
-    pub fn text(&self, of: impl Fn(&Table) -> String) -> String {
-        let Ceiling {
-            copied_per_second,
-            operations_per_second,
-        } = self.ceiling;
-        let mut text = format!(
-            "copy {:.2} GB/s (read and written), f32 product {:.1} GFLOP/s\n",
-            copied_per_second / 1e9,
-            operations_per_second / 1e9
-        );
-        let parts = [
-            ("kernels", self.kernel_table()),
-            ("inverse roots, p = 4", self.root_table()),
-            (
-                "optimizer steps on the autoencoder's parameters",
-                self.optimizer_table(),
-            ),
-            ("training steps on a thousand images", self.training_table()),
-        ];
-        for (name, table) in parts {
-            if !table.rows.is_empty() {
-                text += &format!("\n{name}\n\n{}", of(&table));
-            }
-        }
-        text
-    }
-
-    fn kernel_table(&self) -> Table {
-        let mut table = Table::new(vec![
-            Column::left("kernel"),
-            Column::left("variant"),
-            Column::left("precision"),
-            Column::right("values"),
-            Column::right("ms"),
-            Column::right("fastest"),
-            Column::right("GB/s"),
-            Column::right("of copy"),
-        ]);
-        for KernelTime { subject, seconds } in &self.kernels {
-            let speed = subject.bytes as f64 / seconds.median;
-            table.push(vec![
-                subject.kernel.clone(),
-                subject.case.clone(),
-                subject.precision.to_string(),
-                subject.values.to_string(),
-                milliseconds(seconds.median),
-                milliseconds(seconds.least),
-                format!("{:.2}", speed / 1e9),
-                percent(speed / self.ceiling.copied_per_second),
-            ]);
-        }
-        table
-    }
-
-    fn root_table(&self) -> Table {
-        let mut table = Table::new(vec![
-            Column::left("method"),
-            Column::right("matrices"),
-            Column::right("n"),
-            Column::right("ms"),
-            Column::right("fastest"),
-            Column::right("GFLOP/s"),
-            Column::right("of product"),
-        ]);
-        for time in &self.roots {
-            let speed = time.operations.map(|count| count / time.seconds.median);
-            table.push(vec![
-                time.method.clone(),
-                time.matrices.to_string(),
-                time.n.to_string(),
-                milliseconds(time.seconds.median),
-                milliseconds(time.seconds.least),
-                speed.map_or("–".into(), |speed| format!("{:.1}", speed / 1e9)),
-                speed.map_or("–".into(), |speed| {
-                    percent(speed / self.ceiling.operations_per_second)
-                }),
-            ]);
-        }
-        table
-    }
-
-    fn optimizer_table(&self) -> Table {
-        let mut table = Table::new(vec![
-            Column::left("optimizer"),
-            Column::left("precision"),
-            Column::right("ms"),
-            Column::right("fastest"),
-            Column::right("times Adam"),
-            Column::right("bytes/parameter"),
-            Column::right("of copy"),
-        ]);
-        for time in &self.optimizers {
-            let bytes = time.parameters as f64 * time.bytes_per_parameter;
-            let speed = bytes / time.seconds.median;
-            table.push(vec![
-                time.optimizer.clone(),
-                time.precision.to_string(),
-                milliseconds(time.seconds.median),
-                milliseconds(time.seconds.least),
-                format!("{:.2}", time.times_adam),
-                format!("{:.0}", time.bytes_per_parameter),
-                percent(speed / self.ceiling.copied_per_second),
-            ]);
-        }
-        table
-    }
-
-    fn training_table(&self) -> Table {
-        let mut table = Table::new(vec![
-            Column::left("step"),
-            Column::left("precision"),
-            Column::right("ms"),
-            Column::right("fastest"),
-            Column::right("over Adam's"),
-        ]);
-        let adam = |precision: PrecisionKind| {
-            let of = |time: &&TrainingTime| {
-                time.precision == precision && time.optimizer.as_deref() == Some("adam")
-            };
-            self.training
-                .iter()
-                .find(of)
-                .map(|time| time.seconds.median)
-        };
-        for time in &self.training {
-            let over = match (&time.optimizer, adam(time.precision)) {
-                (Some(_), Some(adam)) => percent(time.seconds.median / adam - 1.0),
-                _ => String::new(),
-            };
-            table.push(vec![
-                time.optimizer
-                    .clone()
-                    .unwrap_or("forward and backward only".into()),
-                time.precision.to_string(),
-                milliseconds(time.seconds.median),
-                milliseconds(time.seconds.least),
-                over,
-            ]);
-        }
-        table
-    }
-}
-
-fn milliseconds(seconds: f64) -> String {
-    format!("{:.3}", 1e3 * seconds)
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.0} %", 100.0 * share)
 }

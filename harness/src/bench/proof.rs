@@ -7,11 +7,8 @@ use sonew_optimizers::Context;
 
 use super::BenchError;
 
-/// Checks are made on at most this many values: an oracle in f64 takes its time.
-const MOST: usize = 1 << 22;
-
 /// Holds a kernel to its oracle: those of `checks` that are of `kernel` and whose case begins with `case`, on tensors of these
-/// lengths, or on the first so many values of them.
+/// lengths, or on their first `most` values.
 ///
 /// # Errors
 /// [`BenchError::Wrong`], [`BenchError::Unproven`], and whatever launches refuse or report.
@@ -20,8 +17,9 @@ pub fn prove<P: Precision, R: Runtime>(
     checks: &[Check<R>],
     (kernel, case): (&'static str, &str),
     lengths: &[usize],
+    most: usize,
 ) -> Result<(), BenchError> {
-    let mut left = MOST;
+    let mut left = most;
     let lengths: Vec<usize> = lengths
         .iter()
         .map(|&n| {

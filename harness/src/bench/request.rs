@@ -16,8 +16,16 @@ pub(super) const OPTIMIZER_STEP: &str = "optimizer-step";
 /// What it is for steps of training alone.
 pub(super) const TRAINING_STEP: &str = "training-step";
 
+/// An oracle in f64 takes its time.
+const PROVEN: usize = 1 << 22;
+
+/// What it is for the first steps of the optimizers in a process alone.
+pub(super) const FIRST_USE: &str = "first-use";
+/// What it is for how a step of SONew grows with the number of parameters and with the band; part of a full measurement too.
+pub(super) const SCALING: &str = "scaling";
+
 /// What [`Request::kernel`] may be.
-const KERNELS: [&str; 14] = [
+const KERNELS: [&str; 16] = [
     "convert",
     "sgd",
     "momentum",
@@ -32,6 +40,8 @@ const KERNELS: [&str; 14] = [
     "inverse-root",
     OPTIMIZER_STEP,
     TRAINING_STEP,
+    FIRST_USE,
+    SCALING,
 ];
 
 /// What is measured.
@@ -47,6 +57,8 @@ pub struct Request {
     pub bands: Vec<usize>,
     /// How long.
     pub effort: Effort,
+    /// Values at most that a kernel is held to its oracle on.
+    pub proven: usize,
 }
 
 impl Request {
@@ -59,6 +71,7 @@ impl Request {
             sizes: std::iter::once(autoencoder()).chain(others).collect(),
             bands,
             effort: Effort::QUICK,
+            proven: PROVEN,
         }
     }
 
@@ -76,6 +89,7 @@ impl Request {
             sizes,
             bands: vec![0, 1, 4, 10],
             effort: Effort::FULL,
+            proven: PROVEN,
         }
     }
 
@@ -116,7 +130,7 @@ impl Request {
 }
 
 /// Lengths of the autoencoder's tensors.
-fn autoencoder() -> Vec<usize> {
+pub fn autoencoder() -> Vec<usize> {
     let shapes = shapes(&AUTOENCODER_SIZES).into_iter();
     shapes.map(|shape| shape.iter().product()).collect()
 }

@@ -1,6 +1,7 @@
 //! Times of optimizer steps on the tensors of the benchmark's autoencoder, and of whole steps of its training, all of a kind
 //! in turns, so that what else the machine does falls on all of them.
 
+use std::fmt;
 use std::rc::Rc;
 
 use cubecl::Runtime;
@@ -11,6 +12,7 @@ use sonew_optimizers::{Context, Optimizer, OptimizerConfig, PrecisionKind, Segme
 use super::BenchError;
 use super::noise::{arena, noise};
 use super::stopwatch::{Effort, Seconds, Stopwatch, Work};
+use crate::data::Images;
 use crate::init::AUTOENCODER_SIZES;
 use crate::network::{Network, Route, shapes};
 use crate::training_contract::CASES;
@@ -36,11 +38,37 @@ pub struct StepTime {
     pub bytes_per_parameter: f64,
 }
 
-/// Seconds of a step of training.
+/// A part of a step of training, or all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "part", content = "optimizer")]
+pub enum Part {
+    /// The loss of the batch.
+    Forward,
+    /// The loss and the gradient.
+    Gradients,
+    /// The optimizer's step.
+    Optimizer(String),
+    /// The whole step with an optimizer.
+    Step(String),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forward => f.pad("forward"),
+            Self::Gradients => f.pad("forward and backward"),
+            Self::Optimizer(name) => f.pad(&format!("{name} alone")),
+            Self::Step(name) => f.pad(&format!("step with {name}")),
+        }
+    }
+}
+
+/// Seconds of a step of training or a part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainingTime {
-    /// The optimizer; none for the forward and backward pass alone.
-    pub optimizer: Option<String>,
+    /// What.
+    #[serde(flatten)]
+    pub part: Part,
     /// The precision.
     pub precision: PrecisionKind,
     /// Of one step on a batch of 1000 images.
@@ -167,7 +195,7 @@ pub fn optimizers<R: Runtime>(
         .collect())
 }
 
-/// Times the forward and backward pass, and whole steps of training with Adam and with SONew.
+/// Times the forward pass, the forward and backward pass, and steps of Adam and SONew alone and as a whole, all in turns.
 ///
 /// # Errors
 /// As a step of training.
@@ -177,47 +205,65 @@ pub fn training<R: Runtime>(
     effort: Effort,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<TrainingTime>, BenchError> {
+    let mut parts = vec![Part::Forward, Part::Gradients];
+    for name in ["adam", "tridiag-sonew", "band-4-sonew"] {
+        parts.extend([Part::Optimizer(name.into()), Part::Step(name.into())]);
+    }
     let model = Model::new(context, precision)?;
-    let pixels = BATCH * AUTOENCODER_SIZES[0];
-    let images: Vec<f32> = (0..pixels).map(|i| noise(i).abs()).collect();
-    let names = [
-        None,
-        Some("adam"),
-        Some("tridiag-sonew"),
-        Some("band-4-sonew"),
-    ];
+    let pixels = AUTOENCODER_SIZES[0];
+    let images = Images {
+        count: BATCH,
+        rows: 1,
+        cols: pixels,
+        pixels: (0..BATCH * pixels)
+            .map(|i| (255.0 * noise(i).abs()) as u8)
+            .collect(),
+    };
+    let batch: Vec<f32> = images
+        .pixels
+        .iter()
+        .map(|&x| f32::from(x) / 255.0)
+        .collect();
     let mut stopwatches = Vec::new();
-    for name in names {
-        tell(&format!(
-            "training with {}, {precision}",
-            name.unwrap_or("nothing")
-        ));
+    for part in &parts {
+        tell(&format!("training, {part}, {precision}"));
         let sizes = &AUTOENCODER_SIZES;
         let mut network = Network::new(context, precision, sizes, BATCH, Route::Auto)?;
-        let mut optimizer = name.map(|name| model.optimizer(name)).transpose()?;
-        let (params, images) = (&model.params, &images);
-        stopwatches.push(Stopwatch::new(
-            Work::new(context, move || {
-                let scale = optimizer.as_ref().map_or(1.0, |it| it.loss_scale());
-                let found = network.gradients(context, params, images, scale)?;
+        let optimizer = match part {
+            Part::Forward | Part::Gradients => None,
+            Part::Optimizer(name) | Part::Step(name) => Some(model.optimizer(name)?),
+        };
+        let scale = optimizer.as_ref().map_or(1.0, |it| it.loss_scale());
+        let (model, images, batch) = (&model, &images, &batch);
+        let work = match (part, optimizer) {
+            (Part::Forward, _) => Work::new(context, move || {
+                network.evaluate(context, &model.params, images)?;
+                Ok(())
+            }),
+            (Part::Optimizer(_), Some(mut optimizer)) => Work::new(context, move || {
+                optimizer.step(&model.params, &model.grads, 1e-9)?;
+                Ok(())
+            }),
+            (_, mut optimizer) => Work::new(context, move || {
+                let found = network.gradients(context, &model.params, batch, scale)?;
                 if let Some(optimizer) = &mut optimizer {
-                    optimizer.step(params, &found.grads, 1e-9)?;
+                    optimizer.step(&model.params, &found.grads, 1e-9)?;
                 }
                 Ok(())
             }),
-            effort,
-        )?);
+        };
+        stopwatches.push(Stopwatch::new(work, effort)?);
     }
     for _ in 0..effort.batches {
         for stopwatch in &mut stopwatches {
             stopwatch.measure()?;
         }
     }
-    Ok(names
-        .iter()
+    Ok(parts
+        .into_iter()
         .zip(stopwatches)
-        .map(|(name, stopwatch)| TrainingTime {
-            optimizer: name.map(Into::into),
+        .map(|(part, stopwatch)| TrainingTime {
+            part,
             precision,
             seconds: stopwatch.seconds(),
         })

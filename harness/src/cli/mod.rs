@@ -77,9 +77,9 @@ pub enum Command {
         /// Also compute each root on the device.
         #[arg(long)]
         on_device: bool,
-        /// The device, to compute roots or to train on: auto, cuda:N, wgpu:N or wgpu:cpu.
-        #[arg(long, default_value = "auto")]
-        device: Selector,
+        /// The device, to compute roots or to train on.
+        #[command(flatten)]
+        device: DeviceArgs,
     },
     /// Compare the policies for small pivots of SONew's factor in each precision, on gradients of growing correlation.
     Stability {
@@ -92,9 +92,9 @@ pub enum Command {
         /// The precisions; the mixed ones compute as f32 does.
         #[arg(long, value_delimiter = ',', default_values_t = [PrecisionKind::F32, PrecisionKind::Bf16, PrecisionKind::F16])]
         precisions: Vec<PrecisionKind>,
-        /// The device: auto, cuda:N, wgpu:N or wgpu:cpu.
-        #[arg(long, default_value = "auto")]
-        device: Selector,
+        /// The device.
+        #[command(flatten)]
+        device: DeviceArgs,
     },
     /// Check every kernel in every precision on a device: against its oracle, and twice for the same bits. Exit status 1 if
     /// anything is off.
@@ -111,14 +111,15 @@ pub enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
-        /// The device: auto, cuda:N, wgpu:N or wgpu:cpu.
-        #[arg(long, default_value = "auto")]
-        device: Selector,
+        /// The device.
+        #[command(flatten)]
+        device: DeviceArgs,
     },
     /// Measure a device: what it can do at most, its kernels beside that, steps of the optimizers beside Adam's. What computes
     /// something else than its oracle is not timed, and ends with exit status 1.
     Bench {
-        /// Only this kernel, or optimizer-step, or training-step.
+        /// Only this kernel, or optimizer-step, training-step, first-use, or scaling (how a step of SONew grows; not among what is
+        /// measured otherwise but for --full).
         #[arg(long)]
         kernel: Option<String>,
         /// In these precisions.
@@ -141,9 +142,33 @@ pub enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
-        /// The device: auto, cuda:N, wgpu:N or wgpu:cpu.
-        #[arg(long, default_value = "auto")]
-        device: Selector,
+        /// The device.
+        #[command(flatten)]
+        device: DeviceArgs,
+    },
+    /// Find the fastest blueprint of a kernel on a device: holds each candidate to the oracle, times it, prints a table, and stores
+    /// the fastest. Nothing reads the file but --tuned.
+    Tune {
+        /// The kernel: sgd, momentum, nesterov, adagrad, rmsprop, adam, statistics, banded-ldl, precondition or sonew-step.
+        kernel: String,
+        /// In this precision.
+        #[arg(long, default_value_t = PrecisionKind::F32)]
+        precision: PrecisionKind,
+        /// Width of SONew's band.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=32))]
+        band: u8,
+        /// On so many values in one tensor, instead of on the autoencoder's.
+        #[arg(long, visible_alias = "values", value_parser = clap::value_parser!(u32).range(1..))]
+        size: Option<u32>,
+        /// The file to store the fastest in, beside what it has of other kernels and devices.
+        #[arg(long, value_name = "FILE", default_value = "tuned.json")]
+        out: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// The device.
+        #[command(flatten)]
+        device: DeviceArgs,
     },
     /// Verify and measure every device of this machine, and write one report in JSON and in Markdown.
     Report {
@@ -185,21 +210,32 @@ pub enum Command {
         /// Output arrays, safetensors.
         #[arg(long = "out", value_name = "FILE", required_unless_present = "list")]
         output: Option<PathBuf>,
-        /// The device: auto, cuda:N, wgpu:N or wgpu:cpu.
-        #[arg(long, default_value = "auto")]
-        device: Selector,
+        /// The device.
+        #[command(flatten)]
+        device: DeviceArgs,
         /// An option of the kernel.
         #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
         set: Vec<(String, String)>,
     },
 }
 
-/// A run.
+/// A device, and how its kernels are laid out.
 #[derive(Debug, Clone, Args)]
-pub struct RunArgs {
+pub struct DeviceArgs {
     /// The device: auto (CUDA, else a GPU through wgpu, else a software driver), cuda:N, wgpu:N or wgpu:cpu.
     #[arg(long, default_value = "auto")]
     pub device: Selector,
+    /// Use the blueprints that `sonew tune` stored for this device, instead of the defaults.
+    #[arg(long, value_name = "FILE")]
+    pub tuned: Option<PathBuf>,
+}
+
+/// A run.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The device.
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Images in the IDX format, raw, .gz or .zst, instead of the embedded MNIST training set.
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,

@@ -156,8 +156,10 @@ impl<R: Runtime> Network<R> {
         self.check_params(params)?;
         match &mut self.place {
             Place::Host(host) => {
-                let params = read_parameters(context, self.precision, params)?;
-                let (loss, grads) = host.gradients(&params, images, scale)?;
+                let (loss, grads) =
+                    with_parameters(context, self.precision, params, move |params| {
+                        host.gradients(params, images, scale)
+                    })??;
                 let grads = match self.precision.parameter_bytes() {
                     4 => context.upload(grads),
                     _ => context.upload(&self.precision.encode(grads)),
@@ -181,8 +183,8 @@ impl<R: Runtime> Network<R> {
         self.check_params(params)?;
         match &mut self.place {
             Place::Host(host) => {
-                let params = read_parameters(context, self.precision, params)?;
-                host.evaluate(&params, images)
+                let run = |params: &[f32]| host.evaluate(params, images);
+                with_parameters(context, self.precision, params, run)?
             }
             Place::Device(device) => device.evaluate(context, params, images),
         }
@@ -203,18 +205,19 @@ impl<R: Runtime> Network<R> {
     }
 }
 
-/// Parameters in f32.
-fn read_parameters<R: Runtime>(
+/// What `run` makes of the parameters in f32.
+fn with_parameters<R: Runtime, O>(
     context: &Context<R>,
     precision: PrecisionKind,
     params: &Handle,
-) -> Result<Vec<f32>, NetworkError> {
+    run: impl FnOnce(&[f32]) -> O,
+) -> Result<O, NetworkError> {
     let operation = "reading parameters";
     if precision.parameter_bytes() == 4 {
-        return Ok(context.download(operation, params)?);
+        return Ok(context.view(operation, params, run)?);
     }
-    let bytes: Vec<u8> = context.download(operation, params)?;
-    Ok(precision.decode(&bytes))
+    let decoded = context.view(operation, params, |bytes| precision.decode(bytes))?;
+    Ok(run(&decoded))
 }
 
 /// One layer's part of the arena.

@@ -1,0 +1,58 @@
+//! What the first step of an optimizer costs in a process, where its kernels are compiled, and the first of another one with the same
+//! settings, where they are there.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use cubecl::Runtime;
+use serde::{Deserialize, Serialize};
+use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Segments};
+
+use super::BenchError;
+
+/// Seconds from an optimizer's settings to the end of its first step, on a model of three small tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FirstUse {
+    /// The optimizer.
+    pub optimizer: String,
+    /// The precision.
+    pub precision: PrecisionKind,
+    /// The first time. Kernels that an earlier row compiled are there already; so is what the driver keeps on disk.
+    pub cold: f64,
+    /// The second time.
+    pub warm: f64,
+}
+
+/// Times the first step of each optimizer. Only the first call in a process sees anything cold.
+///
+/// # Errors
+/// Whatever a step refuses or reports.
+pub fn first_uses<R: Runtime>(
+    context: &Rc<Context<R>>,
+    precision: PrecisionKind,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Vec<FirstUse>, BenchError> {
+    let segments = Segments::with_shapes(vec![vec![20, 30], vec![20], vec![7, 20]])?;
+    let values = precision.encode(&vec![0.5; segments.arena_len()]);
+    let once = |name: &str| -> Result<f64, BenchError> {
+        let started = Instant::now();
+        let config = OptimizerConfig::named(name)?;
+        let mut optimizer = config.build(precision, context.clone(), &segments)?;
+        let (params, grads) = (context.upload(&values), context.upload(&values));
+        optimizer.step(&params, &grads, 1e-6)?;
+        context.wait("bench")?;
+        Ok(started.elapsed().as_secs_f64())
+    };
+    OptimizerConfig::NAMES
+        .iter()
+        .map(|&name| {
+            tell(&format!("first use of {name}, {precision}"));
+            Ok(FirstUse {
+                optimizer: name.into(),
+                precision,
+                cold: once(name)?,
+                warm: once(name)?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,75 @@
+//! What is printed without computing anything.
+
+use std::process::ExitCode;
+
+use sonew_harness::kernel_io::KERNELS;
+use sonew_harness::source::{Target, source};
+use sonew_optimizers::{OptimizerConfig, PrecisionKind};
+
+use crate::{Outcome, print};
+
+/// The devices of the machine.
+pub fn devices(json: bool) -> Outcome {
+    let survey = sonew_runtime::survey();
+    if json {
+        print(&serde_json::to_string_pretty(&survey)?)?;
+    } else {
+        print(survey.table().trim_end())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The optimizers and their settings.
+pub fn optimizers(only: Option<&str>) -> Outcome {
+    let names = match only {
+        Some(name) => vec![name],
+        None => OptimizerConfig::NAMES.to_vec(),
+    };
+    let mut text = String::new();
+    for name in names {
+        let config = OptimizerConfig::named(name)?;
+        text += &format!("{name}   (--lr {:e} unless given)\n", config.default_lr());
+        for setting in config.settings() {
+            text += &format!(
+                "  {:<20} {:<10} {}\n",
+                setting.key, setting.value, setting.meaning
+            );
+        }
+        text += "\n";
+    }
+    if only.is_none() {
+        text += "band-N-sonew takes any N from 0 to 32.\n";
+    }
+    print(text.trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The kernels that run on arrays from a file.
+pub fn list_kernels() -> Outcome {
+    let mut text = String::new();
+    for kernel in KERNELS {
+        text += &format!("{}\n  {}\n", kernel.name, kernel.summary);
+        let shapes = |arrays: &[(&str, &str)]| {
+            arrays
+                .iter()
+                .map(|(name, shape)| format!("{name} {shape}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        text += &format!("  in   {}\n", shapes(kernel.inputs));
+        text += &format!("  out  {}\n", shapes(kernel.outputs));
+        for (key, default, meaning) in kernel.options {
+            text += &format!("  --set {key}={default}   {meaning}\n");
+        }
+        text += "\n";
+    }
+    text += "Arrays are f32 in a safetensors file. Entry i of the k-th row of edges couples values i and i+1+k.";
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a kernel compiles to.
+pub fn text(kernel: &str, target: Target, precision: PrecisionKind) -> Outcome {
+    print(source(kernel, target, precision)?.trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}

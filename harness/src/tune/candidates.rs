@@ -1,0 +1,105 @@
+//! The blueprints that are tried.
+
+use sonew_kernels::context::Processor;
+use sonew_kernels::precision::{Precision, Storage};
+use sonew_kernels::segments::BLOCK;
+use sonew_kernels::sonew::Blueprint;
+use sonew_kernels::sweep::Sweep;
+
+/// Blueprints of a kernel to try on a processor, the default first.
+///
+/// The default, the products of some widths, columns of a run and units of a cube, in words of one value and of two where the kernel
+/// has both, and for a band the default with the elimination as a loop if it was unrolled. Bands above 5 are tried with the
+/// default's width alone, as wider vectors take long to compile.
+pub fn candidates<P: Precision>(
+    kernel: &str,
+    processor: Processor,
+    band: usize,
+    default: Blueprint,
+) -> Vec<Blueprint> {
+    let word = P::Params::PER_WORD.max(P::State::PER_WORD);
+    let eliminates = matches!(kernel, "banded-ldl" | "sonew-step");
+    let widths = match kernel {
+        "precondition" => vec![word],
+        _ if eliminates && band > 5 => vec![default.sweep.width],
+        // Eight columns of a wide band take long to compile.
+        _ if eliminates && band > 1 => vec![4],
+        _ => vec![4, 8],
+    };
+    let has_twins = !matches!(kernel, "precondition" | "banded-ldl")
+        && <<P::Twin as Precision>::State as Storage>::PER_WORD > P::State::PER_WORD;
+    let words: &[bool] = match processor {
+        Processor::Cpu if has_twins => &[false, true],
+        _ => &[false],
+    };
+    let columns: &[usize] = match processor {
+        Processor::Cpu => &[16, 32, 64, 128, BLOCK],
+        Processor::Gpu => &[4, 8, 16, 32, 64, 128],
+    };
+    let (units, cubes): (&[u32], u32) = match processor {
+        Processor::Cpu => (&[32, 64, 128], default.sweep.cubes),
+        Processor::Gpu => (&[64, 128, 256], default.sweep.cubes),
+    };
+    let mut all = vec![default];
+    for &width in &widths {
+        for &twins in words.iter().filter(|&&twins| !twins || width > 1) {
+            for &columns in columns.iter().filter(|&&columns| columns >= width) {
+                for &units in units {
+                    let sweep = Sweep {
+                        width,
+                        run: columns / width,
+                        units,
+                        cubes,
+                        twins,
+                    };
+                    let unroll = default.unroll;
+                    all.push(Blueprint { sweep, unroll });
+                }
+            }
+        }
+    }
+    if eliminates && band > 0 && default.unroll {
+        all.push(Blueprint {
+            unroll: false,
+            ..default
+        });
+    }
+    let mut distinct: Vec<Blueprint> = Vec::new();
+    for blueprint in all {
+        if !distinct.contains(&blueprint) {
+            distinct.push(blueprint);
+        }
+    }
+    distinct
+}
+
+#[cfg(test)]
+mod tests {
+    use sonew_kernels::precision::{Bf16, F32};
+
+    use super::*;
+
+    #[test]
+    fn candidates_are_distinct_begin_with_the_default_and_keep_whole_words() {
+        for processor in [Processor::Cpu, Processor::Gpu] {
+            for band in [0, 1, 4, 10] {
+                let default = Blueprint::infer::<Bf16>(processor, band);
+                let all = candidates::<Bf16>("sonew-step", processor, band, default);
+                assert_eq!(all[0], default);
+                assert!(all.len() > 5);
+                for (i, a) in all.iter().enumerate() {
+                    assert!(a.sweep.width.is_multiple_of(2), "{a:?}");
+                    assert!(BLOCK.is_multiple_of(a.sweep.width * a.sweep.run), "{a:?}");
+                    assert!(!all[..i].contains(a), "{a:?} twice");
+                }
+            }
+        }
+        let default = Blueprint::infer::<F32>(Processor::Cpu, 0);
+        let all = candidates::<F32>("adam", Processor::Cpu, 0, default);
+        assert!(all.iter().any(|it| it.sweep.width == 8 && it.sweep.twins));
+        assert!(all.iter().any(|it| !it.sweep.twins));
+        let default = Blueprint::infer::<F32>(Processor::Gpu, 1);
+        let all = candidates::<F32>("sonew-step", Processor::Gpu, 1, default);
+        assert!(all.iter().all(|it| !it.sweep.twins));
+    }
+}

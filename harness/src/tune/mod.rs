@@ -1,0 +1,335 @@
+//! Which blueprint of a kernel is fastest on a device: every candidate is held to the oracle, then timed; the fastest few and
+//! the default are then timed again in turns, so that what else the machine does falls on all of them.
+
+mod candidates;
+mod file;
+
+pub use candidates::candidates;
+pub use file::{TunedFile, TunedFileError};
+
+use cubecl::Runtime;
+use serde::Serialize;
+use sonew_kernels::precision::{Precision, PrecisionVisitor};
+use sonew_kernels::sonew::Blueprint;
+use sonew_kernels::sweep::Sweep;
+use sonew_kernels::tuned::{TUNABLE, Tuned, Tuning};
+use sonew_optimizers::{Context, PrecisionKind};
+
+use crate::bench::{self, BenchError, Effort, Last, Seconds, kernels};
+use crate::table::{Column, Table};
+
+/// How many of the fastest are timed again, beside the default.
+const FINALISTS: usize = 4;
+/// How often.
+const ROUNDS: usize = 5;
+/// A blueprint takes the default's place if it takes less than this part of its time: smaller differences come and go.
+const WORTH_IT: f64 = 0.97;
+/// Values that a candidate is held to the oracle on.
+const PROVEN: usize = 1 << 18;
+
+/// What is tuned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The kernel, one of [`TUNABLE`].
+    pub kernel: String,
+    /// In this precision.
+    pub precision: PrecisionKind,
+    /// For a band of this width; of no meaning for a first-order rule.
+    pub band: usize,
+    /// On one tensor of so many values; the autoencoder's tensors if none is given.
+    pub values: Option<usize>,
+}
+
+/// What became of a candidate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It is right, and takes so long.
+    Timed(Seconds),
+    /// It is wrong, or the device does not take it.
+    Refused(String),
+}
+
+/// A candidate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Candidate {
+    /// How the kernel is laid out.
+    pub blueprint: Blueprint,
+    /// Whether that is the default.
+    pub default: bool,
+    /// The first measurement.
+    pub verdict: Verdict,
+    /// The median over the rounds of the last measurement, in seconds, if it came that far.
+    pub again: Option<f64>,
+}
+
+impl Candidate {
+    fn median(&self) -> Option<f64> {
+        match &self.verdict {
+            Verdict::Timed(seconds) => Some(self.again.unwrap_or(seconds.median)),
+            Verdict::Refused(_) => None,
+        }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Found {
+    /// The kernel.
+    pub kernel: String,
+    /// The precision.
+    pub precision: PrecisionKind,
+    /// The band; 0 for a first-order rule.
+    pub band: usize,
+    /// Values that it went over.
+    pub values: usize,
+    /// The candidates: those that were timed twice first, then by time, those that were refused last.
+    pub candidates: Vec<Candidate>,
+    /// Which of them is to be used.
+    pub chosen: usize,
+}
+
+impl Found {
+    /// The blueprint to use.
+    pub fn best(&self) -> Tuning {
+        Tuning {
+            kernel: self.kernel.clone(),
+            precision: self.precision.name().into(),
+            band: self.band,
+            blueprint: self.candidates[self.chosen].blueprint,
+        }
+    }
+
+    /// All candidates, the fastest first.
+    pub fn table(&self) -> Table {
+        let mut table = Table::new(vec![
+            Column::right("width"),
+            Column::right("run"),
+            Column::right("units"),
+            Column::right("cubes"),
+            Column::left("words"),
+            Column::left("unrolled"),
+            Column::right("ms"),
+            Column::right("again"),
+            Column::right("of default"),
+            Column::left(""),
+        ]);
+        let default = self.candidates.iter().find(|it| it.default);
+        let milliseconds = |it: f64| format!("{:.3}", 1e3 * it);
+        for (at, candidate) in self.candidates.iter().enumerate() {
+            let Blueprint { sweep, unroll } = candidate.blueprint;
+            let (first, note) = match &candidate.verdict {
+                Verdict::Timed(seconds) => (milliseconds(seconds.median), String::new()),
+                Verdict::Refused(reason) => ("–".into(), reason.clone()),
+            };
+            let of_default = match (candidate.median(), default.and_then(Candidate::median)) {
+                (Some(time), Some(default)) => format!("{:.0} %", 100.0 * time / default),
+                _ => "–".into(),
+            };
+            let mut notes = vec![note];
+            notes.extend(candidate.default.then(|| "default".into()));
+            notes.extend((at == self.chosen).then(|| "chosen".into()));
+            notes.retain(|note| !note.is_empty());
+            table.push(vec![
+                sweep.width.to_string(),
+                sweep.run.to_string(),
+                sweep.units.to_string(),
+                sweep.cubes.to_string(),
+                if sweep.twins { "64 bits" } else { "" }.into(),
+                if unroll { "yes" } else { "no" }.into(),
+                first,
+                candidate.again.map_or("–".into(), milliseconds),
+                of_default,
+                notes.join(", "),
+            ]);
+        }
+        table
+    }
+}
+
+/// Proves and times every candidate; `tell` hears of what is next.
+///
+/// # Errors
+/// [`BenchError::Unknown`] for a kernel that cannot be tuned, [`BenchError::TooLarge`], and failures of the device. What a
+/// candidate is refused for is in its row.
+pub fn tune<R: Runtime>(
+    context: &Context<R>,
+    request: &Request,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Found, BenchError> {
+    let Some(kernel) = TUNABLE.into_iter().find(|name| *name == request.kernel) else {
+        return Err(BenchError::Unknown {
+            kernel: request.kernel.clone(),
+            known: TUNABLE.join(", "),
+        });
+    };
+    request.precision.accept(Tune {
+        context,
+        kernel,
+        request,
+        tell,
+    })
+}
+
+struct Tune<'a, R: Runtime> {
+    context: &'a Context<R>,
+    kernel: &'static str,
+    request: &'a Request,
+    tell: &'a mut dyn FnMut(&str),
+}
+
+impl<R: Runtime> PrecisionVisitor for Tune<'_, R> {
+    type Output = Result<Found, BenchError>;
+
+    fn visit<P: Precision>(self) -> Self::Output {
+        let Self {
+            context,
+            kernel,
+            request,
+            tell,
+        } = self;
+        let banded = ["statistics", "banded-ldl", "precondition", "sonew-step"].contains(&kernel);
+        let band = if banded { request.band } else { 0 };
+        let processor = context.processor();
+        let default = match kernel {
+            "banded-ldl" | "sonew-step" => Blueprint::infer::<P>(processor, band),
+            _ => Blueprint {
+                sweep: Sweep::infer(processor),
+                unroll: true,
+            },
+        };
+        let sizes = request.values.map(|n| vec![n]);
+        let catalogue = bench::Request {
+            kernel: Some(kernel.into()),
+            precisions: vec![request.precision],
+            sizes: vec![sizes.unwrap_or_else(bench::autoencoder)],
+            bands: vec![band],
+            effort: Effort::QUICK,
+            proven: PROVEN,
+        };
+        let values = catalogue.sizes[0].iter().sum();
+        let measure = |blueprint: Blueprint| -> Result<Seconds, BenchError> {
+            let mut tuned = Tuned::default();
+            tuned.put(Tuning {
+                kernel: kernel.into(),
+                precision: P::NAME.into(),
+                band,
+                blueprint,
+            });
+            let client = context.client().clone();
+            let context = Context::new(client, processor).with_tuned(tuned);
+            let mut last = Last::new(Effort::QUICK);
+            kernels(&context, &catalogue, &mut last)?;
+            last.seconds(kernel)
+        };
+        let mut found = Found {
+            kernel: kernel.into(),
+            precision: request.precision,
+            band,
+            values,
+            candidates: Vec::new(),
+            chosen: 0,
+        };
+        let blueprints = candidates::<P>(kernel, processor, band, default);
+        let count = blueprints.len();
+        for (at, blueprint) in blueprints.into_iter().enumerate() {
+            let Sweep {
+                width,
+                run,
+                units,
+                twins,
+                ..
+            } = blueprint.sweep;
+            let word = if twins { ", 64-bit words" } else { "" };
+            tell(&format!(
+                "{} of {count}: width {width}, run {run}, {units} units{word}",
+                at + 1
+            ));
+            let verdict = match measure(blueprint) {
+                Ok(seconds) => Verdict::Timed(seconds),
+                Err(error) => Verdict::Refused(error.to_string()),
+            };
+            found.candidates.push(Candidate {
+                default: blueprint == default,
+                blueprint,
+                verdict,
+                again: None,
+            });
+        }
+        let by_time = |a: &Candidate, b: &Candidate| {
+            let of = |it: &Candidate| (it.again.is_none(), it.median().unwrap_or(f64::INFINITY));
+            let (a, b) = (of(a), of(b));
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+        };
+        found.candidates.sort_by(by_time);
+        let finalists: Vec<usize> = (0..count)
+            .filter(|&at| {
+                let it = &found.candidates[at];
+                it.median().is_some() && (at < FINALISTS || it.default)
+            })
+            .collect();
+        let mut rounds = vec![Vec::new(); finalists.len()];
+        for round in 1..=ROUNDS {
+            tell(&format!("the fastest again: {round} of {ROUNDS}"));
+            for (times, &at) in rounds.iter_mut().zip(&finalists) {
+                times.push(measure(found.candidates[at].blueprint)?.median);
+            }
+        }
+        for (times, at) in rounds.into_iter().zip(finalists) {
+            found.candidates[at].again = Some(Seconds::of(times).median);
+        }
+        found.candidates.sort_by(by_time);
+        found.chosen = chosen(&found.candidates);
+        match &found.candidates[found.chosen].verdict {
+            Verdict::Timed(_) => Ok(found),
+            Verdict::Refused(reason) => Err(BenchError::NoCandidate {
+                kernel,
+                reason: reason.clone(),
+            }),
+        }
+    }
+}
+
+/// The first of the candidates, or the default where that is about as fast.
+fn chosen(candidates: &[Candidate]) -> usize {
+    let default = candidates.iter().position(|it| it.default);
+    let fastest = candidates.first().and_then(Candidate::median);
+    let of_default = default.and_then(|at| Some((at, candidates[at].median()?)));
+    match (fastest, of_default) {
+        (Some(fastest), Some((at, default))) if fastest >= WORTH_IT * default => at,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sonew_kernels::context::Processor;
+
+    use super::*;
+
+    fn candidate(seconds: Option<f64>, default: bool) -> Candidate {
+        let verdict = match seconds {
+            Some(it) => Verdict::Timed(Seconds::of(vec![it])),
+            None => Verdict::Refused("wrong".into()),
+        };
+        Candidate {
+            blueprint: Blueprint {
+                sweep: Sweep::infer(Processor::Cpu),
+                unroll: true,
+            },
+            default,
+            verdict,
+            again: None,
+        }
+    }
+
+    #[test]
+    fn the_default_stays_unless_another_is_clearly_faster() {
+        let close = [candidate(Some(0.99), false), candidate(Some(1.0), true)];
+        assert_eq!(chosen(&close), 1);
+        let clear = [candidate(Some(0.9), false), candidate(Some(1.0), true)];
+        assert_eq!(chosen(&clear), 0);
+        let refused = [candidate(Some(2.0), false), candidate(None, true)];
+        assert_eq!(chosen(&refused), 0);
+    }
+}
