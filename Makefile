@@ -59,7 +59,7 @@ check:
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 
 bench: setup
-	cargo bench --locked -p sonew-benches
+	cargo bench --workspace --locked
 
 gpu-report: setup
 	cargo build --release --locked -p sonew-harness

@@ -1,6 +1,6 @@
 """Times a step of PyTorch's optimizers, and of tridiagonal SONew written in plain PyTorch from the equations, on the
-autoencoder's tensors, in turns with `sonew bench`, and prints what each takes and the ratios. The same for a whole step of
-training on 1000 images.
+autoencoder's tensors or on one tensor (--values), in turns with `sonew bench`, and prints what each takes and the ratios. The same
+for a whole step of training on 1000 images.
 
     pip install -r benches/peers/requirements.txt
     python3 benches/peers/torch_steps.py --sonew target/release/sonew --device cpu
@@ -87,14 +87,14 @@ PEERS = {
 TRAINED = ["torch adam, foreach", "torch tridiagonal sonew"]
 
 
-def parameters(device):
+def parameters(device, values=None):
     generator = torch.Generator().manual_seed(1)
+    shapes = [shape for a, b in zip(SIZES, SIZES[1:]) for shape in [(b, a), (b,)]]
     params = []
-    for inputs, outputs in zip(SIZES, SIZES[1:]):
-        for shape in [(outputs, inputs), (outputs,)]:
-            w = torch.randn(shape, generator=generator).mul_(0.03).to(device).requires_grad_()
-            w.grad = torch.randn(shape, generator=generator).to(device)
-            params.append(w)
+    for shape in [(values,)] if values else shapes:
+        w = torch.randn(shape, generator=generator).mul_(0.03).to(device).requires_grad_()
+        w.grad = torch.randn(shape, generator=generator).to(device)
+        params.append(w)
     return params
 
 
@@ -128,11 +128,13 @@ class Timed:
         self.batches.append(self.run(self.count))
 
 
-def of_torch(device):
-    """The work of PyTorch: steps of optimizers, and steps of training."""
+def of_torch(device, values):
+    """The work of PyTorch: steps of optimizers, and on the autoencoder's tensors steps of training."""
     steps, training = {}, {}
     for name, (_, make) in PEERS.items():
-        steps[name] = Timed(make(parameters(device)).step, device)
+        steps[name] = Timed(make(parameters(device, values)).step, device)
+    if values:
+        return steps, training
     images = torch.rand(BATCH, SIZES[0], generator=torch.Generator().manual_seed(2)).to(device)
     for name in TRAINED:
         params = parameters(device)
@@ -147,9 +149,21 @@ def of_torch(device):
     return steps, training
 
 
-def of_sonew(program, device, part):
-    command = [program, "bench", "--device", device, "--kernel", part, "--json"]
+def of_sonew(program, device, part, *more):
+    command = [program, "bench", "--device", device, "--kernel", part, "--json", *more]
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["bench"]
+
+
+def steps_of_sonew(program, device, values):
+    """The names and times of steps."""
+    if not values:
+        for found in of_sonew(program, device, "optimizer-step")["optimizers"]:
+            yield found["optimizer"], found["seconds"]["median"]
+        return
+    for name, kernel in [("adam", "adam"), ("momentum", "momentum"), ("tridiag-sonew", "sonew-step")]:
+        for found in of_sonew(program, device, kernel, "--size", str(values), "--band", "1")["kernels"]:
+            if found["values"] == values:
+                yield name, found["seconds"]["median"]
 
 
 def main():
@@ -158,6 +172,7 @@ def main():
     parser.add_argument("--device", default="cpu", help="PyTorch's: cpu or cuda")
     parser.add_argument("--sonew-device", help="wgpu:cpu beside cpu, cuda:0 beside cuda unless given")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--values", type=int, help="on one tensor of so many values instead of the autoencoder's")
     parser.add_argument("--threads", type=int, help="PyTorch's, on a processor")
     arguments = parser.parse_args()
     if arguments.threads:
@@ -166,14 +181,16 @@ def main():
     other = arguments.sonew_device or {"cpu": "wgpu:cpu", "cuda": "cuda:0"}[device.type]
 
     check()
-    steps, training = of_torch(device)
+    steps, training = of_torch(device, arguments.values)
     ours, ours_training = {}, {}
     for turn in range(arguments.rounds):
         print(f"round {turn + 1} of {arguments.rounds}", flush=True)
         for timed in [*steps.values(), *training.values()]:
             timed.measure()
-        for time_of in of_sonew(arguments.sonew, other, "optimizer-step")["optimizers"]:
-            ours.setdefault(time_of["optimizer"], []).append(time_of["seconds"]["median"])
+        for name, seconds in steps_of_sonew(arguments.sonew, other, arguments.values):
+            ours.setdefault(name, []).append(seconds)
+        if not training:
+            continue
         for time_of in of_sonew(arguments.sonew, other, "training-step")["training"]:
             if time_of["part"] == "step":
                 ours_training.setdefault(time_of["optimizer"], []).append(time_of["seconds"]["median"])
@@ -181,6 +198,8 @@ def main():
     where = f"{torch.get_num_threads()} threads" if device.type == "cpu" else torch.cuda.get_device_name()
     print(f"\nPyTorch {torch.__version__} on {where}; sonew on {other}; medians of {arguments.rounds} rounds, in ms\n")
     for title, theirs, mine in [("optimizer step", steps, ours), ("training step", training, ours_training)]:
+        if not theirs:
+            continue
         print(f"{title:<26}{'PyTorch':>10}{'sonew':>10}{'PyTorch / sonew':>18}")
         for name, timed in theirs.items():
             a = 1e3 * statistics.median(timed.batches)

@@ -29,23 +29,19 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// The default of a device.
+    /// The default of a device for kernels that have no other.
     ///
     /// A software driver runs a cube to its end before the next and pays per access, so a unit walks a whole block, neighbouring
-    /// accesses following each other in time, and takes as many values at once as it can. Of `sonew tune adam` on llvmpipe, two
-    /// cores, relative to this default: half as wide 120 %, in words of 32 bits 155 %, both 160 %, runs half as long 120 %;
-    /// 32 and 128 units are within 2 %.
-    ///
-    /// On a graphics processor accesses happen side by side in the units of a cube, and the cubes are enough to fill the largest.
-    /// That is reckoned; `sonew tune` measures.
+    /// accesses following each other in time. On a graphics processor accesses happen side by side in the units of a cube, and
+    /// the cubes are enough to fill the largest; that is reckoned, `sonew tune` measures.
     pub fn infer(processor: Processor) -> Self {
         match processor {
             Processor::Cpu => Self {
-                width: 8,
-                run: BLOCK / 8,
-                units: 64,
+                width: 4,
+                run: BLOCK / 4,
+                units: 32,
                 cubes: 4096,
-                twins: true,
+                twins: false,
             },
             Processor::Gpu => Self {
                 width: 4,
@@ -57,6 +53,25 @@ impl Sweep {
         }
     }
 
+    /// The default of a device for the first-order rules and the statistics in a precision.
+    ///
+    /// A software driver takes as many values at once as four of the widest words hold. Of `sonew tune adam` on llvmpipe, two cores, f32,
+    /// relative to this default: half as wide 120 %, in words of 32 bits 155 %, both 160 %, runs half as long 120 %; 32 and 128
+    /// units are within 2 %. In bf16 half as wide is 111 %.
+    pub fn infer_for<S: Precision>(processor: Processor) -> Self {
+        let twins = processor == Processor::Cpu && has_twin::<S>();
+        match processor {
+            Processor::Cpu if twins || S::State::PER_WORD == 2 => Self {
+                width: 8,
+                run: BLOCK / 8,
+                units: 64,
+                cubes: 4096,
+                twins,
+            },
+            _ => Self::infer(processor),
+        }
+    }
+
     /// What was tuned for a kernel on a device, or the default.
     pub fn of<S: Precision, R: Runtime>(
         context: &Context<R>,
@@ -65,16 +80,22 @@ impl Sweep {
     ) -> Self {
         let tuned = context.tuned().get(kernel, S::NAME, band);
         let sweep = tuned.map_or_else(
-            || Self::infer(context.processor()),
+            || Self::infer_for::<S>(context.processor()),
             |blueprint| blueprint.sweep,
         );
         sweep.on(context)
     }
 
-    /// Without what a device does not have.
+    /// Without 64-bit words where a device has none, and then no wider than four of the others.
     pub(crate) fn on<R: Runtime>(self, context: &Context<R>) -> Self {
+        if !self.twins || context.has_words_of_64_bits() {
+            return self;
+        }
+        let width = self.width.min(4);
         Self {
-            twins: self.twins && context.has_words_of_64_bits(),
+            width,
+            run: self.run * self.width / width,
+            twins: false,
             ..self
         }
     }
@@ -157,6 +178,11 @@ impl Sweep {
             ),
         })
     }
+}
+
+/// Whether a precision has a form in 64-bit words.
+pub(crate) fn has_twin<S: Precision>() -> bool {
+    <S::Twin as Precision>::State::PER_WORD > S::State::PER_WORD
 }
 
 /// The first vector of a run: the walk starts behind the leading pad.

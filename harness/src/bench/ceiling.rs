@@ -3,7 +3,7 @@
 use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
 use sonew_kernels::matmul::{self, DeviceMatrix, HostMatrix};
-use sonew_kernels::precision::{Native, convert};
+use sonew_kernels::precision::{Native, Twins, convert};
 use sonew_kernels::sweep::Strategy;
 use sonew_optimizers::{Context, Processor, Segments};
 
@@ -34,9 +34,14 @@ impl Ceiling {
         let segments = Segments::new(&[values])?;
         let from = context.upload(&vec![1f32; segments.arena_len()]);
         let to = context.upload(&vec![0f32; segments.arena_len()]);
+        let wide = context.processor() == Processor::Cpu && context.has_words_of_64_bits();
         let copy = Stopwatch::new(
             Work::new(context, || {
-                convert::<Native<f32>, Native<f32>, R>(context, &segments, &from, &to)?;
+                if wide {
+                    convert::<Twins, Twins, R>(context, &segments, &from, &to)?;
+                } else {
+                    convert::<Native<f32>, Native<f32>, R>(context, &segments, &from, &to)?;
+                }
                 Ok(())
             }),
             effort,

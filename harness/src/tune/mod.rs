@@ -191,10 +191,12 @@ impl<R: Runtime> PrecisionVisitor for Tune<'_, R> {
         let banded = ["statistics", "banded-ldl", "precondition", "sonew-step"].contains(&kernel);
         let band = if banded { request.band } else { 0 };
         let processor = context.processor();
+        // Without what the context at hand may have been tuned to.
+        let untuned = Context::new(context.client().clone(), processor);
         let default = match kernel {
-            "banded-ldl" | "sonew-step" => Blueprint::infer::<P>(processor, band),
+            "banded-ldl" | "sonew-step" => Blueprint::of::<P, R>(&untuned, kernel, band),
             _ => Blueprint {
-                sweep: Sweep::infer(processor),
+                sweep: Sweep::of::<P, R>(&untuned, kernel, band),
                 unroll: true,
             },
         };

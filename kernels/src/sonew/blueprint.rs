@@ -7,7 +7,7 @@ use crate::context::{Context, Processor};
 use crate::error::{Error, require_non_negative};
 use crate::precision::{Precision, Storage};
 use crate::segments::{BLOCK, GAP, Segments};
-use crate::sweep::Sweep;
+use crate::sweep::{Sweep, has_twin};
 
 /// What happens when the pivot S_j of a vertex is too small: which edges go (Algorithm 3 of the paper), or what else.
 ///
@@ -68,9 +68,8 @@ impl Blueprint {
         // A vector of columns compiles in a fraction of a second up to band 5, a single one up to band 16.
         let unroll = band <= 16;
         let width = match (processor, band) {
-            // As for other sweeps ([`Sweep::infer`]): `sonew tune sonew-step` on llvmpipe has half the width at 117 %, runs half as
-            // long at 106 %.
-            (Processor::Cpu, 0 | 1) => 8,
+            // `sonew tune sonew-step` on llvmpipe has half the width at 117 %, runs half as long at 106 %.
+            (Processor::Cpu, 0 | 1) => Sweep::infer_for::<S>(processor).width,
             (_, 0..=5) => 4,
             _ => S::Params::PER_WORD.max(S::State::PER_WORD),
         };
@@ -97,7 +96,7 @@ impl Blueprint {
             run: columns / width,
             units,
             cubes,
-            twins: processor == Processor::Cpu && width > 1,
+            twins: processor == Processor::Cpu && width > 1 && has_twin::<S>(),
         };
         Self { sweep, unroll }
     }
