@@ -169,15 +169,27 @@ fn the_blueprint_that_was_tuned_is_stored_for_its_device_and_used_when_asked_for
     let arguments = verify(file);
     succeeds(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
 
-    // A blueprint that no kernel takes shows that the file is read.
-    let mut sweep = chosen["blueprint"].clone();
-    sweep["sweep"]["width"] = 3.into();
-    let mut broken = stored.clone();
-    broken["devices"][0]["blueprints"][0] =
-        serde_json::json!({"kernel": "sgd", "precision": "f32", "band": 0, "blueprint": sweep});
-    std::fs::write(&path, broken.to_string()).unwrap();
-    let error = fails(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    // A blueprint for words that hold two values shows that the file is used: one value is none of them.
+    let with = |width: u32, run: u32| {
+        let mut sweep = chosen["blueprint"].clone();
+        sweep["sweep"]["width"] = width.into();
+        sweep["sweep"]["run"] = run.into();
+        sweep["sweep"]["twins"] = true.into();
+        let mut file = stored.clone();
+        file["devices"][0]["blueprints"][0] =
+            serde_json::json!({"kernel": "sgd", "precision": "f32", "band": 0, "blueprint": sweep});
+        std::fs::write(&path, file.to_string()).unwrap();
+        fails(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let error = with(1, 16);
     assert!(error.contains("0 of 1"), "{error}");
+    for (width, run) in [(3, 16), (4, 0), (4, 4_000_000_000)] {
+        let error = with(width, run);
+        assert!(
+            error.contains(&format!("width {width}, run {run}")),
+            "{error}"
+        );
+    }
 
     let mut other = stored;
     other["devices"][0]["name"] = "another".into();
@@ -189,6 +201,18 @@ fn the_blueprint_that_was_tuned_is_stored_for_its_device_and_used_when_asked_for
     );
     let error = fails(&["tune", "ldl", "--device", "wgpu:cpu", "--out", file]);
     assert!(error.contains("banded-ldl"), "{error}");
+    let error = fails(&[
+        "tune",
+        "sgd",
+        "--size",
+        "4000000000",
+        "--device",
+        "wgpu:cpu",
+    ]);
+    assert!(
+        error.contains("--size") && !error.contains("width"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -151,6 +151,14 @@ impl Sweep {
         })
     }
 
+    /// Whether runs fill a block and there is at least one unit and cube: what every kernel asks of a sweep.
+    pub fn is_whole(&self) -> bool {
+        // A run is read from files; a product that overflows is none.
+        let columns = self.run.checked_mul(self.width).unwrap_or(0);
+        let divides = columns > 0 && BLOCK.is_multiple_of(columns);
+        matches!(self.width, 1 | 2 | 4 | 8) && divides && self.units > 0 && self.cubes > 0
+    }
+
     pub(crate) fn check<S: Precision>(&self, operation: &'static str) -> Result<(), Error> {
         let words = S::Params::PER_WORD.max(S::State::PER_WORD);
         if self.width > 0 && !self.width.is_multiple_of(words) {
@@ -161,9 +169,7 @@ impl Sweep {
                 expected: format!("a multiple of the {words} values in a word of {}", S::NAME),
             });
         }
-        let columns = self.run * self.width;
-        let divides = columns > 0 && BLOCK.is_multiple_of(columns);
-        if matches!(self.width, 1 | 2 | 4 | 8) && divides && self.units > 0 && self.cubes > 0 {
+        if self.is_whole() {
             return Ok(());
         }
         Err(Error::Shape {

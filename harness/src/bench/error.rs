@@ -5,8 +5,9 @@
 pub enum BenchError {
     /// A kernel computes something else than its oracle, so its time is of no interest.
     #[error(
-        "{kernel} {case} in {precision} is wrong, so it is not timed: {what} is off by {error:.1e}, of {allowed:.1e} allowed; \
-         `sonew verify --kernel {kernel}` says more"
+        "{} in {precision} is wrong, so it is not timed: {what} is off by {error:.1e}, of {allowed:.1e} allowed; \
+         `sonew verify --kernel {kernel}` says more",
+        named(kernel, case)
     )]
     Wrong {
         /// The kernel.
@@ -23,7 +24,7 @@ pub enum BenchError {
         allowed: f64,
     },
     /// A kernel that no check covers is not timed.
-    #[error("no check of the contract covers {kernel} {case}")]
+    #[error("no check of the contract covers {}", named(kernel, case))]
     Unproven {
         /// The kernel.
         kernel: &'static str,
@@ -70,4 +71,9 @@ pub enum BenchError {
     /// Following a run in f64.
     #[error(transparent)]
     Training(#[from] crate::train::TrainError),
+}
+
+/// A kernel and its variant, if it has any.
+fn named(kernel: &str, case: &str) -> String {
+    format!("{kernel} {case}").trim_end().into()
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sonew_kernels::segments::BLOCK;
+use sonew_kernels::sweep::Sweep;
 use sonew_kernels::tuned::{Tuned, Tuning};
 use sonew_runtime::DeviceInfo;
 
@@ -28,6 +30,22 @@ pub enum TunedFileError {
         path: PathBuf,
         /// What was found.
         source: serde_json::Error,
+    },
+    /// A blueprint that no kernel takes.
+    #[error(
+        "{path}: the blueprint of {kernel} in {precision} is width {}, run {}, {} units and {} cubes, expected width 1, 2, 4 or 8, \
+         width · run a divisor of {BLOCK}, and at least one unit and cube",
+        sweep.width, sweep.run, sweep.units, sweep.cubes
+    )]
+    Blueprint {
+        /// The file.
+        path: PathBuf,
+        /// The kernel.
+        kernel: String,
+        /// The precision.
+        precision: String,
+        /// The sweep that was found.
+        sweep: Sweep,
     },
     /// It has nothing for this device.
     #[error("{path} has blueprints for {found}, none for {wanted}; `sonew tune` adds some")]
@@ -62,16 +80,26 @@ impl TunedFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`TunedFileError::File`], [`TunedFileError::Format`].
+    /// [`TunedFileError::File`], [`TunedFileError::Format`], [`TunedFileError::Blueprint`].
     pub fn read(path: &Path) -> Result<Self, TunedFileError> {
         let text = fs::read_to_string(path).map_err(|source| TunedFileError::File {
             path: path.into(),
             source,
         })?;
-        serde_json::from_str(&text).map_err(|source| TunedFileError::Format {
+        let file: Self = serde_json::from_str(&text).map_err(|source| TunedFileError::Format {
             path: path.into(),
             source,
-        })
+        })?;
+        let mut tunings = file.devices.iter().flat_map(|it| it.blueprints.tunings());
+        match tunings.find(|it| !it.blueprint.sweep.is_whole()) {
+            None => Ok(file),
+            Some(it) => Err(TunedFileError::Blueprint {
+                path: path.into(),
+                kernel: it.kernel.clone(),
+                precision: it.precision.clone(),
+                sweep: it.blueprint.sweep,
+            }),
+        }
     }
 
     /// Reads a file if there is one.

@@ -14,6 +14,7 @@ use sonew_kernels::sonew::Blueprint;
 use sonew_kernels::sweep::Sweep;
 use sonew_kernels::tuned::{TUNABLE, Tuned, Tuning};
 use sonew_optimizers::{Context, PrecisionKind};
+use sonew_runtime::DeviceInfo;
 
 use crate::bench::{self, BenchError, Effort, Last, Seconds, kernels};
 use crate::table::{Column, Table};
@@ -154,6 +155,7 @@ impl Found {
 /// candidate is refused for is in its row.
 pub fn tune<R: Runtime>(
     context: &Context<R>,
+    info: &DeviceInfo,
     request: &Request,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Found, BenchError> {
@@ -165,6 +167,7 @@ pub fn tune<R: Runtime>(
     };
     request.precision.accept(Tune {
         context,
+        info,
         kernel,
         request,
         tell,
@@ -173,6 +176,7 @@ pub fn tune<R: Runtime>(
 
 struct Tune<'a, R: Runtime> {
     context: &'a Context<R>,
+    info: &'a DeviceInfo,
     kernel: &'static str,
     request: &'a Request,
     tell: &'a mut dyn FnMut(&str),
@@ -184,6 +188,7 @@ impl<R: Runtime> PrecisionVisitor for Tune<'_, R> {
     fn visit<P: Precision>(self) -> Self::Output {
         let Self {
             context,
+            info,
             kernel,
             request,
             tell,
@@ -209,6 +214,8 @@ impl<R: Runtime> PrecisionVisitor for Tune<'_, R> {
             effort: Effort::QUICK,
             proven: PROVEN,
         };
+        // What no candidate can do is refused before the first.
+        catalogue.check(info)?;
         let values = catalogue.sizes[0].iter().sum();
         let measure = |blueprint: Blueprint| -> Result<Seconds, BenchError> {
             let mut tuned = Tuned::default();
@@ -271,7 +278,8 @@ impl<R: Runtime> PrecisionVisitor for Tune<'_, R> {
             })
             .collect();
         let mut rounds = vec![Vec::new(); finalists.len()];
-        for round in 1..=ROUNDS {
+        let again = if finalists.is_empty() { 0 } else { ROUNDS };
+        for round in 1..=again {
             tell(&format!("the fastest again: {round} of {ROUNDS}"));
             for (times, &at) in rounds.iter_mut().zip(&finalists) {
                 times.push(measure(found.candidates[at].blueprint)?.median);

@@ -276,8 +276,8 @@ fn accumulate_vector<S: Precision, N: Size>(
 /// [`super::statistics`] and then [`super::update`] with an absolute ε.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for the graft that needs a norm first; /// [`Error::Length`] if a buffer has another length than it needs, [`Error::Range`] for a number outside its range;
-/// launch errors as [`Context::launch`].
+/// [`Error::Unsupported`] for the graft that needs a norm first, [`Error::Length`] if a buffer has another length than it needs,
+/// [`Error::Range`] for a number outside its range; launch errors as [`Context::launch`].
 pub fn step<S: Precision, R: Runtime>(
     context: &Context<R>,
     segments: &Segments,
@@ -374,8 +374,8 @@ fn launch<S: Precision, R: Runtime>(
         grads.push(array::<R>(buffers.grads, vectors));
         let params = buffers.graft.is_none().then_some(buffers.params);
         // SAFETY: parameters (or u) and gradients hold the arena, states the arena and the ghosts of every run, the squares two
-        // values for each run, and the evidence a slot for each unit, all checked above. Runs cover the blocks between the pads; a run reads at
-        // most 3 · reach · width < BLOCK gradients before and after itself, which lie in the arena.
+        // values for each run, and the evidence a slot for each unit, all checked above. Runs cover the blocks between
+        // the pads; a run reads at most 3 · reach · width < BLOCK gradients before and after itself, which lie in the arena.
         unsafe {
             step_kernel::launch_unchecked::<S, R>(
                 client,

@@ -160,7 +160,9 @@ impl Job for TuneJob {
         // A file that is none is refused before anything is measured.
         let mut file = TunedFile::read_or_new(&self.out)?;
         eprintln!("{} through {} ({})", info.name, info.backend, info.id);
-        let found = tune::tune(&context, &self.request, &mut |what| eprintln!("{what}"))?;
+        let found = tune::tune(&context, info, &self.request, &mut |what| {
+            eprintln!("{what}")
+        })?;
         file.put(info, found.best());
         file.write(&self.out)?;
         if self.json {
