@@ -3,6 +3,8 @@
 mod program;
 
 use program::{fails, succeeds};
+use sonew_harness::bench::{Bench, Part, TrainingTime};
+use sonew_optimizers::OptimizerConfig;
 
 #[test]
 fn the_table_of_roots_has_a_row_for_each_matrix_and_method() {
@@ -216,19 +218,25 @@ fn the_blueprint_that_was_tuned_is_stored_for_its_device_and_used_when_asked_for
 }
 
 #[test]
-fn parts_of_a_training_step_and_first_uses_are_timed() {
-    let bench = |kernel: &str| -> serde_json::Value {
+fn parts_of_a_training_step_and_first_uses_are_timed_and_read_again_from_json() {
+    let bench = |kernel: &str| -> Bench {
         let json = succeeds(&[
             "bench", "--device", "wgpu:cpu", "--kernel", kernel, "--json",
         ]);
-        serde_json::from_str(&json).unwrap()
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        serde_json::from_value(json["bench"].clone()).unwrap()
     };
-    let first = bench("first-use");
-    let first = first["bench"]["first_uses"].as_array().unwrap();
-    assert_eq!(first.len(), 10);
-    assert!(
-        first
-            .iter()
-            .all(|it| it["cold"].as_f64().unwrap() > 0.0 && it["warm"].as_f64().unwrap() > 0.0)
-    );
+    let first = bench("first-use").first_uses;
+    assert_eq!(first.len(), OptimizerConfig::NAMES.len());
+    assert!(first.iter().all(|it| it.cold > 0.0 && it.warm > 0.0));
+    let training = bench("training-step");
+    let time = |part: Part| {
+        let of = |it: &&TrainingTime| it.part == part;
+        training.training.iter().find(of).unwrap().seconds.median
+    };
+    assert!(time(Part::Forward) > 0.0 && time(Part::Gradients) > 0.0);
+    for name in ["adam", "tridiag-sonew", "band-4-sonew"] {
+        assert!(time(Part::Optimizer(name.into())) > 0.0);
+        assert!(time(Part::Step(name.into())) > 0.0);
+    }
 }

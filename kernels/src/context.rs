@@ -6,7 +6,6 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use cubecl::ir::features::TypeUsage;
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
@@ -71,13 +70,6 @@ impl<R: Runtime> Context<R> {
     /// What executes the kernels.
     pub fn processor(&self) -> Processor {
         self.processor
-    }
-
-    /// Whether kernels can read and write 64-bit words.
-    pub fn has_words_of_64_bits(&self) -> bool {
-        let word = u64::as_type_native_unchecked().storage_type();
-        let usage = self.client.properties().type_usage(word);
-        usage.contains(TypeUsage::Arithmetic) && usage.contains(TypeUsage::Buffer)
     }
 
     /// Uploads values to a new buffer.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, Grid, Processor};
 use crate::error::Error;
-use crate::precision::{Precision, Storage};
+use crate::precision::{Precision, Storage, require};
 use crate::segments::{BLOCK, Segments};
 
 /// Mesa's llvmpipe ends every loop of a unit once they have taken this many iterations together, without an error.
@@ -55,13 +55,13 @@ impl Sweep {
 
     /// The default of a device for the first-order rules and the statistics in a precision.
     ///
-    /// A software driver takes as many values at once as four of the widest words hold. Of `sonew tune adam` on llvmpipe, two cores, f32,
+    /// A software driver takes as many values at once as four words hold of whichever format has the fewest in one. Of `sonew tune adam` on llvmpipe, two cores, f32,
     /// relative to this default: half as wide 120 %, in words of 32 bits 155 %, both 160 %, runs half as long 120 %; 32 and 128
     /// units are within 2 %. In bf16 half as wide is 111 %.
     pub fn infer_for<S: Precision>(processor: Processor) -> Self {
         let twins = processor == Processor::Cpu && has_twin::<S>();
         match processor {
-            Processor::Cpu if twins || S::State::PER_WORD == 2 => Self {
+            Processor::Cpu if twins || S::Params::PER_WORD.min(S::State::PER_WORD) == 2 => Self {
                 width: 8,
                 run: BLOCK / 8,
                 units: 64,
@@ -83,12 +83,12 @@ impl Sweep {
             || Self::infer_for::<S>(context.processor()),
             |blueprint| blueprint.sweep,
         );
-        sweep.on(context)
+        sweep.on::<S, R>(context)
     }
 
     /// Without 64-bit words where a device has none, and then no wider than four of the others.
-    pub(crate) fn on<R: Runtime>(self, context: &Context<R>) -> Self {
-        if !self.twins || context.has_words_of_64_bits() {
+    pub(crate) fn on<S: Precision, R: Runtime>(self, context: &Context<R>) -> Self {
+        if !self.twins || require::<S::Twin, R>(context).is_ok() {
             return self;
         }
         let width = self.width.min(4);

@@ -238,13 +238,16 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
         self.update(descent, damping, t)
     }
 
+    /// What grafting needs, where there is a graft.
+    fn staged(&self) -> Option<(&Scratch, &Staged)> {
+        let scratch = self.scratch.as_ref()?;
+        Some((scratch, scratch.staged.as_ref()?))
+    }
+
     /// Where u is staged for the graft, and the norm of the gradient if it needs that.
     fn stage<'a>(&'a self, grads: &'a Handle) -> Result<Option<GraftBuffers<'a>>, Error> {
         let config = self.config;
-        let Some(scratch) = &self.scratch else {
-            return Ok(None);
-        };
-        let Some(staged) = &scratch.staged else {
+        let Some((scratch, staged)) = self.staged() else {
             return Ok(None);
         };
         let rmsprop = config.graft == Graft::RmsProp;
@@ -272,10 +275,7 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
 
     /// Sums the squares of the runs, and descends along what was staged.
     fn graft(&self, params: &Handle, lr: f64) -> Result<(), Error> {
-        let Some(scratch) = &self.scratch else {
-            return Ok(());
-        };
-        let Some(staged) = &scratch.staged else {
+        let Some((scratch, staged)) = self.staged() else {
             return Ok(());
         };
         scratch.reduction.sum_pairs(

@@ -8,7 +8,7 @@ use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
 use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Segments};
 
-use super::BenchError;
+use super::{BenchError, prove};
 
 /// Seconds from an optimizer's settings to the end of its first step, on a model of three small tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,10 +23,10 @@ pub struct FirstUse {
     pub warm: f64,
 }
 
-/// Times the first step of each optimizer. Only the first call in a process sees anything cold.
+/// Times the first step of each optimizer, and proves it. Only the first call in a process sees anything cold.
 ///
 /// # Errors
-/// Whatever a step refuses or reports.
+/// [`BenchError::Wrong`] for an optimizer that is, and whatever a step refuses or reports.
 pub fn first_uses<R: Runtime>(
     context: &Rc<Context<R>>,
     precision: PrecisionKind,
@@ -47,11 +47,14 @@ pub fn first_uses<R: Runtime>(
         .iter()
         .map(|&name| {
             tell(&format!("first use of {name}, {precision}"));
+            let (cold, warm) = (once(name)?, once(name)?);
+            // Afterwards, as a proof compiles.
+            prove(context, name, precision)?;
             Ok(FirstUse {
                 optimizer: name.into(),
                 precision,
-                cold: once(name)?,
-                warm: once(name)?,
+                cold,
+                warm,
             })
         })
         .collect()

@@ -12,7 +12,7 @@ mod roots;
 mod scaling;
 mod steps;
 mod stopwatch;
-mod tables;
+pub(crate) mod tables;
 
 pub use ceiling::Ceiling;
 pub use error::BenchError;

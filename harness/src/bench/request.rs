@@ -3,6 +3,7 @@
 use cubecl::Runtime;
 use sonew_kernels::contract::Coverage;
 use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor};
+use sonew_kernels::tuned::TUNABLE;
 use sonew_optimizers::Context;
 use sonew_runtime::DeviceInfo;
 
@@ -24,19 +25,9 @@ pub(super) const FIRST_USE: &str = "first-use";
 /// What it is for how a step of SONew grows with the number of parameters and with the band; part of a full measurement too.
 pub(super) const SCALING: &str = "scaling";
 
-/// What [`Request::kernel`] may be.
-const KERNELS: [&str; 16] = [
+/// What [`Request::kernel`] may be besides a kernel that can be tuned.
+const OTHERS: [&str; 6] = [
     "convert",
-    "sgd",
-    "momentum",
-    "nesterov",
-    "adagrad",
-    "rmsprop",
-    "adam",
-    "statistics",
-    "banded-ldl",
-    "precondition",
-    "sonew-step",
     "inverse-root",
     OPTIMIZER_STEP,
     TRAINING_STEP,
@@ -103,12 +94,13 @@ impl Request {
     /// # Errors
     /// [`BenchError::Unknown`] and [`BenchError::TooLarge`] if not.
     pub fn check(&self, info: &DeviceInfo) -> Result<(), BenchError> {
+        let known = [&TUNABLE[..], &OTHERS].concat();
         if let Some(kernel) = &self.kernel
-            && !KERNELS.contains(&kernel.as_str())
+            && !known.contains(&kernel.as_str())
         {
             return Err(BenchError::Unknown {
                 kernel: kernel.clone(),
-                known: KERNELS.join(", "),
+                known: known.join(", "),
             });
         }
         let values = self

@@ -41,22 +41,19 @@ pub struct Scaling {
 }
 
 /// A line through points, y = start + slope · x.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Line {
-    /// y at 0.
-    pub start: f64,
-    /// What y gains when x gains 1.
-    pub slope: f64,
+struct Line {
+    start: f64,
+    slope: f64,
 }
 
 impl Line {
     /// The line of least squares of errors relative to y, for points of positive y.
-    pub fn relative(points: &[(f64, f64)]) -> Self {
+    fn relative(points: &[(f64, f64)]) -> Self {
         Self::fit(points, |y| 1.0 / (y * y))
     }
 
     /// The line of least squares.
-    pub fn plain(points: &[(f64, f64)]) -> Self {
+    fn plain(points: &[(f64, f64)]) -> Self {
         Self::fit(points, |_| 1.0)
     }
 
@@ -127,7 +124,7 @@ impl Scaling {
         let exponent = Line::plain(&logarithms(&large, &|it| it.values as f64)).slope;
         text += &format!(
             "\ntime = {:.3} ms + {:.2} ns · n; over the last two decades it grows as n^{exponent:.2}\n\n",
-            1e3 * line.start.max(0.0),
+            1e3 * line.start,
             1e9 * line.slope
         );
         text += &of(&self.band_table());

@@ -195,10 +195,10 @@ pub fn optimizers<R: Runtime>(
         .collect())
 }
 
-/// Times the forward pass, the forward and backward pass, and steps of Adam and SONew alone and as a whole, all in turns.
+/// Proves and times the forward pass, the forward and backward pass, and steps of Adam and SONew alone and as a whole, all in turns.
 ///
 /// # Errors
-/// As a step of training.
+/// [`BenchError::Wrong`] for an optimizer or a network that is, and whatever a step of training refuses or reports.
 pub fn training<R: Runtime>(
     context: &Rc<Context<R>>,
     precision: PrecisionKind,
@@ -207,6 +207,8 @@ pub fn training<R: Runtime>(
 ) -> Result<Vec<TrainingTime>, BenchError> {
     let mut parts = vec![Part::Forward, Part::Gradients];
     for name in ["adam", "tridiag-sonew", "band-4-sonew"] {
+        // The losses that are followed are those of the forward and backward pass as well.
+        prove(context, name, precision)?;
         parts.extend([Part::Optimizer(name.into()), Part::Step(name.into())]);
     }
     let model = Model::new(context, precision)?;

@@ -1,19 +1,17 @@
-//! The command line: what can be asked for, and how a run is planned from it.
+//! The command line: what can be asked for.
 
 mod numerics;
+mod run;
+
+pub use run::{PlanError, RunArgs};
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use sonew_optimizers::{Numerics, OptimizerConfig, PrecisionKind};
+use sonew_optimizers::PrecisionKind;
 use sonew_runtime::Selector;
 
-use crate::data::{IdxError, Images, embedded};
-use crate::init::AUTOENCODER_SIZES;
-use crate::plan::Plan;
-use crate::schedule::Schedule;
 use crate::source::Target;
-use numerics::NumericsArgs;
 
 /// SONew and its baselines on the MNIST autoencoder, on any GPU or none.
 #[derive(Debug, Parser)]
@@ -118,8 +116,8 @@ pub enum Command {
     /// Measure a device: what it can do at most, its kernels beside that, steps of the optimizers beside Adam's. What computes
     /// something else than its oracle is not timed, and ends with exit status 1.
     Bench {
-        /// Only this kernel, or optimizer-step, training-step, first-use, or scaling (how a step of SONew grows; not among what is
-        /// measured otherwise but for --full).
+        /// Only this kernel, or optimizer-step, training-step, first-use, or scaling (how a step of SONew grows;
+        /// otherwise only with --full).
         #[arg(long)]
         kernel: Option<String>,
         /// In these precisions.
@@ -228,201 +226,6 @@ pub struct DeviceArgs {
     /// Use the blueprints that `sonew tune` stored for this device, instead of the defaults.
     #[arg(long, value_name = "FILE")]
     pub tuned: Option<PathBuf>,
-}
-
-/// A run.
-#[derive(Debug, Clone, Args)]
-pub struct RunArgs {
-    /// The device.
-    #[command(flatten)]
-    pub device: DeviceArgs,
-    /// Images in the IDX format, raw, .gz or .zst, instead of the embedded MNIST training set.
-    #[arg(long, value_name = "FILE")]
-    pub data: Option<PathBuf>,
-    /// Use only the first N images.
-    #[arg(long, value_name = "N")]
-    pub train_images: Option<usize>,
-    /// Epochs.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub epochs: u32,
-    /// Stop after N steps.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub steps: Option<u32>,
-    /// Images of a batch.
-    #[arg(long, default_value_t = 1000)]
-    pub batch: usize,
-    /// Units of each layer, comma-separated; the middle one is the code.
-    #[arg(long, value_delimiter = ',', default_values_t = AUTOENCODER_SIZES)]
-    pub sizes: Vec<usize>,
-    /// Seed of the first weights and of the batch order.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// How numbers are held.
-    #[command(flatten)]
-    pub numerics: NumericsArgs,
-    /// Base learning rate; each optimizer has a default (`sonew optimizers`).
-    #[arg(long, allow_negative_numbers = true)]
-    pub lr: Option<f64>,
-    /// paper (an epoch at 0, warm-up, linear decay over the run), paper=E (over E epochs), constant, or warmup=N (N steps).
-    #[arg(long, default_value = "paper")]
-    pub schedule: Schedule,
-    /// A setting of the optimizer (`sonew optimizers`).
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
-    pub set: Vec<(String, String)>,
-    /// First weights from a safetensors file: w0, w1, … of shape `[out, in]`, b0, b1, … of shape `[out]`.
-    #[arg(long, value_name = "FILE")]
-    pub init: Option<PathBuf>,
-    /// Batch order from a safetensors file: order, u32 of shape `[steps, batch]`.
-    #[arg(long, value_name = "FILE")]
-    pub order: Option<PathBuf>,
-    /// Log the loss of every step's batch, before the update.
-    #[arg(long)]
-    pub log_steps: bool,
-    /// The run's folder; default runs/NAME-TIME.
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Replace the run that --out already holds.
-    #[arg(long)]
-    pub overwrite: bool,
-    /// No progress.
-    #[arg(long)]
-    pub quiet: bool,
-    /// Say how the optimizer treats each tensor.
-    #[arg(long)]
-    pub verbose: bool,
-}
-
-/// Why the command line does not describe a run.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// An optimizer or one of its settings.
-    #[error(transparent)]
-    Optimizer(#[from] sonew_optimizers::Error),
-    /// A learning rate that is none.
-    #[error("lr = {found} is out of range, expected a finite number ≥ 0")]
-    Lr {
-        /// What was found.
-        found: String,
-    },
-    /// `--set` with a key that none of the optimizers has.
-    #[error("--set {key}: none of the optimizers has this setting; `sonew optimizers` lists them")]
-    Unused {
-        /// The key.
-        key: String,
-    },
-    /// An optimizer's own setting is not KEY=VALUE.
-    #[error("`{found}` is not KEY=VALUE; write for example adam:lr=1e-3:beta2=0.99")]
-    Inline {
-        /// What was found.
-        found: String,
-    },
-    /// The images.
-    #[error(transparent)]
-    Images(#[from] IdxError),
-}
-
-impl RunArgs {
-    /// The images asked for.
-    ///
-    /// # Errors
-    /// Files that are no images, and more images asked for than there are.
-    pub fn images(&self) -> Result<Images, PlanError> {
-        let images = match &self.data {
-            Some(path) => Images::open(path)?,
-            None => embedded::train_images()?,
-        };
-        Ok(match self.train_images {
-            Some(count) => images.first(count)?,
-            None => images,
-        })
-    }
-
-    /// The runs of `optimizers`, each `NAME[:KEY=VALUE]…`. `--set` reaches every optimizer that has the key.
-    ///
-    /// # Errors
-    /// Names, keys and values that do not exist or fit.
-    pub fn plans(&self, optimizers: &[String]) -> Result<Vec<Plan>, PlanError> {
-        let mut unused: Vec<&str> = self.set.iter().map(|(key, _)| key.as_str()).collect();
-        let mut plans: Vec<Plan> = Vec::new();
-        for text in optimizers {
-            let mut parts = text.split(':');
-            let name = parts.next().unwrap_or_default().trim();
-            let mut optimizer = OptimizerConfig::named(name)?;
-            let mut lr = self.lr;
-            for (key, value) in &self.set {
-                match optimizer.set(key, value) {
-                    Ok(()) => unused.retain(|other| other != key),
-                    // Another optimizer of the comparison may have it.
-                    Err(sonew_optimizers::Error::UnknownSetting { .. }) if optimizers.len() > 1 => {
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            for part in parts {
-                match part.split_once('=') {
-                    Some(("lr", value)) => {
-                        lr = Some(value.parse().map_err(|_| PlanError::Lr {
-                            found: value.into(),
-                        })?);
-                    }
-                    Some((key, value)) => optimizer.set(key, value)?,
-                    None => return Err(PlanError::Inline { found: part.into() }),
-                }
-            }
-            let lr = lr.unwrap_or_else(|| optimizer.default_lr());
-            if !(lr >= 0.0 && lr.is_finite()) {
-                return Err(PlanError::Lr {
-                    found: lr.to_string(),
-                });
-            }
-            for numerics in self.numerics.each(self.seed) {
-                let mut label = text.replace(':', " ");
-                if self.numerics.precision != [PrecisionKind::F32] {
-                    label += &format!(" {}", numerics.precision);
-                }
-                numerics.validate()?;
-                let label = unique(&plans, label);
-                plans.push(self.plan(optimizer, numerics, label, lr));
-            }
-        }
-        match unused.first() {
-            Some(key) => Err(PlanError::Unused {
-                key: (*key).to_owned(),
-            }),
-            None => Ok(plans),
-        }
-    }
-
-    fn plan(&self, optimizer: OptimizerConfig, numerics: Numerics, label: String, lr: f64) -> Plan {
-        Plan {
-            optimizer,
-            numerics,
-            label,
-            lr,
-            schedule: self.schedule,
-            epochs: self.epochs as usize,
-            steps: self.steps.map(|steps| steps as usize),
-            batch: self.batch,
-            sizes: self.sizes.clone(),
-            seed: self.seed,
-            init: self.init.clone(),
-            order: self.order.clone(),
-            log_steps: self.log_steps,
-            verbose: self.verbose,
-        }
-    }
-}
-
-/// `label`, numbered if a plan already has it: labels name folders.
-fn unique(plans: &[Plan], label: String) -> String {
-    let taken = |name: &str| plans.iter().any(|plan| plan.label == name);
-    if !taken(&label) {
-        return label;
-    }
-    (2..)
-        .map(|k| format!("{label} {k}"))
-        .find(|name| !taken(name))
-        .unwrap_or(label)
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -4,7 +4,7 @@
 mod candidates;
 mod file;
 
-pub use candidates::candidates;
+use candidates::candidates;
 pub use file::{TunedFile, TunedFileError};
 
 use cubecl::Runtime;
@@ -16,6 +16,7 @@ use sonew_kernels::tuned::{TUNABLE, Tuned, Tuning};
 use sonew_optimizers::{Context, PrecisionKind};
 use sonew_runtime::DeviceInfo;
 
+use crate::bench::tables::{milliseconds, percent};
 use crate::bench::{self, BenchError, Effort, Last, Seconds, kernels};
 use crate::table::{Column, Table};
 
@@ -116,7 +117,6 @@ impl Found {
             Column::left(""),
         ]);
         let default = self.candidates.iter().find(|it| it.default);
-        let milliseconds = |it: f64| format!("{:.3}", 1e3 * it);
         for (at, candidate) in self.candidates.iter().enumerate() {
             let Blueprint { sweep, unroll } = candidate.blueprint;
             let (first, note) = match &candidate.verdict {
@@ -124,7 +124,7 @@ impl Found {
                 Verdict::Refused(reason) => ("–".into(), reason.clone()),
             };
             let of_default = match (candidate.median(), default.and_then(Candidate::median)) {
-                (Some(time), Some(default)) => format!("{:.0} %", 100.0 * time / default),
+                (Some(time), Some(default)) => percent(time / default),
                 _ => "–".into(),
             };
             let mut notes = vec![note];
@@ -277,9 +277,14 @@ impl<R: Runtime> PrecisionVisitor for Tune<'_, R> {
                 it.median().is_some() && (at < FINALISTS || it.default)
             })
             .collect();
+        if finalists.is_empty()
+            && let Verdict::Refused(reason) = &found.candidates[0].verdict
+        {
+            let reason = reason.clone();
+            return Err(BenchError::NoCandidate { kernel, reason });
+        }
         let mut rounds = vec![Vec::new(); finalists.len()];
-        let again = if finalists.is_empty() { 0 } else { ROUNDS };
-        for round in 1..=again {
+        for round in 1..=ROUNDS {
             tell(&format!("the fastest again: {round} of {ROUNDS}"));
             for (times, &at) in rounds.iter_mut().zip(&finalists) {
                 times.push(measure(found.candidates[at].blueprint)?.median);
@@ -290,13 +295,7 @@ impl<R: Runtime> PrecisionVisitor for Tune<'_, R> {
         }
         found.candidates.sort_by(by_time);
         found.chosen = chosen(&found.candidates);
-        match &found.candidates[found.chosen].verdict {
-            Verdict::Timed(_) => Ok(found),
-            Verdict::Refused(reason) => Err(BenchError::NoCandidate {
-                kernel,
-                reason: reason.clone(),
-            }),
-        }
+        Ok(found)
     }
 }
 

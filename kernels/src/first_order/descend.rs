@@ -11,7 +11,7 @@ use crate::buffers::{array, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
 use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
-use crate::precision::{Precision, Storage, difference, held, product};
+use crate::precision::{Precision, Storage, difference, held, product, require};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
 
@@ -187,6 +187,7 @@ pub fn descend<L: FirstOrder, S: Precision, R: Runtime>(
     }
     let sweep = strategy.resolve(|| Sweep::of::<S, R>(context, L::NAME, 0));
     if sweep.twins {
+        require::<S::Twin, R>(context)?;
         launch::<L, S::Twin, R>(context, segments, buffers, hyper, sweep)
     } else {
         launch::<L, S, R>(context, segments, buffers, hyper, sweep)

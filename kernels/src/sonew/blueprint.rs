@@ -79,7 +79,7 @@ impl Blueprint {
             Processor::Cpu if unroll => (BLOCK, 64, 4096),
             Processor::Cpu => (8, 32, 65_535),
             // Runs so long that their ghost columns are at most an eighth, which makes a step one launch: a tridiagonal one then
-            // moves 9 values and half a ghost for each parameter instead of 12. Beyond band 8 no run is long enough, and
+            // moves 9.4 values for each parameter, ghosts included, instead of 12. Beyond band 8 no run is long enough, and
             // shorter ones keep more units busy. Reckoned; `sonew tune` measures.
             Processor::Gpu => {
                 let columns = match band {
@@ -110,7 +110,7 @@ impl Blueprint {
         let tuned = context.tuned().get(kernel, S::NAME, band);
         let blueprint = tuned.unwrap_or_else(|| Self::infer::<S>(context.processor(), band));
         Self {
-            sweep: blueprint.sweep.on(context),
+            sweep: blueprint.sweep.on::<S, R>(context),
             ..blueprint
         }
     }

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::error::{Error, require_decay};
 use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
 use crate::first_order::{Average, average, moving_average};
-use crate::precision::{Precision, Storage, held, product, sum};
+use crate::precision::{Precision, Storage, held, product, require, sum};
 use crate::segments::{GAP, Segments};
 use crate::sweep::{Strategy, Sweep, run_start};
 
@@ -178,6 +178,7 @@ pub fn statistics<S: Precision, R: Runtime>(
     }
     let sweep = strategy.resolve(|| Sweep::of::<S, R>(context, "statistics", band));
     if sweep.twins {
+        require::<S::Twin, R>(context)?;
         launch::<S::Twin, R>(context, segments, buffers, beta1, decay, sweep)
     } else {
         launch::<S, R>(context, segments, buffers, beta1, decay, sweep)

@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::error::{Error, require_non_negative};
 use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
 use crate::first_order::{Average, average, moving_average};
-use crate::precision::{Precision, Storage, held};
+use crate::precision::{Precision, Storage, held, require};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, run_start};
 
@@ -117,6 +117,7 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
     let mut run = ABSOLUTE_POS;
     let grad_squares = Sequence::<Array<f32>>::new();
     let mut second = Sequence::<Array<Vector<<S::State as Storage>::Word, NS>>>::new();
+    let gradient = grads.index(0usize);
     let rates = rates.held();
     let gamma = gamma.held();
     let mut bad = Found::new();
@@ -135,18 +136,12 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
         restart(&mut walk, plan);
         #[unroll]
         for v in 0..plan.reach {
-            read_gradient::<S::Params, NP>(&mut g, grads.index(0usize), origin + v, v, plan.width);
+            read_gradient::<S::Params, NP>(&mut g, gradient, origin + v, v, plan.width);
         }
         // The window has to hold `ahead` vectors, and as many ghosts lie before the run.
         for step in 0..plan.behind {
             let next = origin + step + plan.reach;
-            read_gradient::<S::Params, NP>(
-                &mut g,
-                grads.index(0usize),
-                next,
-                plan.reach,
-                plan.width,
-            );
+            read_gradient::<S::Params, NP>(&mut g, gradient, next, plan.reach, plan.width);
             accumulate_vector::<S, NS>(
                 &mut walk,
                 &mut g,
@@ -160,13 +155,7 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
         }
         for step in 0..comptime!(plan.sweep.run + plan.ahead) {
             let next = start + step + plan.reach;
-            read_gradient::<S::Params, NP>(
-                &mut g,
-                grads.index(0usize),
-                next,
-                plan.reach,
-                plan.width,
-            );
+            read_gradient::<S::Params, NP>(&mut g, gradient, next, plan.reach, plan.width);
             #[unroll]
             for lane in 0..plan.width {
                 largest = max(largest, magnitude_bits(g[lane]));
@@ -210,7 +199,7 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
             squares.index_mut(0usize)[run * 2] = sums[0];
             squares.index_mut(0usize)[run * 2 + 1] = sums[1];
         }
-        note_non_finite::<S::Params, NP>(&mut bad, grads.index(0usize), start, largest, plan.sweep);
+        note_non_finite::<S::Params, NP>(&mut bad, gradient, start, largest, plan.sweep);
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
     crate::evidence::write(&bad, non_finite);
@@ -290,6 +279,7 @@ pub fn step<S: Precision, R: Runtime>(
     let band = buffers.edges.len();
     let blueprint = strategy.resolve(|| Blueprint::of::<S, R>(context, "sonew-step", band));
     if blueprint.sweep.twins {
+        require::<S::Twin, R>(context)?;
         launch::<S::Twin, R>(context, segments, buffers, rates, gamma, removal, blueprint)
     } else {
         launch::<S, R>(context, segments, buffers, rates, gamma, removal, blueprint)
