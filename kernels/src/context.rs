@@ -72,7 +72,30 @@ impl<R: Runtime> Context<R> {
         self.processor
     }
 
-    /// Uploads values to a new buffer.
+    /// Requires that the device can have a buffer of `bytes` for `argument`. A larger one would fail in a thread of the driver,
+    /// long after it was asked for, so whoever allocates by a caller's sizes asks first.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if not.
+    pub fn require_buffer(
+        &self,
+        operation: &'static str,
+        argument: &'static str,
+        bytes: u64,
+    ) -> Result<(), Error> {
+        let allowed = self.client.properties().memory.max_page_size;
+        if bytes <= allowed {
+            return Ok(());
+        }
+        Err(Error::TooLarge {
+            operation,
+            argument,
+            found: bytes,
+            allowed,
+        })
+    }
+
+    /// Uploads values to a new buffer, one that the device can have ([`Context::require_buffer`]).
     pub fn upload<T: bytemuck::Pod + Send + Sync>(&self, values: &[T]) -> Handle {
         self.client.create_from_slice(bytemuck::cast_slice(values))
     }

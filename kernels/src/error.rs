@@ -56,6 +56,20 @@ pub enum Error {
         /// What the device has.
         allowed: u64,
     },
+    /// A buffer would be larger than any of the device.
+    #[error(
+        "{operation}: {argument} needs a buffer of {found} bytes, the largest of this device has {allowed}; take a smaller model, batch or array, or a device with larger buffers (`max_buffer_bytes` of the device says how large)"
+    )]
+    TooLarge {
+        /// The operation that refused.
+        operation: &'static str,
+        /// What the buffer is for.
+        argument: &'static str,
+        /// Bytes needed.
+        found: u64,
+        /// Bytes of the device's largest buffer.
+        allowed: u64,
+    },
     /// The driver refused or lost a launch.
     #[error(
         "{operation}: the device reported a failed launch: {reason}; results since the last successful read are void"

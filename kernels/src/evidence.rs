@@ -1,12 +1,14 @@
 //! What a sweep saw, kept on the device until somebody asks.
 //!
-//! Each unit owns one slot of two words, (count, first index), and overwrites it in every launch: no atomics, so the
-//! result does not depend on the order of units, and nothing has to be reset. The host folds the slots when it reads
-//! them: the sum of the counts and the least of the indices.
+//! Each unit owns one slot of two findings, each of two words, (count, first index), and overwrites it in every launch: no
+//! atomics, so the result does not depend on the order of units, and nothing has to be reset. The host folds the slots when
+//! it reads them: the sum of the counts and the least of the indices. Most sweeps look for one thing and leave the second
+//! finding at zero.
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 
+use crate::buffers::array;
 use crate::context::{Context, Grid};
 use crate::error::Error;
 use crate::precision::Storage;
@@ -21,10 +23,22 @@ pub struct Evidence {
     pub first: Option<usize>,
 }
 
+/// What a factor saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PivotEvidence {
+    /// Columns whose pivot was too small, and that had edges to cut or change.
+    pub cut: Evidence,
+    /// Columns whose pivot has no normal reciprocal in the format of the arithmetic: D is 0, or has lost digits.
+    pub out_of_range: Evidence,
+}
+
+/// Words of a slot.
+const SLOT: usize = 4;
+
 impl Evidence {
     /// Bytes that any launch of up to `units` units in all needs.
     pub fn bytes(units: usize) -> usize {
-        units * 8
+        units * SLOT * size_of::<u32>()
     }
 
     /// Reads and folds the slots; waits for the work launched so far.
@@ -37,13 +51,37 @@ impl Evidence {
         slots: &Handle,
     ) -> Result<Self, Error> {
         let words: Vec<u32> = context.download(operation, slots)?;
+        Ok(Self::fold(&words, 0))
+    }
+
+    /// Folds the finding whose words start at `offset` of each slot.
+    fn fold(words: &[u32], offset: usize) -> Self {
         let mut evidence = Self::default();
-        for slot in words.chunks_exact(2).filter(|slot| slot[0] > 0) {
-            evidence.count += u64::from(slot[0]);
-            let first = slot[1] as usize;
+        let findings = words.chunks_exact(SLOT).map(|slot| &slot[offset..]);
+        for finding in findings.filter(|finding| finding[0] > 0) {
+            evidence.count += u64::from(finding[0]);
+            let first = finding[1] as usize;
             evidence.first = Some(evidence.first.map_or(first, |least| least.min(first)));
         }
-        Ok(evidence)
+        evidence
+    }
+}
+
+impl PivotEvidence {
+    /// Reads and folds the slots of a factor; waits for the work launched so far.
+    ///
+    /// # Errors
+    /// As [`Context::download`].
+    pub fn read<R: Runtime>(
+        context: &Context<R>,
+        operation: &'static str,
+        slots: &Handle,
+    ) -> Result<Self, Error> {
+        let words: Vec<u32> = context.download(operation, slots)?;
+        Ok(Self {
+            cut: Evidence::fold(&words, 0),
+            out_of_range: Evidence::fold(&words, 2),
+        })
     }
 }
 
@@ -60,6 +98,23 @@ impl Found {
         Found {
             count: 0u32,
             first: u32::MAX,
+        }
+    }
+}
+
+/// [`PivotEvidence`] of a unit, in registers.
+#[derive(CubeType)]
+pub(crate) struct PivotsFound {
+    pub(crate) cut: Found,
+    pub(crate) out_of_range: Found,
+}
+
+#[cube]
+impl PivotsFound {
+    pub(crate) fn new() -> PivotsFound {
+        PivotsFound {
+            cut: Found::new(),
+            out_of_range: Found::new(),
         }
     }
 }
@@ -105,9 +160,26 @@ pub(crate) fn note_non_finite<S: Storage, N: Size>(
 /// Writes the unit's slot.
 #[cube]
 pub(crate) fn write(found: &Found, slots: &mut Array<u32>) {
-    let slot = ABSOLUTE_POS * 2;
-    slots[slot] = found.count;
-    slots[slot + 1] = found.first;
+    write_finding(found, slots, ABSOLUTE_POS * SLOT);
+}
+
+/// Writes the unit's slot.
+#[cube]
+pub(crate) fn write_pivots(found: &PivotsFound, slots: &mut Array<u32>) {
+    let slot = ABSOLUTE_POS * SLOT;
+    write_finding(&found.cut, slots, slot);
+    write_finding(&found.out_of_range, slots, slot + 2);
+}
+
+#[cube]
+fn write_finding(found: &Found, slots: &mut Array<u32>, at: usize) {
+    slots[at] = found.count;
+    slots[at + 1] = found.first;
+}
+
+/// The slots of the units of a grid, as a kernel takes them.
+pub(crate) fn slots<R: Runtime>(slots: &Handle, grid: Grid) -> ArrayArg<R> {
+    array::<R>(slots, SLOT * grid.cubes as usize * grid.units as usize)
 }
 
 /// Requires a slot for each unit of the grid.
@@ -116,7 +188,7 @@ pub(crate) fn require_slots(
     slots: &Handle,
     grid: Grid,
 ) -> Result<(), Error> {
-    let expected = 8 * u64::from(grid.cubes) * u64::from(grid.units);
+    let expected = Evidence::bytes(grid.cubes as usize * grid.units as usize) as u64;
     let found = slots.size_in_used();
     if found >= expected {
         return Ok(());

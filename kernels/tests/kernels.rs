@@ -32,6 +32,8 @@ mod kronecker;
 mod matrices;
 #[path = "kernels/refusals.rs"]
 mod refusals;
+#[path = "kernels/scale.rs"]
+mod scale;
 #[path = "kernels/statistics.rs"]
 mod statistics;
 #[path = "kernels/step.rs"]

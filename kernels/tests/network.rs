@@ -334,6 +334,40 @@ fn the_loss_and_its_gradient_follow_f64_for_logits_up_to_a_hundred() {
 }
 
 #[test]
+fn logits_of_any_size_have_a_loss_in_host_memory_and_on_the_device() {
+    // Where e^{−|z|} is nothing, the loss is that of the unit of z times the unit.
+    let bench = Bench::open();
+    let z: Vec<f32> = noise(5, ROWS * WIDTH)
+        .iter()
+        .map(|x| x.signum() * (x.abs() + 1.0))
+        .collect();
+    let targets = vec![0.25; z.len()];
+    let losses = |exponent: i32| {
+        let unit = f64::from(exponent).exp2();
+        let z: Vec<f32> = z.iter().map(|&x| (f64::from(x) * unit) as f32).collect();
+        let partials = bench.unwritten(ROWS * loss::LANES);
+        let (buffer, target_buffer) = (bench.context.upload(&z), bench.context.upload(&targets));
+        loss::loss(
+            &bench.context,
+            &buffer,
+            &target_buffer,
+            &partials,
+            ROWS,
+            WIDTH,
+            None,
+        )
+        .unwrap();
+        let on_device = loss::mean_loss(&bench.context, &partials, ROWS).unwrap();
+        [host::loss(&z, &targets, WIDTH) / unit, on_device / unit]
+    };
+    let first = losses(10);
+    assert!(first.iter().all(|x| x.is_finite() && *x > 0.0));
+    for exponent in [60, 100, 120] {
+        assert_eq!(losses(exponent), first, "2^{exponent}");
+    }
+}
+
+#[test]
 fn a_logit_that_is_not_a_number_shows_in_the_loss_and_in_its_gradient() {
     let (mut z, targets) = logits_and_targets(ROWS * WIDTH);
     z[3 * WIDTH + 36] = f32::NAN;

@@ -77,7 +77,7 @@ pub enum Error {
     },
     /// A gradient was not finite, and the step was not taken.
     #[error(
-        "step {step}: {count} gradients are NaN or infinite, the first in tensor {tensor} at {index}; try a smaller learning rate, or --non-finite skip"
+        "step {step}: {count} gradients are NaN or infinite, the first in tensor {tensor} at {index}; try a smaller learning rate, or the policy that skips such steps (`NonFinite::Skip`)"
     )]
     NonFinite {
         /// The step, from 0 on.

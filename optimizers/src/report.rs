@@ -1,7 +1,7 @@
 //! What a step saw, fetched from the device on request.
 
 use serde::Serialize;
-use sonew_kernels::evidence::Evidence;
+use sonew_kernels::evidence::{Evidence, PivotEvidence};
 use sonew_kernels::segments::Segments;
 
 /// What the last step saw.
@@ -19,6 +19,9 @@ pub struct StepReport {
     pub pivots_cut: Option<u64>,
     /// The tensor of the first of them, and the index within it.
     pub first_cut: Option<(usize, usize)>,
+    /// Columns of the SONew factor whose pivot has no normal reciprocal in the format of the arithmetic: their step is 0, or has
+    /// lost digits. `None` for optimizers without a factor.
+    pub pivots_out_of_range: Option<u64>,
     /// Shampoo's roots; `None` for optimizers without.
     pub roots: Option<RootsReport>,
 }
@@ -43,7 +46,7 @@ impl StepReport {
         step: u64,
         segments: &Segments,
         non_finite: Evidence,
-        cut: Option<Evidence>,
+        pivots: Option<PivotEvidence>,
     ) -> Self {
         let locate = |evidence: Evidence| evidence.first.and_then(|at| segments.locate(at));
         Self {
@@ -51,8 +54,9 @@ impl StepReport {
             skipped_steps: 0,
             non_finite_gradients: non_finite.count,
             first_non_finite: locate(non_finite),
-            pivots_cut: cut.map(|cut| cut.count),
-            first_cut: cut.and_then(locate),
+            pivots_cut: pivots.map(|it| it.cut.count),
+            first_cut: pivots.and_then(|it| locate(it.cut)),
+            pivots_out_of_range: pivots.map(|it| it.out_of_range.count),
             roots: None,
         }
     }

@@ -8,14 +8,14 @@ use std::rc::Rc;
 use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
-use sonew_kernels::evidence::Evidence;
+use sonew_kernels::evidence::{Evidence, PivotEvidence};
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, Ghosts, Graft, GraftBuffers, Reduction, StatisticsBuffers,
-    StepBuffers, StepRates, Tolerance, UpdateBuffers, apply_graft, largest_row_sum, squared_norm,
-    statistics, step, update,
+    StepBuffers, StepRates, Tolerance, UpdateBuffers, apply_graft, largest_row_sum,
+    norm_per_tensor, statistics, step, update,
 };
 use sonew_kernels::sweep::{Strategy, Sweep};
 
@@ -45,22 +45,26 @@ struct Scratch {
     reduction: Reduction,
     /// One value for each block between the pads.
     block_partials: Handle,
-    /// One value for each tensor: ‖H‖₁, then ‖g‖².
+    /// One value for each tensor: ‖H‖₁, then ‖g‖.
     row_sums: Handle,
-    grad_squares: Handle,
+    grad_norms: Handle,
     staged: Option<Staged>,
 }
 
 /// What grafting needs.
 struct Staged {
     direction: Handle,
-    run_squares: Handle,
-    tensor_squares: Handle,
+    run_norms: Handle,
+    tensor_norms: Handle,
     second: Option<Handle>,
 }
 
 impl<P: Precision, R: Runtime> Sonew<P, R> {
-    pub(crate) fn new(config: SonewConfig, context: Rc<Context<R>>, segments: &Segments) -> Self {
+    pub(crate) fn new(
+        config: SonewConfig,
+        context: Rc<Context<R>>,
+        segments: &Segments,
+    ) -> Result<Self, Error> {
         let sweep = Sweep::of::<P, R>(&context, "statistics", config.band);
         let blueprint = Blueprint::of::<P, R>(&context, "sonew-step", config.band);
         let grafting = config.graft != Graft::None;
@@ -69,6 +73,10 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
         // ‖H‖₁ is that of new statistics, and the RMSProp graft needs the norm of the gradient first.
         let whole = config.relative_epsilon == 0.0 && config.graft != Graft::RmsProp;
         let fused = whole && ghosts.are_few();
+        if fused {
+            let bytes = (P::State::BYTES * ghosts.state_len()) as u64;
+            context.require_buffer("building SONew", "a state with its ghost columns", bytes)?;
+        }
         let zeros = |values: usize| context.upload(&P::State::encode(&vec![0.0; values]));
         let arena = || zeros(segments.arena_len());
         let state = || {
@@ -87,18 +95,18 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
         let inner = segments.blocks() - 2;
         let staged = grafting.then(|| Staged {
             direction: arena(),
-            run_squares: values(2 * inner * blueprint.sweep.runs_per_block()),
-            tensor_squares: values(2 * tensors),
+            run_norms: values(2 * inner * blueprint.sweep.runs_per_block()),
+            tensor_norms: values(2 * tensors),
             second: (config.graft == Graft::RmsProp).then(arena),
         });
         let scratch = norms.then(|| Scratch {
             reduction: Reduction::new(&context, segments),
             block_partials: values(inner),
             row_sums: values(tensors),
-            grad_squares: values(tensors),
+            grad_norms: values(tensors),
             staged,
         });
-        Self {
+        Ok(Self {
             moment: state(),
             diagonal: state(),
             edges: (0..config.band).map(|_| state()).collect(),
@@ -114,7 +122,7 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
             context,
             step: 0,
             precision: PhantomData,
-        }
+        })
     }
 
     fn decay(&self) -> Decay {
@@ -252,13 +260,13 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
         };
         let rmsprop = config.graft == Graft::RmsProp;
         if rmsprop {
-            squared_norm::<P, R>(
+            norm_per_tensor::<P, R>(
                 &self.context,
                 &self.segments,
                 &scratch.reduction,
                 grads,
                 &scratch.block_partials,
-                &scratch.grad_squares,
+                &scratch.grad_norms,
             )?;
         }
         Ok(Some(GraftBuffers {
@@ -266,30 +274,30 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
             epsilon: config.graft_epsilon,
             decay: config.beta2,
             direction: &staged.direction,
-            squares: &staged.run_squares,
+            norms: &staged.run_norms,
             grads: (rmsprop || config.graft == Graft::Sgd).then_some(grads),
-            grad_squares: rmsprop.then_some(&scratch.grad_squares),
+            grad_norms: rmsprop.then_some(&scratch.grad_norms),
             second: staged.second.as_ref(),
         }))
     }
 
-    /// Sums the squares of the runs, and descends along what was staged.
+    /// Takes the norms of the runs together, and descends along what was staged.
     fn graft(&self, params: &Handle, lr: f64) -> Result<(), Error> {
         let Some((scratch, staged)) = self.staged() else {
             return Ok(());
         };
-        scratch.reduction.sum_pairs(
+        scratch.reduction.pairs_of_norms(
             &self.context,
-            &staged.run_squares,
+            &staged.run_norms,
             self.blueprint.sweep.runs_per_block(),
-            &staged.tensor_squares,
+            &staged.tensor_norms,
         )?;
         apply_graft::<P, R>(
             &self.context,
             &self.segments,
             params,
             &staged.direction,
-            &staged.tensor_squares,
+            &staged.tensor_norms,
             &self.tensor_of_block,
             lr,
             self.config.weight_decay,
@@ -337,12 +345,12 @@ impl<P: Precision, R: Runtime> Optimizer<R> for Sonew<P, R> {
     fn report(&self) -> Result<StepReport, Error> {
         let operation = "sonew report";
         let non_finite = Evidence::read(&self.context, operation, &self.non_finite)?;
-        let cut = Evidence::read(&self.context, operation, &self.cut)?;
+        let pivots = PivotEvidence::read(&self.context, operation, &self.cut)?;
         Ok(StepReport::new(
             self.step,
             &self.segments,
             non_finite,
-            Some(cut),
+            Some(pivots),
         ))
     }
 

@@ -338,7 +338,7 @@ impl<R: Runtime> Times<'_, R> {
 }
 
 /// The rule of edge removal that is the default of a band.
-fn removal(band: usize) -> EdgeRemoval {
+pub(crate) fn removal(band: usize) -> EdgeRemoval {
     if band <= 1 {
         EdgeRemoval::Outgoing
     } else {

@@ -17,6 +17,7 @@ pub(crate) mod tables;
 pub use ceiling::Ceiling;
 pub use error::BenchError;
 pub use first_use::{FirstUse, first_uses};
+pub(crate) use kernels::removal;
 pub use kernels::{Subject, Timer, kernels};
 use request::{FIRST_USE, OPTIMIZER_STEP, SCALING, TRAINING_STEP};
 pub use request::{Request, autoencoder};

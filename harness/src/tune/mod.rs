@@ -10,10 +10,10 @@ pub use file::{TunedFile, TunedFileError};
 use cubecl::Runtime;
 use serde::Serialize;
 use sonew_kernels::precision::{Precision, PrecisionVisitor};
-use sonew_kernels::sonew::Blueprint;
+use sonew_kernels::sonew::{Blueprint, Ghosts};
 use sonew_kernels::sweep::Sweep;
 use sonew_kernels::tuned::{TUNABLE, Tuned, Tuning};
-use sonew_optimizers::{Context, PrecisionKind};
+use sonew_optimizers::{Context, PrecisionKind, Segments};
 use sonew_runtime::DeviceInfo;
 
 use crate::bench::tables::{milliseconds, percent};
@@ -217,6 +217,7 @@ impl<R: Runtime> PrecisionVisitor for Tune<'_, R> {
         // What no candidate can do is refused before the first.
         catalogue.check(info)?;
         let values = catalogue.sizes[0].iter().sum();
+        let segments = Segments::new(&catalogue.sizes[0])?;
         let measure = |blueprint: Blueprint| -> Result<Seconds, BenchError> {
             let mut tuned = Tuned::default();
             tuned.put(Tuning {
@@ -254,9 +255,15 @@ impl<R: Runtime> PrecisionVisitor for Tune<'_, R> {
                 "{} of {count}: width {width}, run {run}, {units} units{word}",
                 at + 1
             ));
-            let verdict = match measure(blueprint) {
-                Ok(seconds) => Verdict::Timed(seconds),
-                Err(error) => Verdict::Refused(error.to_string()),
+            let verdict = if kernel == "sonew-step" && !is_one_launch(&segments, band, blueprint) {
+                Verdict::Refused(
+                    "too many ghost columns for one launch: a step would be others".into(),
+                )
+            } else {
+                match measure(blueprint) {
+                    Ok(seconds) => Verdict::Timed(seconds),
+                    Err(error) => Verdict::Refused(error.to_string()),
+                }
             };
             found.candidates.push(Candidate {
                 default: blueprint == default,
@@ -299,6 +306,11 @@ impl<R: Runtime> PrecisionVisitor for Tune<'_, R> {
     }
 }
 
+/// Whether a step with this blueprint is the launch that is timed; the optimizer asks the same.
+fn is_one_launch(segments: &Segments, band: usize, blueprint: Blueprint) -> bool {
+    Ghosts::new(segments, band, bench::removal(band), blueprint).are_few()
+}
+
 /// The first of the candidates, or the default where that is about as fast.
 fn chosen(candidates: &[Candidate]) -> usize {
     let default = candidates.iter().position(|it| it.default);
@@ -313,6 +325,7 @@ fn chosen(candidates: &[Candidate]) -> usize {
 #[cfg(test)]
 mod tests {
     use sonew_kernels::context::Processor;
+    use sonew_kernels::precision::F32;
 
     use super::*;
 
@@ -330,6 +343,19 @@ mod tests {
             verdict,
             again: None,
         }
+    }
+
+    #[test]
+    fn a_blueprint_that_no_step_would_run_as_one_launch_is_told_apart() {
+        let segments = Segments::new(&[5000]).unwrap();
+        let default = Blueprint::infer::<F32>(Processor::Gpu, 1);
+        assert!(is_one_launch(&segments, 1, default));
+        let mut short = default;
+        short.sweep.run = 4;
+        assert!(!is_one_launch(&segments, 1, short));
+        // No run of a block is long enough for ten neighbours of which each may be cut.
+        let wide = Blueprint::infer::<F32>(Processor::Cpu, 10);
+        assert!(!is_one_launch(&segments, 10, wide));
     }
 
     #[test]

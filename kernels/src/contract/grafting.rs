@@ -12,7 +12,7 @@ use crate::precision::Precision;
 use crate::sonew::reference::{self, Statistics};
 use crate::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, Ghosts, Graft, GraftBuffers, Reduction,
-    StatisticsBuffers, StepBuffers, UpdateBuffers, apply_graft, squared_norm, statistics, step,
+    StatisticsBuffers, StepBuffers, UpdateBuffers, apply_graft, norm_per_tensor, statistics, step,
     update,
 };
 use crate::sweep::{Strategy, Sweep};
@@ -62,10 +62,10 @@ fn grafted<P: Precision, R: Runtime>(
     let reduction = Reduction::new(context, segments);
     let partials = bench.values(segments.blocks() - 2);
     let norms = bench.values(lengths.len());
-    squared_norm::<P, R>(context, segments, &reduction, &grads, &partials, &norms)?;
+    norm_per_tensor::<P, R>(context, segments, &reduction, &grads, &partials, &norms)?;
     let runs = blueprint.sweep.runs_per_block();
     let direction = bench.empty::<P::State>();
-    let squares = bench.values(2 * runs * (segments.blocks() - 2));
+    let of_runs = bench.values(2 * runs * (segments.blocks() - 2));
     let second = (graft == Graft::RmsProp).then(|| bench.empty::<P::State>());
     let table = context.upload(&segments.tensor_of_block());
     let stage = GraftBuffers {
@@ -73,9 +73,9 @@ fn grafted<P: Precision, R: Runtime>(
         epsilon: EPSILON,
         decay: BETA,
         direction: &direction,
-        squares: &squares,
+        norms: &of_runs,
         grads: matches!(graft, Graft::RmsProp | Graft::Sgd).then_some(&grads),
-        grad_squares: (graft == Graft::RmsProp).then_some(&norms),
+        grad_norms: (graft == Graft::RmsProp).then_some(&norms),
         second: second.as_ref(),
     };
     let cut = bench.slots(blueprint.sweep);
@@ -121,14 +121,14 @@ fn grafted<P: Precision, R: Runtime>(
             Strategy::Inferred,
         )?;
     }
-    let tensor_squares = bench.values(2 * lengths.len());
-    reduction.sum_pairs(context, &squares, runs, &tensor_squares)?;
+    let tensor_norms = bench.values(2 * lengths.len());
+    reduction.pairs_of_norms(context, &of_runs, runs, &tensor_norms)?;
     apply_graft::<P, R>(
         context,
         segments,
         &params,
         &direction,
-        &tensor_squares,
+        &tensor_norms,
         &table,
         RATES.lr,
         RATES.weight_decay,

@@ -14,7 +14,7 @@ use crate::kronecker::{
 };
 use crate::precision::{F32, HostFormat, Precision};
 use crate::segments::Segments;
-use crate::sonew::{Graft, Reduction, squared_norm};
+use crate::sonew::{Graft, Reduction, norm_per_tensor};
 use crate::sweep::{Strategy, Sweep};
 
 const UNIT: f64 = <<F32 as Precision>::State as HostFormat>::ROUNDOFF;
@@ -263,7 +263,7 @@ fn descent<P: Precision, R: Runtime>(
         let (grads, direction) = (bench.arena::<P::Params>(&g)?, bench.arena::<P::State>(&s)?);
         if let Some(norms) = &states.norms {
             let partials = bench.values(segments.blocks() - 2);
-            squared_norm::<P, R>(context, segments, &reduction, &grads, &partials, norms)?;
+            norm_per_tensor::<P, R>(context, segments, &reduction, &grads, &partials, norms)?;
         }
         let rates = DescentRates {
             lr: 0.125,
@@ -278,20 +278,20 @@ fn descent<P: Precision, R: Runtime>(
             grads: &grads,
             direction: &direction,
             second: states.second.as_ref(),
-            grad_squares: states.norms.as_ref(),
-            squares: &of_runs,
+            grad_norms: states.norms.as_ref(),
+            norms: &of_runs,
             tensor_of_block: &table,
             evidence: &evidence,
         };
         measure::<P, R>(context, segments, buffers, graft, rates, strategy)?;
-        reduction.sum_pairs(context, &of_runs, sweep.runs_per_block(), &of_tensors)?;
+        reduction.pairs_of_norms(context, &of_runs, sweep.runs_per_block(), &of_tensors)?;
         let buffers = DescentBuffers {
             params: &states.params,
             grads: &grads,
             direction: &direction,
             second: states.second.as_ref(),
-            grad_squares: states.norms.as_ref(),
-            squares: &of_tensors,
+            grad_norms: states.norms.as_ref(),
+            norms: &of_tensors,
             tensor_of_block: &table,
             preconditioned: &preconditioned,
             momentum: &states.momentum,

@@ -19,6 +19,7 @@ mod norms;
 mod outcome;
 mod rounding;
 mod sonew;
+mod units;
 
 pub use coverage::Coverage;
 pub use outcome::{Outcome, Worst};
@@ -85,6 +86,7 @@ pub fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
     checks.extend(norms::checks::<P, R>());
     checks.extend(rounding::checks::<P, R>());
     checks.extend(kronecker::descents::<P, R>());
+    checks.extend(units::checks::<P, R>());
     if P::NAME == F32::NAME {
         checks.extend(kronecker::checks::<R>());
         checks.extend(network::checks::<R>());

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::precision::{F32, HostFormat, Precision};
 use crate::sonew::reference::Statistics;
-use crate::sonew::{Reduction, largest_row_sum, squared_norm};
+use crate::sonew::{Reduction, largest_row_sum, norm_per_tensor};
 
 pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
     vec![Check::new("norms", "", norms::<P, R>)]
@@ -28,16 +28,16 @@ fn norms<P: Precision, R: Runtime>(
     let unit = <F32 as Precision>::State::ROUNDOFF;
 
     let params = bench.arena::<P::Params>(&values)?;
-    squared_norm::<P, R>(context, segments, &reduction, &params, &partials, &out)?;
-    let mut squares = Outcome::named("‖g‖²");
+    norm_per_tensor::<P, R>(context, segments, &reduction, &params, &partials, &out)?;
+    let mut lengths_found = Outcome::named("‖g‖");
     let expected: Vec<f64> = values
         .iter()
-        .map(|t| t.iter().map(|x| x * x).sum())
+        .map(|t| t.iter().map(|x| x * x).sum::<f64>().sqrt())
         .collect();
     // A block of 256, and the blocks of a tensor, each summed in turn.
     let blocks = lengths.iter().max().map_or(0, |n| n.div_ceil(256)) as f64;
     let found: Vec<f32> = context.download("contract", &out)?;
-    squares.add(&found, &expected, |e| (257.0 + blocks) * unit * e);
+    lengths_found.add(&found, &expected, |e| (257.0 + blocks) * unit * e);
 
     let diagonal = bench.arena::<P::State>(&values)?;
     // The last value of an edge couples nothing.
@@ -66,5 +66,5 @@ fn norms<P: Precision, R: Runtime>(
         .collect();
     let found: Vec<f32> = context.download("contract", &out)?;
     rows.add(&found, &expected, |e| 4.0 * unit * e);
-    Ok(vec![squares, rows])
+    Ok(vec![lengths_found, rows])
 }

@@ -10,7 +10,7 @@ use super::rules::FirstOrder;
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
-use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
+use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots, slots};
 use crate::precision::{Precision, Storage, difference, held, product, require};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
@@ -134,7 +134,7 @@ fn descend_kernel<L: FirstOrder, S: Precision, NP: Size, NS: Size>(
                 }
                 let g = *gradient.index(lane);
                 let w = *weight.index(lane);
-                let step = L::step::<S::Math>(g, &state, &hyper);
+                let step = L::step::<S::Math, S::State>(g, &state, &hyper);
                 let decayed = difference::<S::Math>(w, product::<S::Math>(hyper.shrink, w));
                 new_weight.push(difference::<S::Math>(decayed, *step.index(0usize)));
                 results.push(step);
@@ -245,7 +245,7 @@ fn launch<L: FirstOrder, S: Precision, R: Runtime>(
                 array::<R>(buffers.params, vectors),
                 array::<R>(buffers.grads, vectors),
                 states,
-                array::<R>(buffers.evidence, 2 * (grid.cubes * grid.units) as usize),
+                slots::<R>(buffers.evidence, grid),
                 values,
                 sweep.runs(segments) as u32,
                 sweep,

@@ -1,17 +1,27 @@
 //! The six rules. Each says what to subtract from a weight and how its states move, as the benchmark ran them; the
 //! conventions are those of optax, and differ from PyTorch's where noted.
+//!
+//! Second moments are squares, so their format holds those of gradients from its least normal number's square root to its
+//! largest number's: 2⁻⁶³ to 2⁶⁴ in f32 and bf16, 2⁻⁷ to 2⁸ in f16. There, with ε = 0, a step does not depend on the unit of
+//! the gradient: c · g with c a power of two moves weights by the same bits, or by c times as much without a second moment. A
+//! smaller gradient leaves the moment as it is; a larger one takes it to the largest finite number, from which it comes down
+//! again.
 
 use cubecl::prelude::*;
 
 use super::average::moving_average;
 use super::descend::Values;
-use crate::precision::{Arithmetic, product, quotient, sum};
+use crate::precision::{Arithmetic, Storage, product, quotient, sum};
 
 /// A first-order rule: from a gradient and the states, what to subtract and the new states.
 #[cube]
 pub trait Rule: Send + Sync + 'static {
-    /// Returns the subtrahend, then each new state, in the order of [`FirstOrder::STATES`].
-    fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32>;
+    /// Returns the subtrahend, then each new state, in the order of [`FirstOrder::STATES`]. States are stored as `T`.
+    fn step<A: Arithmetic, T: Storage>(
+        gradient: f32,
+        state: &Sequence<f32>,
+        hyper: &Values,
+    ) -> Sequence<f32>;
 }
 
 /// What the host needs to know of a rule.
@@ -37,7 +47,11 @@ first_order!(Sgd, "sgd", &[]);
 
 #[cube]
 impl Rule for Sgd {
-    fn step<A: Arithmetic>(gradient: f32, _state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
+    fn step<A: Arithmetic, T: Storage>(
+        gradient: f32,
+        _state: &Sequence<f32>,
+        hyper: &Values,
+    ) -> Sequence<f32> {
         let mut out = Sequence::<f32>::new();
         out.push(product::<A>(hyper.lr, gradient));
         out
@@ -50,7 +64,11 @@ first_order!(Momentum, "momentum", &["velocity"]);
 
 #[cube]
 impl Rule for Momentum {
-    fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
+    fn step<A: Arithmetic, T: Storage>(
+        gradient: f32,
+        state: &Sequence<f32>,
+        hyper: &Values,
+    ) -> Sequence<f32> {
         let velocity = sum::<A>(
             gradient,
             product::<A>(hyper.beta1.kept, *state.index(0usize)),
@@ -68,7 +86,11 @@ first_order!(Nesterov, "nesterov", &["velocity"]);
 
 #[cube]
 impl Rule for Nesterov {
-    fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
+    fn step<A: Arithmetic, T: Storage>(
+        gradient: f32,
+        state: &Sequence<f32>,
+        hyper: &Values,
+    ) -> Sequence<f32> {
         let velocity = sum::<A>(
             gradient,
             product::<A>(hyper.beta1.kept, *state.index(0usize)),
@@ -87,8 +109,13 @@ first_order!(Adagrad, "adagrad", &["accumulator"]);
 
 #[cube]
 impl Rule for Adagrad {
-    fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
-        let total = sum::<A>(*state.index(0usize), product::<A>(gradient, gradient));
+    fn step<A: Arithmetic, T: Storage>(
+        gradient: f32,
+        state: &Sequence<f32>,
+        hyper: &Values,
+    ) -> Sequence<f32> {
+        let grown = sum::<A>(*state.index(0usize), product::<A>(gradient, gradient));
+        let total = min(grown, T::largest());
         let root = A::round(sum::<A>(total, hyper.epsilon).sqrt());
         let delta = product::<A>(hyper.lr, quotient::<A>(gradient, root));
         let mut out = Sequence::<f32>::new();
@@ -107,9 +134,14 @@ first_order!(RmsProp, "rmsprop", &["second_moment", "velocity"]);
 
 #[cube]
 impl Rule for RmsProp {
-    fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
+    fn step<A: Arithmetic, T: Storage>(
+        gradient: f32,
+        state: &Sequence<f32>,
+        hyper: &Values,
+    ) -> Sequence<f32> {
         let square = product::<A>(gradient, gradient);
-        let second = moving_average::<A>(*state.index(0usize), square, &hyper.beta2);
+        let moved = moving_average::<A>(*state.index(0usize), square, &hyper.beta2);
+        let second = min(moved, T::largest());
         let root = A::round(sum::<A>(second, hyper.epsilon).sqrt());
         // v + ε = 0 only when ε is 0 and every square so far was 0 or underflowed: no information, no move.
         let scaled = select(root == 0.0, 0.0, quotient::<A>(gradient, root));
@@ -132,10 +164,15 @@ first_order!(Adam, "adam", &["first_moment", "second_moment"]);
 
 #[cube]
 impl Rule for Adam {
-    fn step<A: Arithmetic>(gradient: f32, state: &Sequence<f32>, hyper: &Values) -> Sequence<f32> {
+    fn step<A: Arithmetic, T: Storage>(
+        gradient: f32,
+        state: &Sequence<f32>,
+        hyper: &Values,
+    ) -> Sequence<f32> {
         let first = moving_average::<A>(*state.index(0usize), gradient, &hyper.beta1);
         let square = product::<A>(gradient, gradient);
-        let second = moving_average::<A>(*state.index(1usize), square, &hyper.beta2);
+        let moved = moving_average::<A>(*state.index(1usize), square, &hyper.beta2);
+        let second = min(moved, T::largest());
         let numerator = product::<A>(first, hyper.correction1);
         let root = A::round(product::<A>(second, hyper.correction2).sqrt());
         let denominator = sum::<A>(root, hyper.epsilon);

@@ -33,10 +33,10 @@ pub struct DescentBuffers<'a> {
     pub direction: &'a Handle,
     /// The graft's second moment d, as [`super::measure()`] left it.
     pub second: Option<&'a Handle>,
-    /// ‖g‖² of each tensor, for [`Graft::RmsProp`]; f32.
-    pub grad_squares: Option<&'a Handle>,
-    /// (‖s‖², ‖r‖²) of each tensor; f32.
-    pub squares: &'a Handle,
+    /// ‖g‖ of each tensor, for [`Graft::RmsProp`]; f32.
+    pub grad_norms: Option<&'a Handle>,
+    /// (‖s‖, ‖r‖) of each tensor; f32.
+    pub norms: &'a Handle,
     /// For each block the tensor it belongs to; u32.
     pub tensor_of_block: &'a Handle,
     /// For each tensor 1 if its step is μ_s, 0 if it is μ_r; u32.
@@ -53,8 +53,8 @@ fn descend_kernel<S: Precision, NP: Size, NS: Size>(
     grads: &Array<Vector<<S::Params as Storage>::Word, NP>>,
     direction: &Array<Vector<<S::State as Storage>::Word, NS>>,
     second: &Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
-    grad_squares: &Sequence<Array<f32>>,
-    squares: &Array<f32>,
+    grad_norms: &Sequence<Array<f32>>,
+    norms: &Array<f32>,
     tensor_of_block: &Array<u32>,
     preconditioned: &Array<u32>,
     momentum: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
@@ -70,11 +70,11 @@ fn descend_kernel<S: Precision, NP: Size, NS: Size>(
     let rates = rates.held();
     while run < runs as usize {
         let tensor = tensor_of_block[run / comptime!(sweep.runs_per_block()) + 1] as usize;
-        let below = norm_below(grad_squares, tensor, graft);
+        let below = norm_below(grad_norms, tensor, graft);
         let mut scale = 1.0f32;
         if comptime!(graft != Graft::None) {
-            let wanted = squares[tensor * 2 + 1].sqrt();
-            scale = wanted / (squares[tensor * 2].sqrt() + 1e-16f32);
+            let wanted = norms[tensor * 2 + 1];
+            scale = wanted / (norms[tensor * 2] + 1e-16f32);
         }
         let chosen = preconditioned[tensor] > 0;
         let start = run_start(run, sweep);
@@ -144,7 +144,7 @@ pub fn descend<S: Precision, R: Runtime>(
     strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
     let operation = "kronecker descent";
-    let (second, norms) = (buffers.second, buffers.grad_squares);
+    let (second, norms) = (buffers.second, buffers.grad_norms);
     let prepared =
         Prepared::new::<S, R>(operation, context, segments, graft, second, norms, strategy)?;
     let Prepared {
@@ -158,7 +158,7 @@ pub fn descend<S: Precision, R: Runtime>(
     require_arena::<S::State>(operation, "direction", buffers.direction, n)?;
     require_arena::<S::State>(operation, "momentum", buffers.momentum, n)?;
     require_arena::<S::State>(operation, "graft_momentum", buffers.graft_momentum, n)?;
-    require_bytes(operation, "squares", buffers.squares, 8 * tensors as u64)?;
+    require_bytes(operation, "norms", buffers.norms, 8 * tensors as u64)?;
     let per_tensor = 4 * tensors as u64;
     require_bytes(
         operation,
@@ -187,7 +187,7 @@ pub fn descend<S: Precision, R: Runtime>(
                 array::<R>(buffers.direction, vectors),
                 optional(second, vectors),
                 optional(norms, tensors),
-                array::<R>(buffers.squares, 2 * tensors),
+                array::<R>(buffers.norms, 2 * tensors),
                 array::<R>(buffers.tensor_of_block, segments.blocks()),
                 array::<R>(buffers.preconditioned, tensors),
                 array::<R>(buffers.momentum, vectors),

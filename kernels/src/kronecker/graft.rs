@@ -58,7 +58,7 @@ impl Rates {
     }
 }
 
-/// Whether a graft has a second moment, and whether it needs ‖g‖².
+/// Whether a graft has a second moment, and whether it needs ‖g‖.
 pub(super) fn needs(graft: Graft) -> (bool, bool) {
     let rmsprop = graft == Graft::RmsProp;
     (rmsprop || graft == Graft::Adam, rmsprop)
@@ -98,12 +98,12 @@ pub(super) fn graft_update<A: Arithmetic>(
 /// ‖g‖ + 10⁻¹⁶ of a tensor, where the graft needs it.
 #[cube]
 pub(super) fn norm_below(
-    grad_squares: &Sequence<Array<f32>>,
+    grad_norms: &Sequence<Array<f32>>,
     tensor: usize,
     #[comptime] graft: Graft,
 ) -> f32 {
     if comptime!(needs(graft).1) {
-        grad_squares.index(0usize)[tensor].sqrt() + 1e-16f32
+        grad_norms.index(0usize)[tensor] + 1e-16f32
     } else {
         1.0f32.runtime()
     }
@@ -124,7 +124,7 @@ impl Prepared {
         segments: &Segments,
         graft: Graft,
         second: Option<&Handle>,
-        grad_squares: Option<&Handle>,
+        grad_norms: Option<&Handle>,
         strategy: Strategy<Sweep>,
     ) -> Result<Self, Error> {
         if graft == Graft::Momentum {
@@ -140,7 +140,7 @@ impl Prepared {
         let (wants_second, wants_norm) = needs(graft);
         for (argument, wanted, found) in [
             ("second", wants_second, second.is_some()),
-            ("grad_squares", wants_norm, grad_squares.is_some()),
+            ("grad_norms", wants_norm, grad_norms.is_some()),
         ] {
             if wanted != found {
                 return Err(Error::Shape {
@@ -154,8 +154,8 @@ impl Prepared {
         if let Some(second) = second {
             require_arena::<S::State>(operation, "second", second, n)?;
         }
-        if let Some(squares) = grad_squares {
-            require_bytes(operation, "grad_squares", squares, 4 * tensors as u64)?;
+        if let Some(norms) = grad_norms {
+            require_bytes(operation, "grad_norms", norms, 4 * tensors as u64)?;
         }
         let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
         sweep.check::<S>(operation)?;

@@ -1,4 +1,4 @@
-//! The first half of a descent: updates the graft's second moment d and sums ‖s‖² and ‖r‖² over each run.
+//! The first half of a descent: updates the graft's second moment d and measures ‖s‖ and ‖r‖ over each run.
 
 use core::any::type_name;
 
@@ -11,8 +11,9 @@ use super::graft::{
 use crate::buffers::{array, optional, require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
+use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots, slots};
 use crate::first_order::moving_average;
+use crate::length::{Length, extend};
 use crate::precision::{Precision, Storage, product};
 use crate::segments::Segments;
 use crate::sonew::Graft;
@@ -26,10 +27,10 @@ pub struct MeasureBuffers<'a> {
     pub direction: &'a Handle,
     /// The graft's second moment d, updated in place; for [`Graft::Adam`] and [`Graft::RmsProp`].
     pub second: Option<&'a Handle>,
-    /// ‖g‖² of each tensor, for [`Graft::RmsProp`]; f32.
-    pub grad_squares: Option<&'a Handle>,
-    /// (‖s‖², ‖r‖²) of each run; f32.
-    pub squares: &'a Handle,
+    /// ‖g‖ of each tensor, for [`Graft::RmsProp`]; f32.
+    pub grad_norms: Option<&'a Handle>,
+    /// (‖s‖, ‖r‖) of each run; f32.
+    pub norms: &'a Handle,
     /// For each block the tensor it belongs to; u32.
     pub tensor_of_block: &'a Handle,
     /// Non-finite gradients seen, one slot a unit.
@@ -41,8 +42,8 @@ fn measure_kernel<S: Precision, NP: Size, NS: Size>(
     grads: &Array<Vector<<S::Params as Storage>::Word, NP>>,
     direction: &Array<Vector<<S::State as Storage>::Word, NS>>,
     second: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
-    grad_squares: &Sequence<Array<f32>>,
-    squares: &mut Array<f32>,
+    grad_norms: &Sequence<Array<f32>>,
+    norms: &mut Array<f32>,
     tensor_of_block: &Array<u32>,
     evidence: &mut Array<u32>,
     rates: &Rates,
@@ -56,11 +57,11 @@ fn measure_kernel<S: Precision, NP: Size, NS: Size>(
     let mut found = Found::new();
     while run < runs as usize {
         let tensor = tensor_of_block[run / comptime!(sweep.runs_per_block()) + 1] as usize;
-        let below = norm_below(grad_squares, tensor, graft);
+        let below = norm_below(grad_norms, tensor, graft);
         let start = run_start(run, sweep);
         let mut largest = 0u32;
-        let mut square = 0.0f32;
-        let mut graft_square = 0.0f32;
+        let mut length = Length::new();
+        let mut graft_length = Length::new();
         for step in 0..sweep.run {
             let at = start + step;
             let g = S::Params::load::<NP>(grads, at, width);
@@ -68,6 +69,7 @@ fn measure_kernel<S: Precision, NP: Size, NS: Size>(
             if comptime!(needs(graft).0) {
                 let old = S::State::load::<NS>(second.index(0usize), at, width);
                 let mut new = Sequence::<f32>::new();
+                let mut update = Sequence::<f32>::new();
                 #[unroll]
                 for lane in 0..width {
                     let scaled = normalised::<S::Math>(*g.index(lane), below, graft);
@@ -76,32 +78,30 @@ fn measure_kernel<S: Precision, NP: Size, NS: Size>(
                         product::<S::Math>(scaled, scaled),
                         &rates.beta2,
                     );
-                    let r = graft_update::<S::Math>(scaled, moved, &rates, graft);
-                    graft_square += r * r;
+                    let moved = min(moved, S::State::largest());
+                    update.push(graft_update::<S::Math>(scaled, moved, &rates, graft));
                     new.push(moved);
                 }
+                extend(&mut graft_length, &update, width);
                 S::State::store::<NS>(second.index_mut(0usize), at, &new, width);
             } else {
-                #[unroll]
-                for lane in 0..width {
-                    graft_square += *g.index(lane) * *g.index(lane);
-                }
+                extend(&mut graft_length, &g, width);
             }
+            extend(&mut length, &s, width);
             #[unroll]
             for lane in 0..width {
-                square += *s.index(lane) * *s.index(lane);
                 largest = max(largest, magnitude_bits(*g.index(lane)));
             }
         }
-        squares[run * 2] = square;
-        squares[run * 2 + 1] = graft_square;
+        norms[run * 2] = length.root();
+        norms[run * 2 + 1] = graft_length.root();
         note_non_finite::<S::Params, NP>(&mut found, grads, start, largest, sweep);
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
     crate::evidence::write(&found, evidence);
 }
 
-/// Updates the graft's second moment and sums ‖s‖² and ‖r‖² over each run, in one launch.
+/// Updates the graft's second moment and measures ‖s‖ and ‖r‖ over each run, in one launch.
 ///
 /// # Errors
 /// [`Error::Length`] for a buffer of another length, [`Error::Shape`] for a buffer that the graft lacks or has no use
@@ -115,7 +115,7 @@ pub fn measure<S: Precision, R: Runtime>(
     strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
     let operation = "kronecker measure";
-    let (second, norms) = (buffers.second, buffers.grad_squares);
+    let (second, norms) = (buffers.second, buffers.grad_norms);
     let prepared =
         Prepared::new::<S, R>(operation, context, segments, graft, second, norms, strategy)?;
     let Prepared {
@@ -126,7 +126,7 @@ pub fn measure<S: Precision, R: Runtime>(
     } = prepared;
     require_arena::<S::Params>(operation, "grads", buffers.grads, n)?;
     require_arena::<S::State>(operation, "direction", buffers.direction, n)?;
-    require_bytes(operation, "squares", buffers.squares, 8 * runs as u64)?;
+    require_bytes(operation, "norms", buffers.norms, 8 * runs as u64)?;
     let table = 4 * segments.blocks() as u64;
     require_bytes(operation, "tensor_of_block", buffers.tensor_of_block, table)?;
     let grid = sweep.grid(segments, 7);
@@ -148,9 +148,9 @@ pub fn measure<S: Precision, R: Runtime>(
                 array::<R>(buffers.direction, vectors),
                 optional(second, vectors),
                 optional(norms, tensors),
-                array::<R>(buffers.squares, 2 * runs),
+                array::<R>(buffers.norms, 2 * runs),
                 array::<R>(buffers.tensor_of_block, segments.blocks()),
-                array::<R>(buffers.evidence, 2 * (grid.cubes * grid.units) as usize),
+                slots::<R>(buffers.evidence, grid),
                 rates,
                 runs as u32,
                 sweep,

@@ -190,25 +190,81 @@ pub fn inverse_root(
     }
     let (Ridge::Relative(epsilon) | Ridge::Absolute(epsilon)) = ridge;
     require_non_negative(operation, "ridge", epsilon)?;
-    let attempt = if s.iter().any(|x| !x.is_finite()) {
-        Attempt::failed(0.0, Stop::NotFinite)
-    } else if n == 1 {
-        scalar(f64::from(s[0]), p, ridge)
+    if s.iter().any(|x| !x.is_finite()) {
+        return Ok(judged(Attempt::failed(0.0, Stop::NotFinite), s, n, p));
+    }
+    let unit = Unit::of(s, p);
+    let scaled: Vec<f32> = s
+        .iter()
+        .map(|&x| (f64::from(x) * unit.down) as f32)
+        .collect();
+    let ridge_of = |largest: f64| ridge.of(largest / unit.down) * unit.down;
+    let mut root = if n == 1 {
+        judged(scalar(f64::from(scaled[0]), p, ridge_of), &scaled, n, p)
     } else if method == Method::Eigen {
-        eigen::inverse_root(s, n, p, |largest| ridge.of(largest))?
+        let attempt = eigen::inverse_root(&scaled, n, p, ridge_of)?;
+        judged(attempt, &scaled, n, p)
     } else {
-        return iterated(s, n, p, ridge, method);
+        iterated(&scaled, n, p, ridge_of, method)?
     };
-    Ok(judged(attempt, s, n, p))
+    root.evidence.ridge /= unit.down;
+    for x in &mut root.values {
+        *x = (f64::from(*x) * unit.back) as f32;
+    }
+    Ok(finite(root))
+}
+
+/// What is not finite is no root.
+fn finite(mut root: Root) -> Root {
+    if root.values.iter().any(|x| !x.is_finite()) {
+        root.values.fill(0.0);
+        root.evidence.stop = Stop::NotFinite;
+        root.evidence.residual = f64::INFINITY;
+        root.evidence.check = f64::INFINITY;
+    }
+    root
+}
+
+/// A power of two that brings the largest entry of S to [1, 2ᵖ), and its p-th root, a power of two as well: the root of
+/// 2^{pk} S has the digits of that of S.
+struct Unit {
+    /// 2^{−pk}.
+    down: f64,
+    /// 2^{−k}.
+    back: f64,
+}
+
+impl Unit {
+    fn of(s: &[f32], p: u32) -> Self {
+        let largest = s
+            .iter()
+            .fold(0.0, |most: f64, &x| most.max(f64::from(x).abs()));
+        if largest == 0.0 {
+            return Self {
+                down: 1.0,
+                back: 1.0,
+            };
+        }
+        // Exponents of f64, which holds all of f32 as normal numbers: exact, as a logarithm is not.
+        let exponent = (largest.to_bits() >> 52) as i32 - 1023;
+        let k = exponent.div_euclid(p as i32);
+        Self {
+            down: f64::from(-k * p as i32).exp2(),
+            back: f64::from(-k).exp2(),
+        }
+    }
 }
 
 /// A root by iteration. Where none is found, or one that is wrong, the ridge is raised tenfold, up to six times: rounding
 /// leaves eigenvalues below zero that a small ridge does not lift (so does the newer public code).
-fn iterated(s: &[f32], n: usize, p: u32, ridge: Ridge, method: Method) -> Result<Root, Error> {
-    let mut added = match ridge {
-        Ridge::Relative(_) => ridge.of(largest_eigenvalue(s, n)),
-        Ridge::Absolute(epsilon) => epsilon,
-    };
+fn iterated(
+    s: &[f32],
+    n: usize,
+    p: u32,
+    ridge: impl Fn(f64) -> f64,
+    method: Method,
+) -> Result<Root, Error> {
+    let mut added = ridge(largest_eigenvalue(s, n));
     let mut raises = 0;
     loop {
         let attempt = match method {
@@ -267,8 +323,8 @@ fn judged(attempt: Attempt, s: &[f32], n: usize, p: u32) -> Root {
     }
 }
 
-fn scalar(s: f64, p: u32, ridge: Ridge) -> Attempt {
-    let added = ridge.of(s);
+fn scalar(s: f64, p: u32, ridge: impl Fn(f64) -> f64) -> Attempt {
+    let added = ridge(s);
     if s + added <= 0.0 {
         return Attempt::failed(added, Stop::Indefinite);
     }

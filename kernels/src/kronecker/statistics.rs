@@ -1,6 +1,6 @@
 //! Kronecker statistics: L ← β₂ L + ω G Gᵀ and R ← β₂ R + ω Gᵀ G for every block, ω = 1−β₂, or 1 where β₂ = 1 (the plain
 //! sum of the regret analysis). Gradients count as at most ±10¹⁶, so that their squares cannot overflow and the statistics
-//! recover from a huge one.
+//! recover from a huge one. Those of gradients below 2⁻⁶³ are less than f32's least normal number, and count for little or nothing.
 
 use std::borrow::Cow;
 

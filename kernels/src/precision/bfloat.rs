@@ -85,4 +85,8 @@ impl Arithmetic for RoundBf16 {
     fn least_invertible() -> f32 {
         f32::new(1.175_494_4e-38)
     }
+
+    fn largest_invertible() -> f32 {
+        f32::new(8.507_059e37)
+    }
 }

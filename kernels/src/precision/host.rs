@@ -11,6 +11,8 @@ pub trait HostFormat: Storage {
     const NAME: &'static str;
     /// u, the largest relative error of rounding to the format: 2⁻ᵖ with p significant bits.
     const ROUNDOFF: f64;
+    /// The exponent of the least normal number.
+    const LEAST_EXPONENT: i32;
 
     /// The bytes of `values`, each rounded to the format (to nearest, ties to even).
     fn encode(values: &[f32]) -> Vec<u8>;
@@ -32,6 +34,7 @@ pub trait HostFormat: Storage {
 impl HostFormat for Native<f32> {
     const NAME: &'static str = "f32";
     const ROUNDOFF: f64 = 1.0 / (1u64 << 24) as f64;
+    const LEAST_EXPONENT: i32 = -126;
 
     fn encode(values: &[f32]) -> Vec<u8> {
         bytemuck::cast_slice(values).to_vec()
@@ -49,10 +52,11 @@ impl HostFormat for Native<f32> {
 }
 
 macro_rules! half_format {
-    ($storage:ty, $half:ty, $digits:literal) => {
+    ($storage:ty, $half:ty, $digits:literal, $least:literal) => {
         impl HostFormat for $storage {
             const NAME: &'static str = stringify!($half);
             const ROUNDOFF: f64 = 1.0 / (1u64 << $digits) as f64;
+            const LEAST_EXPONENT: i32 = $least;
 
             fn encode(values: &[f32]) -> Vec<u8> {
                 let halves = values.iter().map(|&x| <$half>::from_f32(x).to_le_bytes());
@@ -73,5 +77,5 @@ macro_rules! half_format {
     };
 }
 
-half_format!(Native<f16>, f16, 11);
-half_format!(Pairs, bf16, 8);
+half_format!(Native<f16>, f16, 11, -14);
+half_format!(Pairs, bf16, 8, -126);

@@ -10,7 +10,7 @@ use super::{Native, Storage, held};
 use crate::buffers::{array, optional, require_arena};
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
+use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots, slots};
 use crate::segments::Segments;
 use crate::sweep::{Sweep, run_start};
 
@@ -89,7 +89,7 @@ pub fn inspect<S: Storage, R: Runtime>(
                 sweep.width,
                 array::<R>(values, vectors),
                 optional(to, vectors),
-                array::<R>(evidence, 2 * (grid.cubes * grid.units) as usize),
+                slots::<R>(evidence, grid),
                 factor as f32,
                 sweep.runs(segments) as u32,
                 sweep,

@@ -155,6 +155,9 @@ pub trait Arithmetic: Send + Sync + 'static {
 
     /// The least x > 0 whose reciprocal is finite and that no device flushes to 0.
     fn least_invertible() -> f32;
+
+    /// The largest x whose reciprocal is a normal number.
+    fn largest_invertible() -> f32;
 }
 
 /// f32 operations, not rounded further. The device may contract a product and a sum into one fused operation.
@@ -169,6 +172,10 @@ impl Arithmetic for Exact {
     fn least_invertible() -> f32 {
         f32::new(1.175_494_4e-38)
     }
+
+    fn largest_invertible() -> f32 {
+        f32::new(8.507_059e37)
+    }
 }
 
 /// The result of each operation rounded to f16.
@@ -182,6 +189,10 @@ impl Arithmetic for RoundF16 {
 
     fn least_invertible() -> f32 {
         f32::new(6.103_515_6e-5)
+    }
+
+    fn largest_invertible() -> f32 {
+        f32::new(16384.0)
     }
 }
 

@@ -65,6 +65,7 @@ impl Stochastic for Twins {
 
 impl HostFormat for Twins {
     const NAME: &'static str = <Native<f32> as HostFormat>::NAME;
+    const LEAST_EXPONENT: i32 = <Native<f32> as HostFormat>::LEAST_EXPONENT;
     const ROUNDOFF: f64 = <Native<f32> as HostFormat>::ROUNDOFF;
 
     fn encode(values: &[f32]) -> Vec<u8> {

@@ -5,6 +5,18 @@
 //! its variance given the later ones, at least its own S; a neighbour whose pivot is not above the tolerance adds
 //! nothing that the later ones do not already say, and is left out of the column (the pseudo-inverse), so S is defined
 //! even where G is singular.
+//!
+//! No term is a product of two entries of H: each is an entry of H, or of ψ, or one times the other, so that c·H has the ψ of
+//! H and its pivots times c. For c a power of two that holds to the last bit as long as every term is 0 or a normal number of
+//! the arithmetic's format. No term exceeds the largest H_jj, and 1/S has to be normal too, so that is at most
+//!
+//! | arithmetic | H_jj and S_j |
+//! |---|---|
+//! | f32, bf16 | 2⁻¹²⁶ to 2¹²⁶ |
+//! | f16 | 2⁻¹⁴ to 2¹⁴ |
+//!
+//! and less below for a term that is much smaller than its pivot, where it hardly matters: by gradual underflow it is off by
+//! less than a rounding of the pivot. Columns whose S is beyond that are counted ([`crate::evidence`]).
 
 use cubecl::prelude::*;
 
@@ -40,13 +52,20 @@ pub(crate) fn reciprocal<A: Arithmetic>(x: f32) -> f32 {
     select(x >= A::least_invertible(), quotient::<A>(1.0, x), 0.0)
 }
 
+/// Whether a column with H_jj = `h` has a pivot without a normal reciprocal: D then is 0 or has lost digits.
+#[cube]
+pub(crate) fn out_of_range<A: Arithmetic>(pivot: f32, h: f32) -> bool {
+    h != 0.0 && !(pivot >= A::least_invertible() && pivot <= A::largest_invertible())
+}
+
 /// Registers that the elimination works in.
 #[derive(CubeType)]
 pub(crate) struct Workspace {
     lower: Array<f32>,
     row: Array<f32>,
     inverse: Array<f32>,
-    forward: Array<f32>,
+    /// D̃⁺ L̃⁻¹ r.
+    solved: Array<f32>,
 }
 
 #[cube]
@@ -56,7 +75,7 @@ impl Workspace {
             lower: Array::new(comptime!(core::cmp::max(band * band, 1))),
             row: Array::new(comptime!(core::cmp::max(band, 1))),
             inverse: Array::new(comptime!(core::cmp::max(band, 1))),
-            forward: Array::new(comptime!(core::cmp::max(band, 1))),
+            solved: Array::new(comptime!(core::cmp::max(band, 1))),
         }
     }
 }
@@ -119,20 +138,21 @@ pub(crate) fn eliminate<A: Arithmetic>(
             }
             let f = product::<A>(v, work.inverse[q]);
             d = difference::<A>(d, product::<A>(v, f));
-            z = difference::<A>(z, product::<A>(f, work.forward[q]));
+            z = difference::<A>(z, product::<A>(v, work.solved[q]));
             work.row[q] = v;
             work.lower[p * band + q] = f;
         }
         let inverse = select(trusted::<A>(d, h, gamma), reciprocal::<A>(d), 0.0);
+        let solved = product::<A>(z, inverse);
         work.inverse[p] = inverse;
-        work.forward[p] = z;
-        pivot = difference::<A>(pivot, product::<A>(product::<A>(z, z), inverse));
+        work.solved[p] = solved;
+        pivot = difference::<A>(pivot, product::<A>(z, solved));
     }
     back_substitute::<A>(work, psi, band, unroll);
     pivot
 }
 
-/// x of L̃ᵀ x = D̃⁺ f, nearest neighbour first, where f is what `forward` holds.
+/// x of L̃ᵀ x = f, nearest neighbour first, where f is what `solved` holds.
 #[cube]
 fn back_substitute<A: Arithmetic>(
     work: &Workspace,
@@ -143,7 +163,7 @@ fn back_substitute<A: Arithmetic>(
     #[unroll(unroll)]
     for back in 0..band {
         let p = band - 1 - back;
-        let mut value = product::<A>(work.forward[p], work.inverse[p]);
+        let mut value = work.solved[p];
         #[unroll(unroll)]
         for ahead in 0..back {
             // x[ahead] belongs to neighbour q = band − 1 − ahead > p.
@@ -162,15 +182,16 @@ pub(crate) fn inverse_column<A: Arithmetic>(
     #[comptime] band: usize,
     #[comptime] unroll: bool,
 ) {
-    // The farthest neighbour is the first to be eliminated.
+    // The farthest neighbour is the first to be eliminated. No row of L̃ is being made any more.
     #[unroll(unroll)]
     for p in 0..band {
         let mut z = select(p == 0, 1.0f32, 0.0f32);
         #[unroll(unroll)]
         for q in 0..p {
-            z = difference::<A>(z, product::<A>(work.lower[p * band + q], work.forward[q]));
+            z = difference::<A>(z, product::<A>(work.lower[p * band + q], work.row[q]));
         }
-        work.forward[p] = z;
+        work.row[p] = z;
+        work.solved[p] = product::<A>(z, work.inverse[p]);
     }
     back_substitute::<A>(work, g, band, unroll);
 }

@@ -8,11 +8,11 @@ use cubecl::server::Handle;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::elimination::{Gamma, GammaLaunch, Window, Workspace};
-use super::window::{Plan, append, mark, shift, solve};
+use super::window::{Plan, append, mark, note_column, shift, solve};
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
-use crate::evidence::{Found, note, require_slots};
+use crate::evidence::{PivotsFound, require_slots, slots};
 use crate::precision::{Precision, Storage, held};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, run_start};
@@ -28,7 +28,7 @@ pub struct FactorBuffers<'a> {
     pub psi: &'a [Handle],
     /// D.
     pub d: &'a Handle,
-    /// Pivots cut, one slot a unit.
+    /// What the pivots show, one slot a unit: [`crate::evidence::PivotEvidence`].
     pub evidence: &'a Handle,
 }
 
@@ -49,7 +49,7 @@ fn factor_kernel<S: Precision, N: Size>(
     let gamma = gamma.held();
     let correction = held(correction);
     let epsilon = held(epsilon);
-    let mut found = Found::new();
+    let mut found = PivotsFound::new();
     let mut work = Workspace::new(plan.band);
     let mut psi = Array::<f32>::new(comptime!(core::cmp::max(plan.band, 1)));
     let mut solved = Array::<f32>::new(comptime!(core::cmp::max(plan.band * plan.width, 1)));
@@ -92,9 +92,10 @@ fn factor_kernel<S: Precision, N: Size>(
                 for k in 0..plan.band {
                     solved[k * plan.width + lane] = psi[k];
                 }
-                note(
+                note_column(
                     &mut found,
-                    column.cut && step >= plan.behind,
+                    &column,
+                    step >= plan.behind,
                     at * plan.width + lane,
                 );
             }
@@ -113,7 +114,7 @@ fn factor_kernel<S: Precision, N: Size>(
         }
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
-    crate::evidence::write(&found, evidence);
+    crate::evidence::write_pivots(&found, evidence);
 }
 
 /// Factors Ĥ + ε, Ĥ = `correction` · H, over the whole arena in one launch.
@@ -186,7 +187,7 @@ pub fn factor<S: Precision, R: Runtime>(
                 sequence(buffers.edges),
                 sequence(buffers.psi),
                 array::<R>(buffers.d, vectors),
-                array::<R>(buffers.evidence, 2 * (grid.cubes * grid.units) as usize),
+                slots::<R>(buffers.evidence, grid),
                 correction as f32,
                 epsilon as f32,
                 GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),

@@ -11,6 +11,7 @@ use crate::buffers::{array, require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
 use crate::first_order::{Average, moving_average};
+use crate::length::{Length, extend};
 use crate::precision::{Arithmetic, Precision, Storage, difference, held, product, quotient, sum};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
@@ -43,12 +44,12 @@ pub struct GraftBuffers<'a> {
     pub decay: f64,
     /// u, an arena in the state's format.
     pub direction: &'a Handle,
-    /// (‖u‖², ‖graft‖²) of each run; f32.
-    pub squares: &'a Handle,
+    /// (‖u‖, ‖graft‖) of each run; f32.
+    pub norms: &'a Handle,
     /// Gradients, for [`Graft::Sgd`] and [`Graft::RmsProp`].
     pub grads: Option<&'a Handle>,
-    /// ‖g‖² of each tensor, for [`Graft::RmsProp`]; f32.
-    pub grad_squares: Option<&'a Handle>,
+    /// ‖g‖ of each tensor, for [`Graft::RmsProp`]; f32.
+    pub grad_norms: Option<&'a Handle>,
     /// The RMSProp graft's d, an arena updated in place.
     pub second: Option<&'a Handle>,
 }
@@ -58,7 +59,7 @@ impl GraftBuffers<'_> {
         &self,
         operation: &'static str,
         n: usize,
-        squares: u64,
+        norms: u64,
         per_tensor: u64,
     ) -> Result<(), Error> {
         let needs = |argument, wanted: bool, given: bool| {
@@ -76,20 +77,20 @@ impl GraftBuffers<'_> {
         let rmsprop = self.graft == Graft::RmsProp;
         let gradient = rmsprop || self.graft == Graft::Sgd;
         needs("grads", gradient, self.grads.is_some())?;
-        needs("grad_squares", rmsprop, self.grad_squares.is_some())?;
+        needs("grad_norms", rmsprop, self.grad_norms.is_some())?;
         needs("second", rmsprop, self.second.is_some())?;
         require_non_negative(operation, "graft-epsilon", self.epsilon)?;
         require_decay(operation, "graft-decay", self.decay)?;
         require_arena::<S::State>(operation, "direction", self.direction, n)?;
-        require_bytes(operation, "squares", self.squares, squares)?;
+        require_bytes(operation, "norms", self.norms, norms)?;
         if let Some(grads) = self.grads {
             require_arena::<S::Params>(operation, "grads", grads, n)?;
         }
         if let Some(second) = self.second {
             require_arena::<S::State>(operation, "second", second, n)?;
         }
-        if let Some(grad_squares) = self.grad_squares {
-            require_bytes(operation, "grad_squares", grad_squares, per_tensor)?;
+        if let Some(grad_norms) = self.grad_norms {
+            require_bytes(operation, "grad_norms", grad_norms, per_tensor)?;
         }
         Ok(())
     }
@@ -101,7 +102,7 @@ pub(super) fn graft_direction<S: Precision, NP: Size, NS: Size>(
     moment: &Array<f32>,
     diagonal: &Array<Vector<<S::State as Storage>::Word, NS>>,
     grads: &Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
-    grad_squares: &Sequence<Array<f32>>,
+    grad_norms: &Sequence<Array<f32>>,
     second: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
     at: usize,
     tensor: usize,
@@ -138,7 +139,7 @@ pub(super) fn graft_direction<S: Precision, NP: Size, NS: Size>(
     } else {
         let g = S::Params::load::<NP>(grads.index(0usize), at, width);
         let d = S::State::load::<NS>(second.index(0usize), at, width);
-        let below = grad_squares.index(0usize)[tensor].sqrt() + 1e-16f32;
+        let below = grad_norms.index(0usize)[tensor] + 1e-16f32;
         let mut new = Sequence::<f32>::new();
         #[unroll]
         for lane in 0..width {
@@ -157,21 +158,35 @@ pub(super) fn graft_direction<S: Precision, NP: Size, NS: Size>(
     out
 }
 
-/// Stores u of the vector `at`, and adds the squares of u and of the graft's own update to those of the run.
+/// ‖u‖ and the length of the graft's own update, over a run so far.
+#[derive(CubeType)]
+pub(super) struct Lengths {
+    pub(super) u: Length,
+    pub(super) graft: Length,
+}
+
+#[cube]
+impl Lengths {
+    pub(super) fn new() -> Lengths {
+        Lengths {
+            u: Length::new(),
+            graft: Length::new(),
+        }
+    }
+}
+
+/// Stores u of the vector `at`, and adds u and the graft's own update to the lengths of the run.
 #[cube]
 pub(super) fn stage<S: Storage, N: Size>(
     u: &Sequence<f32>,
     other: &Sequence<f32>,
     direction: &mut Array<Vector<S::Word, N>>,
-    sums: &mut Array<f32>,
+    lengths: &mut Lengths,
     at: usize,
     #[comptime] width: usize,
 ) {
-    #[unroll]
-    for lane in 0..width {
-        sums[0] += *u.index(lane) * *u.index(lane);
-        sums[1] += *other.index(lane) * *other.index(lane);
-    }
+    extend(&mut lengths.u, u, width);
+    extend(&mut lengths.graft, other, width);
     S::store::<N>(direction, at, u, width);
 }
 
@@ -179,7 +194,7 @@ pub(super) fn stage<S: Storage, N: Size>(
 fn graft_kernel<S: Precision, NP: Size, NS: Size>(
     params: &mut Array<Vector<<S::Params as Storage>::Word, NP>>,
     direction: &Array<Vector<<S::State as Storage>::Word, NS>>,
-    squares: &Array<f32>,
+    norms: &Array<f32>,
     tensor_of_block: &Array<u32>,
     lr: f32,
     shrink: f32,
@@ -191,8 +206,8 @@ fn graft_kernel<S: Precision, NP: Size, NS: Size>(
     let shrink = held(shrink);
     while run < runs as usize {
         let tensor = tensor_of_block[run / comptime!(sweep.runs_per_block()) + 1] as usize;
-        let wanted = squares[tensor * 2 + 1].sqrt();
-        let rate = lr * wanted / (squares[tensor * 2].sqrt() + 1e-12f32);
+        let wanted = norms[tensor * 2 + 1];
+        let rate = lr * wanted / (norms[tensor * 2] + 1e-12f32);
         let start = run_start(run, sweep);
         for step in 0..sweep.run {
             let at = start + step;
@@ -212,7 +227,7 @@ fn graft_kernel<S: Precision, NP: Size, NS: Size>(
     }
 }
 
-/// Descends along a staged direction; `squares` holds (‖u‖², ‖graft‖²) of each tensor, from
+/// Descends along a staged direction; `norms` holds (‖u‖, ‖graft‖) of each tensor, from
 /// [`super::Reduction`].
 ///
 /// # Errors
@@ -223,7 +238,7 @@ pub fn apply_graft<S: Precision, R: Runtime>(
     segments: &Segments,
     params: &Handle,
     direction: &Handle,
-    squares: &Handle,
+    norms: &Handle,
     tensor_of_block: &Handle,
     lr: f64,
     weight_decay: f64,
@@ -236,7 +251,7 @@ pub fn apply_graft<S: Precision, R: Runtime>(
     require_arena::<S::Params>(operation, "params", params, n)?;
     require_arena::<S::State>(operation, "direction", direction, n)?;
     let tensors = segments.tensors().len();
-    require_bytes(operation, "squares", squares, 8 * tensors as u64)?;
+    require_bytes(operation, "norms", norms, 8 * tensors as u64)?;
     require_bytes(
         operation,
         "tensor_of_block",
@@ -260,7 +275,7 @@ pub fn apply_graft<S: Precision, R: Runtime>(
                 sweep.width / S::State::PER_WORD,
                 array::<R>(params, vectors),
                 array::<R>(direction, vectors),
-                array::<R>(squares, 2 * tensors),
+                array::<R>(norms, 2 * tensors),
                 array::<R>(tensor_of_block, segments.blocks()),
                 lr as f32,
                 (lr * weight_decay) as f32,

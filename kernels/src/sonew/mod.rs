@@ -34,7 +34,7 @@ pub use factor::{FactorBuffers, factor};
 pub use ghosts::Ghosts;
 pub use graft::{Graft, GraftBuffers, apply_graft};
 pub use precondition::{PreconditionBuffers, precondition};
-pub use reduction::{Reduction, largest_row_sum, squared_norm};
+pub use reduction::{Reduction, largest_row_sum, norm_per_tensor};
 pub use statistics::{Decay, StatisticsBuffers, statistics};
 pub use step::{StepBuffers, StepRates, step};
 pub use update::{Damping, Descent, UpdateBuffers, update};

@@ -1,4 +1,4 @@
-//! Sums and maxima per tensor, in two launches whatever the number of tensors: a value per block (or run), then one
+//! Norms and maxima per tensor, in two launches whatever the number of tensors: a value per block (or run), then one
 //! cube per tensor that folds them in a fixed order, so that equal inputs give equal bits.
 
 use core::any::type_name;
@@ -9,23 +9,19 @@ use cubecl::server::Handle;
 use crate::buffers::{array, require_arena, require_bytes};
 use crate::context::{Context, Grid, Processor};
 use crate::error::Error;
+use crate::evidence::magnitude_bits;
+use crate::fold::{cube_max, cube_sum};
+use crate::length::{Length, extend, inverse, unit_of};
 use crate::precision::{Precision, Storage};
 use crate::segments::{BLOCK, Segments};
 
 /// How partial values are folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Fold {
-    Sum,
+    /// ‖x‖ from the norms of its parts.
+    Norm,
+    /// The largest; values ≥ 0.
     Max,
-}
-
-#[cube]
-fn fold(a: f32, b: f32, #[comptime] how: Fold) -> f32 {
-    if comptime!(how == Fold::Sum) {
-        a + b
-    } else {
-        max(a, b)
-    }
 }
 
 #[cube(launch_unchecked)]
@@ -34,7 +30,7 @@ fn fold_kernel(
     ranges: &Array<u32>,
     out: &mut Array<f32>,
     per_block: u32,
-    #[comptime] units: u32,
+    #[comptime] units: usize,
     #[comptime] channels: usize,
     #[comptime] how: Fold,
 ) {
@@ -42,30 +38,32 @@ fn fold_kernel(
     // Partials start behind the leading pad, so block k has the partials of index (k − 1) · per_block onwards.
     let first = (ranges[tensor * 2] as usize - 1) * per_block as usize;
     let last = (ranges[tensor * 2 + 1] as usize - 1) * per_block as usize;
-    let mut shared = SharedMemory::<f32>::new(units as usize);
+    let mut floats = SharedMemory::<f32>::new(units);
+    let mut words = SharedMemory::<u32>::new(units);
     #[unroll]
     for channel in 0..channels {
-        let mut value = 0.0f32;
+        let mut largest = 0u32;
         let mut at = first + UNIT_POS as usize;
         while at < last {
-            value = fold(value, partials[at * channels + channel], how);
-            at += units as usize;
+            largest = max(largest, magnitude_bits(partials[at * channels + channel]));
+            at += units;
         }
-        shared[UNIT_POS as usize] = value;
-        sync_cube();
-        let mut half = comptime!(units / 2).runtime();
-        while half > 0 {
-            if UNIT_POS < half {
-                let other = shared[(UNIT_POS + half) as usize];
-                shared[UNIT_POS as usize] = fold(shared[UNIT_POS as usize], other, how);
+        let largest = cube_max(largest, &mut words, units);
+        let mut folded = f32::reinterpret(largest);
+        if comptime!(how == Fold::Norm) {
+            let unit = unit_of(largest);
+            let mut squares = 0.0f32;
+            let mut at = first + UNIT_POS as usize;
+            while at < last {
+                let part = partials[at * channels + channel] * inverse(unit);
+                squares += part * part;
+                at += units;
             }
-            sync_cube();
-            half /= 2;
+            folded = cube_sum(squares, &mut floats, units).sqrt() * f32::reinterpret(unit);
         }
         if UNIT_POS == 0 {
-            out[tensor * channels + channel] = shared[0];
+            out[tensor * channels + channel] = folded;
         }
-        sync_cube();
     }
 }
 
@@ -91,18 +89,19 @@ impl Reduction {
         }
     }
 
-    /// Sums pairs: `partials` holds `per_block` pairs for each block between the pads, `out` a pair for each tensor.
+    /// Pairs of norms: `partials` holds `per_block` pairs for each block between the pads, those of the parts of a tensor,
+    /// `out` the pair of each tensor.
     ///
     /// # Errors
     /// [`Error::Length`] if a buffer has another length; launch errors as [`Context::launch`].
-    pub fn sum_pairs<R: Runtime>(
+    pub fn pairs_of_norms<R: Runtime>(
         &self,
         context: &Context<R>,
         partials: &Handle,
         per_block: usize,
         out: &Handle,
     ) -> Result<(), Error> {
-        self.fold::<2, R>(context, partials, per_block, out, Fold::Sum)
+        self.fold::<2, R>(context, partials, per_block, out, Fold::Norm)
     }
 
     fn fold<const CHANNELS: usize, R: Runtime>(
@@ -117,13 +116,13 @@ impl Reduction {
         let count = self.partial_blocks * per_block * CHANNELS;
         require_bytes(operation, "partials", partials, 4 * count as u64)?;
         require_bytes(operation, "out", out, 4 * (self.tensors * CHANNELS) as u64)?;
-        let units = match context.processor() {
+        let units: usize = match context.processor() {
             Processor::Cpu => 64,
             Processor::Gpu => 256,
         };
         let grid = Grid {
             cubes: self.tensors as u32,
-            units,
+            units: units as u32,
             buffers: 4,
         };
         context.launch(operation, (CHANNELS, how), grid, |client, cubes, dim| {
@@ -147,7 +146,7 @@ impl Reduction {
 }
 
 #[cube(launch_unchecked)]
-fn squared_norm_kernel<S: Storage, N: Size>(
+fn norm_kernel<S: Storage, N: Size>(
     values: &Array<Vector<S::Word, N>>,
     partials: &mut Array<f32>,
     blocks: u32,
@@ -157,25 +156,22 @@ fn squared_norm_kernel<S: Storage, N: Size>(
     let stride = CUBE_COUNT * CUBE_DIM as usize;
     let vectors = comptime!(BLOCK / width);
     while block < blocks as usize {
-        let mut total = 0.0f32;
+        let mut length = Length::new();
         for v in 0..vectors {
             let part = S::load::<N>(values, (block + 1) * vectors + v, width);
-            #[unroll]
-            for lane in 0..width {
-                total += *part.index(lane) * *part.index(lane);
-            }
+            extend(&mut length, &part, width);
         }
-        partials[block] = total;
+        partials[block] = length.root();
         block += stride;
     }
 }
 
-/// ‖x‖² of each tensor of an arena in the parameters' format. `partials` is scratch, one f32 for each block between
+/// ‖x‖ of each tensor of an arena in the parameters' format. `partials` is scratch, one f32 for each block between
 /// the pads; `out` one f32 for each tensor.
 ///
 /// # Errors
 /// [`Error::Length`] if a buffer has another length; launch errors as [`Context::launch`].
-pub fn squared_norm<S: Precision, R: Runtime>(
+pub fn norm_per_tensor<S: Precision, R: Runtime>(
     context: &Context<R>,
     segments: &Segments,
     reduction: &Reduction,
@@ -183,7 +179,7 @@ pub fn squared_norm<S: Precision, R: Runtime>(
     partials: &Handle,
     out: &Handle,
 ) -> Result<(), Error> {
-    let operation = "squared norm";
+    let operation = "norm";
     let n = segments.arena_len();
     require_arena::<S::Params>(operation, "values", values, n)?;
     let blocks = segments.blocks() - 2;
@@ -193,7 +189,7 @@ pub fn squared_norm<S: Precision, R: Runtime>(
     context.launch(operation, type_name::<S>(), grid, |client, cubes, dim| {
         // SAFETY: the arena holds n values, the partials one for each block swept.
         unsafe {
-            squared_norm_kernel::launch_unchecked::<S::Params, R>(
+            norm_kernel::launch_unchecked::<S::Params, R>(
                 client,
                 cubes,
                 dim,
@@ -205,7 +201,7 @@ pub fn squared_norm<S: Precision, R: Runtime>(
             );
         }
     })?;
-    reduction.fold::<1, R>(context, partials, 1, out, Fold::Sum)
+    reduction.fold::<1, R>(context, partials, 1, out, Fold::Norm)
 }
 
 #[cube(launch_unchecked)]
@@ -251,7 +247,8 @@ fn row_sum_kernel<S: Storage, N: Size>(
             }
             #[unroll]
             for lane in 0..width {
-                largest = max(largest, rows[lane]);
+                // A sum of statistics that are at their largest is no number, and would be an infinite ε.
+                largest = max(largest, min(rows[lane], f32::MAX));
             }
         }
         partials[block] = largest;
@@ -260,7 +257,7 @@ fn row_sum_kernel<S: Storage, N: Size>(
 }
 
 /// ‖H‖₁ of each tensor: the largest sum of absolute values in a row of the symmetric band matrix. Scratch and result
-/// as in [`squared_norm`].
+/// as in [`norm_per_tensor`].
 ///
 /// # Errors
 /// [`Error::Length`] if a buffer has another length; launch errors as [`Context::launch`].

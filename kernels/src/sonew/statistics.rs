@@ -15,7 +15,7 @@ use cubecl::server::Handle;
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_decay};
-use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
+use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots, slots};
 use crate::first_order::{Average, average, moving_average};
 use crate::precision::{Precision, Storage, held, product, require, sum};
 use crate::segments::{GAP, Segments};
@@ -227,7 +227,7 @@ fn launch<S: Precision, R: Runtime>(
                 array::<R>(buffers.moment, n / width),
                 array::<R>(buffers.diagonal, n / width),
                 edges,
-                array::<R>(buffers.evidence, 2 * (grid.cubes * grid.units) as usize),
+                slots::<R>(buffers.evidence, grid),
                 average(beta1),
                 rho as f32,
                 omega as f32,

@@ -12,14 +12,14 @@ use cubecl::server::Handle;
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::elimination::{Gamma, GammaLaunch};
 use super::ghosts::Ghosts;
-use super::graft::{Graft, GraftBuffers, graft_direction, stage};
+use super::graft::{Graft, GraftBuffers, Lengths, graft_direction, stage};
 use super::statistics::{Decay, accumulate, check_range, read_gradient};
 use super::walk::{Walk, append_moment, lower, move_on, precondition_vector, restart};
 use super::window::{Plan, append_diagonal, append_edge};
 use crate::buffers::{array, optional, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
-use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots};
+use crate::evidence::{Found, PivotsFound, magnitude_bits, note_non_finite, require_slots, slots};
 use crate::first_order::{Average, average, moving_average};
 use crate::precision::{Precision, Storage, held, require};
 use crate::segments::Segments;
@@ -42,7 +42,7 @@ pub struct StepBuffers<'a> {
     pub edges: &'a [Handle],
     /// Non-finite gradients seen, one slot a unit.
     pub non_finite: &'a Handle,
-    /// Pivots cut, one slot a unit.
+    /// What the factor saw, one slot a unit: [`crate::evidence::PivotEvidence`].
     pub cut: &'a Handle,
 }
 
@@ -105,7 +105,7 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
     non_finite: &mut Array<u32>,
     cut: &mut Array<u32>,
     direction: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
-    squares: &mut Sequence<Array<f32>>,
+    norms: &mut Sequence<Array<f32>>,
     rates: &Rates,
     gamma: &Gamma,
     runs: u32,
@@ -115,13 +115,13 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
     #[comptime] graft: Graft,
 ) {
     let mut run = ABSOLUTE_POS;
-    let grad_squares = Sequence::<Array<f32>>::new();
+    let grad_norms = Sequence::<Array<f32>>::new();
     let mut second = Sequence::<Array<Vector<<S::State as Storage>::Word, NS>>>::new();
     let gradient = grads.index(0usize);
     let rates = rates.held();
     let gamma = gamma.held();
     let mut bad = Found::new();
-    let mut lost = Found::new();
+    let mut pivots = PivotsFound::new();
     let mut walk = Walk::new(plan);
     // The gradient of the last vector of the window and of the b values after it.
     let mut g = Array::<f32>::new(comptime!((plan.reach + 1) * plan.width));
@@ -130,9 +130,7 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
         let origin = start - plan.behind;
         let ghosts = behind_arena as usize + run * comptime!(plan.behind + plan.ahead);
         let mut largest = 0u32;
-        let mut sums = Array::<f32>::new(2usize);
-        sums[0] = 0.0;
-        sums[1] = 0.0;
+        let mut lengths = Lengths::new();
         restart(&mut walk, plan);
         #[unroll]
         for v in 0..plan.reach {
@@ -168,7 +166,7 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
             );
             let at = origin + step;
             let owned = step >= plan.behind;
-            let u = precondition_vector::<S::Math>(&mut walk, &mut lost, owned, at, gamma, plan);
+            let u = precondition_vector::<S::Math>(&mut walk, &mut pivots, owned, at, gamma, plan);
             if owned {
                 if comptime!(graft == Graft::None) {
                     let weights = S::Params::load::<NP>(params.index(0usize), at, plan.width);
@@ -180,7 +178,7 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
                         &walk.moment,
                         diagonal,
                         grads,
-                        &grad_squares,
+                        &grad_norms,
                         &mut second,
                         at,
                         0usize,
@@ -191,19 +189,19 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
                         graft,
                     );
                     let direction = direction.index_mut(0usize);
-                    stage::<S::State, NS>(&u, &other, direction, &mut sums, at, plan.width);
+                    stage::<S::State, NS>(&u, &other, direction, &mut lengths, at, plan.width);
                 }
             }
         }
         if comptime!(graft != Graft::None) {
-            squares.index_mut(0usize)[run * 2] = sums[0];
-            squares.index_mut(0usize)[run * 2 + 1] = sums[1];
+            norms.index_mut(0usize)[run * 2] = lengths.u.root();
+            norms.index_mut(0usize)[run * 2 + 1] = lengths.graft.root();
         }
         note_non_finite::<S::Params, NP>(&mut bad, gradient, start, largest, plan.sweep);
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
     crate::evidence::write(&bad, non_finite);
-    crate::evidence::write(&lost, cut);
+    crate::evidence::write_pivots(&pivots, cut);
 }
 
 /// Updates the vector `at` of every state with the first vector of `g` and the b values after it, moves the walk on by
@@ -344,7 +342,6 @@ fn launch<S: Precision, R: Runtime>(
     context.launch(operation, variant, grid, move |client, cubes, units| {
         let vectors = n / plan.width;
         let state_vectors = states / plan.width;
-        let slots = 2 * (grid.cubes * grid.units) as usize;
         let mut edges = SequenceArg::new();
         for edge in buffers.edges {
             edges.push(array::<R>(edge, state_vectors));
@@ -363,7 +360,7 @@ fn launch<S: Precision, R: Runtime>(
         let mut grads = SequenceArg::new();
         grads.push(array::<R>(buffers.grads, vectors));
         let params = buffers.graft.is_none().then_some(buffers.params);
-        // SAFETY: parameters (or u) and gradients hold the arena, states the arena and the ghosts of every run, the squares two
+        // SAFETY: parameters (or u) and gradients hold the arena, states the arena and the ghosts of every run, the norms two
         // values for each run, and the evidence a slot for each unit, all checked above. Runs cover the blocks between
         // the pads; a run reads at most 3 · reach · width < BLOCK gradients before and after itself, which lie in the arena.
         unsafe {
@@ -378,10 +375,10 @@ fn launch<S: Precision, R: Runtime>(
                 array::<R>(buffers.moment, state_vectors),
                 array::<R>(buffers.diagonal, state_vectors),
                 edges,
-                array::<R>(buffers.non_finite, slots),
-                array::<R>(buffers.cut, slots),
+                slots::<R>(buffers.non_finite, grid),
+                slots::<R>(buffers.cut, grid),
                 optional(buffers.graft.map(|it| it.direction), vectors),
-                optional(buffers.graft.map(|it| it.squares), 2 * runs),
+                optional(buffers.graft.map(|it| it.norms), 2 * runs),
                 kernel_rates,
                 GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),
                 runs as u32,

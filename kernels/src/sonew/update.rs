@@ -7,15 +7,15 @@ use cubecl::server::Handle;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::elimination::{Gamma, GammaLaunch};
-use super::graft::{Graft, GraftBuffers, graft_direction, stage};
+use super::graft::{Graft, GraftBuffers, Lengths, graft_direction, stage};
 use super::walk::{Walk, append_moment, lower, move_on, precondition_vector, restart};
 use super::window::{Plan, append};
 use crate::buffers::{array, optional, require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
-use crate::evidence::{Found, require_slots};
+use crate::evidence::{PivotsFound, require_slots, slots};
 use crate::first_order::{Average, average};
-use crate::precision::{Precision, Storage, held, product};
+use crate::precision::{Precision, Storage, held};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, run_start};
 
@@ -72,7 +72,7 @@ pub struct UpdateBuffers<'a> {
     pub diagonal: &'a Handle,
     /// Off-diagonals of H, nearest first; as many as the band is wide.
     pub edges: &'a [Handle],
-    /// Pivots cut, one slot a unit.
+    /// What the factor saw, one slot a unit: [`crate::evidence::PivotEvidence`].
     pub evidence: &'a Handle,
     /// For each block the tensor it belongs to ([`Segments::tensor_of_block`]); u32.
     pub tensor_of_block: &'a Handle,
@@ -90,7 +90,7 @@ pub enum Descent<'a> {
         /// Decoupled weight decay λ.
         weight_decay: f64,
     },
-    /// u is stored, with ‖u‖² and the squared norm of the graft's update for each run; [`super::apply_graft`] descends.
+    /// u is stored, with ‖u‖ and the norm of the graft's update for each run; [`super::apply_graft`] descends.
     Stage(GraftBuffers<'a>),
 }
 
@@ -110,11 +110,11 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
     row_sums: &Sequence<Array<f32>>,
     tensor_of_block: &Array<u32>,
     grads: &Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
-    grad_squares: &Sequence<Array<f32>>,
+    grad_norms: &Sequence<Array<f32>>,
     params: &mut Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
     second: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
     direction: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
-    squares: &mut Sequence<Array<f32>>,
+    norms: &mut Sequence<Array<f32>>,
     evidence: &mut Array<u32>,
     scalars: &Scalars,
     gamma: &Gamma,
@@ -125,7 +125,7 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
     let mut run = ABSOLUTE_POS;
     let scalars = scalars.held();
     let gamma = gamma.held();
-    let mut found = Found::new();
+    let mut found = PivotsFound::new();
     let mut walk = Walk::new(plan);
     while run < runs as usize {
         // Runs start behind the leading pad.
@@ -133,8 +133,10 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
         let tensor = tensor_of_block[run / comptime!(plan.sweep.runs_per_block()) + 1] as usize;
         let mut epsilon = scalars.epsilon;
         if comptime!(mode.relative) {
-            let norm = product::<S::Math>(scalars.correction2, row_sums.index(0usize)[tensor]);
-            epsilon = max(product::<S::Math>(scalars.relative_epsilon, norm), 1e-16f32);
+            // Norms, and what is computed from them alone, are f32 in every precision. The product of the two numbers first:
+            // ‖H‖₁ times the bias correction may be more than f32 holds.
+            let factor = scalars.relative_epsilon * scalars.correction2;
+            epsilon = max(factor * row_sums.index(0usize)[tensor], 1e-16f32);
         }
         restart(&mut walk, plan);
         let origin = start - plan.behind;
@@ -151,9 +153,7 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
                 plan,
             );
         }
-        let mut sums = Array::<f32>::new(2usize);
-        sums[0] = 0.0;
-        sums[1] = 0.0;
+        let mut lengths = Lengths::new();
         for step in 0..comptime!(plan.behind + plan.sweep.run) {
             let at = origin + step;
             let owned = step >= plan.behind;
@@ -180,7 +180,7 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
                         &walk.moment,
                         diagonal,
                         grads,
-                        grad_squares,
+                        grad_norms,
                         second,
                         at,
                         tensor,
@@ -191,17 +191,17 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
                         mode.graft,
                     );
                     let direction = direction.index_mut(0usize);
-                    stage::<S::State, NS>(&u, &other, direction, &mut sums, at, plan.width);
+                    stage::<S::State, NS>(&u, &other, direction, &mut lengths, at, plan.width);
                 }
             }
         }
         if comptime!(!mode.apply) {
-            squares.index_mut(0usize)[run * 2] = sums[0];
-            squares.index_mut(0usize)[run * 2 + 1] = sums[1];
+            norms.index_mut(0usize)[run * 2] = lengths.u.root();
+            norms.index_mut(0usize)[run * 2 + 1] = lengths.graft.root();
         }
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
-    crate::evidence::write(&found, evidence);
+    crate::evidence::write_pivots(&found, evidence);
 }
 
 /// Reads Ĥ + ε and m̂ of the vector `at` into the end of the window.
@@ -311,7 +311,7 @@ pub fn update<S: Precision, R: Runtime>(
     let extras = [
         row_sums,
         stage.and_then(|s| s.grads),
-        stage.and_then(|s| s.grad_squares),
+        stage.and_then(|s| s.grad_norms),
         stage.and_then(|s| s.second),
     ];
     let used = extras.iter().flatten().count() + if mode.apply { 1 } else { 2 };
@@ -351,12 +351,12 @@ pub fn update<S: Precision, R: Runtime>(
                 optional(row_sums, tensors),
                 array::<R>(buffers.tensor_of_block, segments.blocks()),
                 optional(stage.and_then(|s| s.grads), vectors),
-                optional(stage.and_then(|s| s.grad_squares), tensors),
+                optional(stage.and_then(|s| s.grad_norms), tensors),
                 optional(params, vectors),
                 optional(stage.and_then(|s| s.second), vectors),
                 optional(stage.map(|s| s.direction), vectors),
-                optional(stage.map(|s| s.squares), 2 * runs),
-                array::<R>(buffers.evidence, 2 * (grid.cubes * grid.units) as usize),
+                optional(stage.map(|s| s.norms), 2 * runs),
+                slots::<R>(buffers.evidence, grid),
                 scalars,
                 GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),
                 runs as u32,

@@ -7,8 +7,8 @@
 use cubecl::prelude::*;
 
 use super::elimination::{Gamma, Window, Workspace};
-use super::window::{Plan, mark, shift, solve};
-use crate::evidence::{Found, note};
+use super::window::{Plan, mark, note_column, shift, solve};
+use crate::evidence::PivotsFound;
 use crate::precision::{Arithmetic, difference, product, sum};
 
 /// The registers of a walk.
@@ -71,11 +71,11 @@ pub(crate) fn append_moment<A: Arithmetic>(
     }
 }
 
-/// u of the first vector of the window; pivots cut are noted where `owned`, `at` being that vector.
+/// u of the first vector of the window; what its pivots show is noted where `owned`, `at` being that vector.
 #[cube]
 pub(crate) fn precondition_vector<A: Arithmetic>(
     walk: &mut Walk,
-    found: &mut Found,
+    found: &mut PivotsFound,
     owned: bool,
     at: usize,
     gamma: Gamma,
@@ -112,7 +112,7 @@ pub(crate) fn precondition_vector<A: Arithmetic>(
         } else {
             u.push(y);
         }
-        note(found, column.cut && owned, at * plan.width + lane);
+        note_column(found, &column, owned, at * plan.width + lane);
     }
     u
 }

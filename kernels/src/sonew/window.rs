@@ -4,8 +4,9 @@ use cubecl::prelude::*;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Reach};
 use super::elimination::{
-    Gamma, Window, Workspace, eliminate, inverse_column, reciprocal, trusted,
+    Gamma, Window, Workspace, eliminate, inverse_column, out_of_range, reciprocal, trusted,
 };
+use crate::evidence::{PivotsFound, note};
 use crate::precision::{Arithmetic, Precision, Storage, difference, product, quotient, sum};
 use crate::sweep::Sweep;
 
@@ -52,6 +53,15 @@ pub(crate) struct Column {
     pub d: f32,
     /// Whether the pivot was too small, and there were edges to cut or change.
     pub cut: bool,
+    /// Whether D has lost digits, or all of them.
+    pub out_of_range: bool,
+}
+
+/// Notes what the column at `at` shows, if it is `owned`.
+#[cube]
+pub(crate) fn note_column(found: &mut PivotsFound, column: &Column, owned: bool, at: usize) {
+    note(&mut found.cut, column.cut && owned, at);
+    note(&mut found.out_of_range, column.out_of_range && owned, at);
 }
 
 #[cube]
@@ -253,5 +263,6 @@ pub(crate) fn solve<A: Arithmetic>(
     Column {
         d: reciprocal::<A>(last),
         cut: !trust && linked,
+        out_of_range: out_of_range::<A>(last, h),
     }
 }

@@ -10,7 +10,7 @@ use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Graft, GraftBuffers, Reduction,
-    StatisticsBuffers, Tolerance, UpdateBuffers, apply_graft, factor, squared_norm, statistics,
+    StatisticsBuffers, Tolerance, UpdateBuffers, apply_graft, factor, norm_per_tensor, statistics,
     update,
 };
 use sonew_kernels::sweep::{Strategy, Sweep};
@@ -294,22 +294,22 @@ fn staged(
         twins: false,
     };
     let runs = 2 * (segments.blocks() - 2);
-    let (run_squares, squares) = (bench.values(2 * runs), bench.values(2 * count));
+    let (run_norms, norms) = (bench.values(2 * runs), bench.values(2 * count));
     let (grads, direction, second) = (
         bench.zeros(segments),
         bench.zeros(segments),
         bench.zeros(segments),
     );
-    let (grad_squares, evidence) = (bench.values(count), bench.slots());
+    let (grad_norms, evidence) = (bench.values(count), bench.slots());
     let rmsprop = graft == Graft::RmsProp;
     if rmsprop {
-        squared_norm::<F32, R>(
+        norm_per_tensor::<F32, R>(
             &bench.context,
             segments,
             &reduction,
             &grads,
             &bench.values(segments.blocks() - 2),
-            &grad_squares,
+            &grad_norms,
         )
         .unwrap();
     }
@@ -318,9 +318,9 @@ fn staged(
         epsilon,
         decay: 0.9,
         direction: &direction,
-        squares: &run_squares,
+        norms: &run_norms,
         grads: (rmsprop || graft == Graft::Sgd).then_some(&grads),
-        grad_squares: rmsprop.then_some(&grad_squares),
+        grad_norms: rmsprop.then_some(&grad_norms),
         second: rmsprop.then_some(&second),
     };
     update::<F32, R>(
@@ -345,14 +345,14 @@ fn staged(
     )
     .unwrap();
     reduction
-        .sum_pairs(&bench.context, &run_squares, 2, &squares)
+        .pairs_of_norms(&bench.context, &run_norms, 2, &norms)
         .unwrap();
     apply_graft::<F32, R>(
         &bench.context,
         segments,
         &params,
         &direction,
-        &squares,
+        &norms,
         &table,
         0.5,
         0.5,

@@ -431,8 +431,8 @@ fn the_descent_names_what_it_lacks_and_what_is_out_of_range() {
                 grads: &arena,
                 direction: &arena,
                 second: second.then_some(&arena),
-                grad_squares: None,
-                squares: &bench.values(2),
+                grad_norms: None,
+                norms: &bench.values(2),
                 tensor_of_block: &table,
                 evidence: &bench.slots(),
             },
@@ -452,7 +452,7 @@ fn the_descent_names_what_it_lacks_and_what_is_out_of_range() {
     for (graft, second, argument) in [
         (Graft::Adam, false, "second"),
         (Graft::Sgd, true, "second"),
-        (Graft::RmsProp, true, "grad_squares"),
+        (Graft::RmsProp, true, "grad_norms"),
     ] {
         match run(graft, second, 0.1) {
             Err(Error::Shape {

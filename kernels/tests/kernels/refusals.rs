@@ -9,7 +9,7 @@ use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Graft, GraftBuffers,
     PreconditionBuffers, Reduction, StatisticsBuffers, Tolerance, UpdateBuffers, apply_graft,
-    factor, largest_row_sum, precondition, squared_norm, statistics, update,
+    factor, largest_row_sum, norm_per_tensor, precondition, statistics, update,
 };
 use sonew_kernels::sweep::{Strategy, Sweep};
 
@@ -219,16 +219,16 @@ fn a_staged_update_names_the_buffer_that_its_graft_lacks_or_has_no_use_for() {
         .sweep
         .runs_per_block()
         * (f.segments.blocks() - 2);
-    let (squares, norms) = (f.bench.values(2 * runs), f.bench.values(2));
+    let (lengths, norms) = (f.bench.values(2 * runs), f.bench.values(2));
     let stage = |graft: Graft, change: &dyn Fn(&mut GraftBuffers<'_>)| {
         let mut stage = GraftBuffers {
             graft,
             epsilon: 1e-8,
             decay: 0.9,
             direction: &f.arena,
-            squares: &squares,
+            norms: &lengths,
             grads: matches!(graft, Graft::Sgd | Graft::RmsProp).then_some(&f.arena),
-            grad_squares: (graft == Graft::RmsProp).then_some(&norms),
+            grad_norms: (graft == Graft::RmsProp).then_some(&norms),
             second: (graft == Graft::RmsProp).then_some(&f.arena),
         };
         change(&mut stage);
@@ -241,8 +241,8 @@ fn a_staged_update_names_the_buffer_that_its_graft_lacks_or_has_no_use_for() {
     };
     assert_eq!(argument(stage(Graft::Sgd, &|s| s.grads = None)), "grads");
     assert_eq!(
-        argument(stage(Graft::RmsProp, &|s| s.grad_squares = None)),
-        "grad_squares"
+        argument(stage(Graft::RmsProp, &|s| s.grad_norms = None)),
+        "grad_norms"
     );
     assert_eq!(
         argument(stage(Graft::RmsProp, &|s| s.second = None)),
@@ -253,16 +253,16 @@ fn a_staged_update_names_the_buffer_that_its_graft_lacks_or_has_no_use_for() {
         "grads"
     );
     assert_eq!(
-        argument(stage(Graft::Adam, &|s| s.squares = s.direction)),
-        "squares"
+        argument(stage(Graft::Adam, &|s| s.norms = s.direction)),
+        "norms"
     );
     assert_eq!(
-        argument(stage(Graft::Adam, &|s| s.direction = s.squares)),
+        argument(stage(Graft::Adam, &|s| s.direction = s.norms)),
         "direction"
     );
     assert_eq!(
-        argument(stage(Graft::RmsProp, &|s| s.grad_squares = s.grads)),
-        "grad_squares"
+        argument(stage(Graft::RmsProp, &|s| s.grad_norms = s.grads)),
+        "grad_norms"
     );
 }
 
@@ -271,7 +271,7 @@ fn grafts_and_the_factor_name_the_hyperparameter_out_of_range() {
     let f = Fixture::new();
     let (context, segments) = (&f.bench.context, &f.segments);
     let edges = [f.arena.clone()];
-    let squares = f.bench.values(4);
+    let lengths = f.bench.values(4);
     for bad in [-1.0, f64::NAN, f64::INFINITY] {
         let stage = |epsilon, decay| {
             let stage = GraftBuffers {
@@ -279,9 +279,9 @@ fn grafts_and_the_factor_name_the_hyperparameter_out_of_range() {
                 epsilon,
                 decay,
                 direction: &f.arena,
-                squares: &squares,
+                norms: &lengths,
                 grads: None,
-                grad_squares: None,
+                grad_norms: None,
                 second: None,
             };
             argument(f.update(
@@ -299,7 +299,7 @@ fn grafts_and_the_factor_name_the_hyperparameter_out_of_range() {
                 segments,
                 &f.arena,
                 &f.arena,
-                &squares,
+                &lengths,
                 &f.table,
                 lr,
                 weight_decay,
@@ -411,7 +411,7 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
     let reduction = Reduction::new(context, segments);
     let (partials, out) = (f.bench.values(segments.blocks() - 2), f.bench.values(2));
     let norm = |values, partials, out| {
-        argument(squared_norm::<F32, R>(
+        argument(norm_per_tensor::<F32, R>(
             context, segments, &reduction, values, partials, out,
         ))
     };
@@ -426,23 +426,23 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
     assert_eq!(sums(&f.short, &one), "diagonal");
     assert_eq!(sums(&f.arena, std::slice::from_ref(&f.short)), "edges");
 
-    let squares = f.bench.values(4);
-    let grafted = |params, squares, table| {
+    let lengths = f.bench.values(4);
+    let grafted = |params, norms, table| {
         argument(apply_graft::<F32, R>(
             context,
             segments,
             params,
             &f.arena,
-            squares,
+            norms,
             table,
             0.1,
             0.1,
             Strategy::Inferred,
         ))
     };
-    assert_eq!(grafted(&f.short, &squares, &f.table), "params");
-    assert_eq!(grafted(&f.arena, &f.short, &f.table), "squares");
-    assert_eq!(grafted(&f.arena, &squares, &f.short), "tensor_of_block");
+    assert_eq!(grafted(&f.short, &lengths, &f.table), "params");
+    assert_eq!(grafted(&f.arena, &f.short, &f.table), "norms");
+    assert_eq!(grafted(&f.arena, &lengths, &f.short), "tensor_of_block");
 }
 
 #[test]
@@ -450,7 +450,7 @@ fn a_sweep_without_units_or_with_too_many_cubes_is_an_error_and_no_panic() {
     let f = Fixture::new();
     let large = Segments::new(&[70_000]).unwrap();
     let arena = f.bench.zeros(&large);
-    let evidence = f.bench.context.upload(&vec![0u32; 150_000]);
+    let evidence = f.bench.context.upload(&vec![0u32; 300_000]);
     let run = |units, cubes| {
         let buffers = Buffers {
             params: &arena,

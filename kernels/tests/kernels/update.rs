@@ -5,7 +5,7 @@ use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, Graft, GraftBuffers, Reduction, Tolerance,
-    UpdateBuffers, apply_graft, largest_row_sum, squared_norm, update,
+    UpdateBuffers, apply_graft, largest_row_sum, norm_per_tensor, update,
 };
 use sonew_kernels::sweep::Strategy;
 
@@ -224,19 +224,19 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
             bench.arena(segments, &gradient),
         );
         let (staged, second) = (bench.zeros(segments), bench.zeros(segments));
-        let (run_squares, squares) = (bench.values(2 * runs), bench.values(2 * lengths.len()));
-        let grad_squares = bench.values(lengths.len());
+        let (run_norms, norms) = (bench.values(2 * runs), bench.values(2 * lengths.len()));
+        let grad_norms = bench.values(lengths.len());
         let evidence = bench.slots();
         let rmsprop = graft == Graft::RmsProp;
         if rmsprop {
             let partials = bench.values(segments.blocks() - 2);
-            squared_norm::<F32, R>(
+            norm_per_tensor::<F32, R>(
                 &bench.context,
                 segments,
                 &reduction,
                 &grads,
                 &partials,
-                &grad_squares,
+                &grad_norms,
             )
             .unwrap();
         }
@@ -245,9 +245,9 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
             epsilon: graft_epsilon,
             decay: 0.9,
             direction: &staged,
-            squares: &run_squares,
+            norms: &run_norms,
             grads: (rmsprop || graft == Graft::Sgd).then_some(&grads),
-            grad_squares: rmsprop.then_some(&grad_squares),
+            grad_norms: rmsprop.then_some(&grad_norms),
             second: rmsprop.then_some(&second),
         };
         let buffers = UpdateBuffers {
@@ -270,11 +270,11 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
         )
         .unwrap();
         reduction
-            .sum_pairs(
+            .pairs_of_norms(
                 &bench.context,
-                &run_squares,
+                &run_norms,
                 runs / (segments.blocks() - 2),
-                &squares,
+                &norms,
             )
             .unwrap();
         apply_graft::<F32, R>(
@@ -282,7 +282,7 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
             segments,
             &params,
             &staged,
-            &squares,
+            &norms,
             &table,
             LR,
             DECAY,

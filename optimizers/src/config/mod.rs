@@ -264,7 +264,7 @@ impl OptimizerConfig {
     ///
     /// # Errors
     /// As [`OptimizerConfig::validate`] and [`Numerics::validate`]; [`Error::Kernel`] if Shampoo's factors are too large or
-    /// the device lacks a format.
+    /// the device lacks a format or has no buffer of that size.
     pub fn build<R: Runtime>(
         &self,
         numerics: impl Into<Numerics>,
@@ -342,6 +342,9 @@ impl<R: Runtime> Builder<'_, R> {
             segments,
         } = self;
         precision::require::<P, R>(&context)?;
+        // Copies of parameters and gradients are f32, whatever the precision.
+        let arena = 4 * segments.arena_len() as u64;
+        context.require_buffer("building an optimizer", "an arena of all tensors", arena)?;
         if !numerics.guards() {
             return config.plain::<P, R>(context, segments);
         }
@@ -363,7 +366,7 @@ impl OptimizerConfig {
     ) -> Result<Box<dyn Optimizer<R>>, Error> {
         Ok(match self {
             Self::FirstOrder(config) => first_order::build::<P, R>(config, context, segments),
-            Self::Sonew(config) => Box::new(Sonew::<P, R>::new(config, context, segments)),
+            Self::Sonew(config) => Box::new(Sonew::<P, R>::new(config, context, segments)?),
             Self::Shampoo(config) => Box::new(Shampoo::<P, R>::new(config, context, segments)?),
         })
     }

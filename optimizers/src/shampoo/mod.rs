@@ -26,7 +26,7 @@ use sonew_kernels::kronecker::{
 };
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
 use sonew_kernels::segments::Segments;
-use sonew_kernels::sonew::{Graft, Reduction, squared_norm};
+use sonew_kernels::sonew::{Graft, Reduction, norm_per_tensor};
 use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::{Error, FactorFormat, Optimizer, ProductsPlace, ShampooConfig, StepReport};
@@ -57,10 +57,10 @@ struct Device {
     /// For each tensor 0, and whether it is preconditioned.
     nothing: Handle,
     preconditioned: Handle,
-    run_squares: Handle,
-    tensor_squares: Handle,
+    run_norms: Handle,
+    tensor_norms: Handle,
     block_partials: Handle,
-    grad_squares: Handle,
+    grad_norms: Handle,
     non_finite: Handle,
 }
 
@@ -80,6 +80,8 @@ impl<P: Precision, R: Runtime> Shampoo<P, R> {
     ) -> Result<Self, Error> {
         let order = (config.exponent > 0).then_some(config.exponent);
         let blocking = Blocking::new(segments, config.limits(), order, config.vectors)?;
+        let factors = 4 * blocking.factor_values() as u64;
+        context.require_buffer("building Shampoo", "the factors of all tensors", factors)?;
         let sweep = Sweep::infer(context.processor());
         let arena = || context.upload(&P::State::encode(&vec![0.0; segments.arena_len()]));
         let values = |count: usize| context.upload(&vec![0f32; count]);
@@ -97,10 +99,10 @@ impl<P: Precision, R: Runtime> Shampoo<P, R> {
             tensor_of_block: context.upload(&segments.tensor_of_block()),
             nothing: context.upload(&vec![0u32; tensors]),
             preconditioned: context.upload(&flags),
-            run_squares: values(2 * (segments.blocks() - 2) * sweep.runs_per_block()),
-            tensor_squares: values(2 * tensors),
+            run_norms: values(2 * (segments.blocks() - 2) * sweep.runs_per_block()),
+            tensor_norms: values(2 * tensors),
             block_partials: values(segments.blocks() - 2),
-            grad_squares: values(tensors),
+            grad_norms: values(tensors),
             non_finite: context.upload(&vec![
                 0u32;
                 Evidence::bytes(sweep.total_units(segments)) / 4
@@ -190,13 +192,13 @@ impl<P: Precision, R: Runtime> Shampoo<P, R> {
         let device = &self.device;
         let norms = config.graft == Graft::RmsProp;
         if norms {
-            squared_norm::<P, R>(
+            norm_per_tensor::<P, R>(
                 &self.context,
                 &self.segments,
                 &self.reduction,
                 grads,
                 &device.block_partials,
-                &device.grad_squares,
+                &device.grad_norms,
             )?;
         }
         let rates = DescentRates {
@@ -207,7 +209,7 @@ impl<P: Precision, R: Runtime> Shampoo<P, R> {
             epsilon: config.graft_epsilon,
             correction: Hyper::correction(config.beta2, self.step + 1),
         };
-        let grad_squares = norms.then_some(&device.grad_squares);
+        let grad_norms = norms.then_some(&device.grad_norms);
         kronecker::measure::<P, R>(
             &self.context,
             &self.segments,
@@ -215,8 +217,8 @@ impl<P: Precision, R: Runtime> Shampoo<P, R> {
                 grads,
                 direction,
                 second: device.second.as_ref(),
-                grad_squares,
-                squares: &device.run_squares,
+                grad_norms,
+                norms: &device.run_norms,
                 tensor_of_block: &device.tensor_of_block,
                 evidence: &device.non_finite,
             },
@@ -224,11 +226,11 @@ impl<P: Precision, R: Runtime> Shampoo<P, R> {
             rates,
             Strategy::Forced(self.sweep),
         )?;
-        self.reduction.sum_pairs(
+        self.reduction.pairs_of_norms(
             &self.context,
-            &device.run_squares,
+            &device.run_norms,
             self.sweep.runs_per_block(),
-            &device.tensor_squares,
+            &device.tensor_norms,
         )?;
         let started = self.step >= config.start_step;
         kronecker::descend::<P, R>(
@@ -239,8 +241,8 @@ impl<P: Precision, R: Runtime> Shampoo<P, R> {
                 grads,
                 direction,
                 second: device.second.as_ref(),
-                grad_squares,
-                squares: &device.tensor_squares,
+                grad_norms,
+                norms: &device.tensor_norms,
                 tensor_of_block: &device.tensor_of_block,
                 preconditioned: if started {
                     &device.preconditioned

@@ -6,8 +6,9 @@ use super::control::{
     ACCEPTED, CHECK, COUNTS, EXPONENT, FINISHED, INDEFINITE, NOT_FINITE, RECORD, RESIDUAL, RIDGE,
     STOPPED,
 };
-use super::tables::{UNITS, cube_sum, place_of_matrix, place_of_row, power_of_two};
+use super::tables::{UNITS, place_of_matrix, place_of_row, power_of_two};
 use crate::evidence::magnitude_bits;
+use crate::fold::cube_sum;
 use crate::kronecker::digits::{leading, lost_in_sum, opaque};
 use crate::precision::held;
 
@@ -75,7 +76,7 @@ pub(super) fn apply_kernel(
                 square += v * v;
                 column += UNITS;
             }
-            length = f32::sqrt(cube_sum(square, &mut floats));
+            length = f32::sqrt(cube_sum(square, &mut floats, UNITS));
         }
         let inverse = select(length == 0.0, 0.0, 1.0 / length);
         let use_square =
@@ -117,12 +118,12 @@ pub(super) fn apply_kernel(
                     sum = after;
                 }
             }
-            let rest = cube_sum(rest, &mut floats);
+            let rest = cube_sum(rest, &mut floats, UNITS);
             if unit == 0 && end > 0 {
                 to[row] = sum + (rest + records[record + RIDGE] * own);
             }
         } else {
-            let sum = cube_sum(sum, &mut floats);
+            let sum = cube_sum(sum, &mut floats, UNITS);
             if UNIT_POS == 0 && end > 0 {
                 to[row] = inverse * select(multiplies, sum, own);
             }
@@ -154,7 +155,7 @@ pub(super) fn accept_kernel(
             product += left[place.first_row + row] * image[place.first_row + row];
             row += UNITS;
         }
-        let product = cube_sum(product, &mut floats);
+        let product = cube_sum(product, &mut floats, UNITS);
         let record = matrix * RECORD;
         if UNIT_POS == 0 && phases[matrix] == FINISHED {
             let stop = records[record + STOPPED];

@@ -2,8 +2,9 @@
 
 use cubecl::prelude::*;
 
-use super::tables::{UNITS, cube_max, cube_sum, place_of_matrix, power_of_two};
+use super::tables::{UNITS, place_of_matrix, power_of_two};
 use crate::evidence::magnitude_bits;
+use crate::fold::{cube_max, cube_sum};
 use crate::kronecker::refreshed::{CUSHION, GAIN, LEAST, TOLERANCE};
 use crate::kronecker::root::RAISES;
 use crate::precision::held;
@@ -114,7 +115,7 @@ pub(super) fn take_up_kernel(
             );
             row += UNITS;
         }
-        let largest_bits = cube_max(largest, &mut words);
+        let largest_bits = cube_max(largest, &mut words, UNITS);
         let largest = f32::reinterpret(largest_bits);
         let scale = select(largest < TINY, 0.0, 1.0 / largest);
         let mut squares = 0.0f32;
@@ -125,7 +126,7 @@ pub(super) fn take_up_kernel(
             squares += relative * relative * row_norms[at + 1];
             row += UNITS;
         }
-        let squares = cube_sum(squares, &mut floats);
+        let squares = cube_sum(squares, &mut floats, UNITS);
         if UNIT_POS == 0 {
             let record = matrix * RECORD;
             let chosen = matrix as u32 >= first && (matrix as u32) < end;
@@ -195,8 +196,8 @@ pub(super) fn ridge_kernel(
                 quotient += x * image[place.first_row + row];
                 row += UNITS;
             }
-            let square = cube_sum(square, &mut floats);
-            let quotient = cube_sum(quotient, &mut floats);
+            let square = cube_sum(square, &mut floats, UNITS);
+            let quotient = cube_sum(quotient, &mut floats, UNITS);
             let largest = select(square == 0.0, 0.0, quotient / square);
             let back = power_of_two(i32::cast_from(records[record + EXPONENT]));
             // As `Ridge::of` has it.
@@ -257,7 +258,7 @@ pub(super) fn decide_kernel(
             square += row_squares[place.first_row + row];
             row += UNITS;
         }
-        let square = cube_sum(square, &mut floats);
+        let square = cube_sum(square, &mut floats, UNITS);
         let record = matrix * RECORD;
         if UNIT_POS == 0 {
             if phase == LAST {

@@ -108,7 +108,7 @@ impl DeviceRoots {
     ///
     /// # Errors
     /// [`Error::Range`] for n = 0 or p outside its range, [`Error::Shape`] for matrices that do not lie behind each other
-    /// without gaps; as [`Products::new`].
+    /// without gaps; [`Error::TooLarge`] for more values than a buffer of the device holds; as [`Products::new`].
     pub fn new<R: Runtime>(
         context: &Context<R>,
         problems: &[RootProblem],
@@ -124,6 +124,7 @@ impl DeviceRoots {
             rows.extend((0..n as u32).flat_map(|row| [k as u32, row]));
             values += n * n;
         }
+        context.require_buffer(OPERATION, "the matrices", 4 * values as u64)?;
         let row_count = rows.len() / ROW;
         let largest_order = problems.iter().map(|p| even(p.p)).max().unwrap_or(2);
         let rounds = problems.iter().map(|p| refreshed::rounds(even(p.p), LEAST));

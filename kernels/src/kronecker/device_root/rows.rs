@@ -6,8 +6,9 @@ use super::control::{
     ACCEPTED, EXPONENT, FINISHED, IDLE, LAST, PLAIN, RECORD, REFRESH, RIDGE, SHIFT, SLOPE, START,
     TINY,
 };
-use super::tables::{UNITS, cube_max, cube_sum, place_of_row, power_of_two};
+use super::tables::{UNITS, place_of_row, power_of_two};
 use crate::evidence::magnitude_bits;
+use crate::fold::{cube_max, cube_sum};
 
 /// The largest |S_ij| of each row, and Σ_j S_ij² relative to its square.
 #[cube(launch_unchecked)]
@@ -30,7 +31,7 @@ pub(super) fn row_norms_kernel(
             largest = max(largest, magnitude_bits(statistics[start + column]));
             column += UNITS;
         }
-        let largest = f32::reinterpret(cube_max(largest, &mut words));
+        let largest = f32::reinterpret(cube_max(largest, &mut words, UNITS));
         // A row without a normal number counts as 0: the reciprocal of its largest would be infinite.
         let scale = select(largest < comptime!(TINY), 0.0, 1.0 / largest);
         let mut squares = 0.0f32;
@@ -40,7 +41,7 @@ pub(super) fn row_norms_kernel(
             squares += x * x;
             column += UNITS;
         }
-        let squares = cube_sum(squares, &mut floats);
+        let squares = cube_sum(squares, &mut floats, UNITS);
         if UNIT_POS == 0 {
             row_norms[2 * row] = largest;
             row_norms[2 * row + 1] = squares;
@@ -187,7 +188,7 @@ pub(super) fn symmetrise_kernel(
             squares += select(on_diagonal, 1.0, 2.0) * distance * distance;
             column += UNITS;
         }
-        let squares = cube_sum(squares, &mut floats);
+        let squares = cube_sum(squares, &mut floats, UNITS);
         if UNIT_POS == 0 {
             row_squares[row] = squares;
         }
@@ -236,10 +237,12 @@ pub(super) fn renew_kernel(
     while row < count as usize {
         let place = place_of_row(matrices, rows, row);
         let record = place.matrix * RECORD;
-        // z^{1/p} = 2^{−e/p}, its whole part exactly.
-        let exponent = -records[record + EXPONENT] / f32::cast_from(place.p);
-        let whole = f32::floor(exponent);
-        let back = power_of_two(i32::cast_from(whole)) * f32::powf(2.0, exponent - whole);
+        // z^{1/p} = 2^{−e/p}, its whole part exactly and the rest without rounding by its size: 2^{pk} S has the digits of S.
+        let above = comptime!(256u32) * place.p;
+        let raised = u32::cast_from(f32::cast_from(above) - records[record + EXPONENT]);
+        let whole = i32::cast_from(raised / place.p) - 256;
+        let rest = f32::cast_from(raised % place.p) / f32::cast_from(place.p);
+        let back = power_of_two(whole) * f32::powf(2.0, rest);
         let accepted = phases[place.matrix] == FINISHED && records[record + ACCEPTED] == 1.0;
         let squared = place.order != place.p;
         let end = select(accepted, place.n, 0);

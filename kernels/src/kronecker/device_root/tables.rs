@@ -47,45 +47,6 @@ pub(super) fn place_of_row(matrices: &Array<u32>, rows: &Array<u32>, row: usize)
     place
 }
 
-/// The sum of a value over the units of a cube, in a fixed order.
-#[cube]
-pub(super) fn cube_sum(value: f32, shared: &mut SharedMemory<f32>) -> f32 {
-    let unit = UNIT_POS as usize;
-    // What was read of an earlier sum has been read by all.
-    sync_cube();
-    shared[unit] = value;
-    sync_cube();
-    let mut half = comptime!(UNITS / 2).runtime();
-    while half > 0 {
-        if unit < half {
-            let other = shared[unit + half];
-            shared[unit] += other;
-        }
-        sync_cube();
-        half /= 2;
-    }
-    shared[0]
-}
-
-/// The largest of a value over the units of a cube.
-#[cube]
-pub(super) fn cube_max(value: u32, shared: &mut SharedMemory<u32>) -> u32 {
-    let unit = UNIT_POS as usize;
-    sync_cube();
-    shared[unit] = value;
-    sync_cube();
-    let mut half = comptime!(UNITS / 2).runtime();
-    while half > 0 {
-        if unit < half {
-            let other = shared[unit + half];
-            shared[unit] = max(shared[unit], other);
-        }
-        sync_cube();
-        half /= 2;
-    }
-    shared[0]
-}
-
 /// 2^k for −126 ≤ k ≤ 127.
 #[cube]
 pub(super) fn power_of_two(k: i32) -> f32 {

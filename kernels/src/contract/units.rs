@@ -1,0 +1,375 @@
+//! Results do not depend on the unit of the data: a power of two in front of it comes out where the formula says, and changes
+//! no bit anywhere else.
+//!
+//! What is compared is a device with itself, so there is no tolerance. Data and units are such that every term is 0 or a normal
+//! number of the format it is computed in; f16 leaves little room for that.
+
+use cubecl::Runtime;
+use cubecl::server::Handle;
+
+use super::Check;
+use super::bench::{Bench, dyadic};
+use super::outcome::Outcome;
+use super::sonew::{BETA, States};
+use crate::context::Context;
+use crate::error::Error;
+use crate::evidence::PivotEvidence;
+use crate::first_order::{
+    Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
+};
+use crate::precision::{Bf16, Bf16Compact, F16, F32, HostFormat, Precision, Storage};
+use crate::sonew::reference::Statistics;
+use crate::sonew::{
+    Blueprint, Decay, EdgeRemoval, FactorBuffers, Ghosts, Reduction, StepBuffers, StepRates,
+    Tolerance, factor, largest_row_sum, norm_per_tensor, step,
+};
+use crate::sweep::{Strategy, Sweep};
+
+/// Bands whose factor is checked under every rule of removal, and in a step.
+const BANDS: [usize; 3] = [0, 1, 4];
+/// Bands whose factor is checked under incident removal, which eliminates every column twice. What the other rules do besides
+/// does not differ from that of a narrower band, and their texts take long to compile.
+const WIDE: [usize; 2] = [6, 10];
+const CASE: &str = "any unit";
+
+pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
+    let mut checks = vec![
+        of_rule::<Sgd, P, R>(false),
+        of_rule::<Momentum, P, R>(false),
+        of_rule::<Nesterov, P, R>(false),
+        of_rule::<Adagrad, P, R>(true),
+        of_rule::<RmsProp, P, R>(true),
+        of_rule::<Adam, P, R>(true),
+        Check::new("norms", CASE, norms::<P, R>),
+    ];
+    for band in BANDS {
+        let case = format!("band {band}, {CASE}");
+        checks.push(Check::new("sonew-step", case, move |context, lengths| {
+            steps::<P, R>(context, lengths, band)
+        }));
+    }
+    // A factor knows nothing of the parameters' format: other precisions have the states and the arithmetic of one of these.
+    if [F32::NAME, Bf16::NAME, F16::NAME, Bf16Compact::NAME].contains(&P::NAME) {
+        for band in BANDS {
+            checks.push(of_factor::<P, R>(band, &EdgeRemoval::ALL));
+        }
+        let incident = |(_, removal): &&(_, _)| *removal == EdgeRemoval::Incident;
+        let at = EdgeRemoval::ALL.iter().find(incident);
+        for band in WIDE {
+            checks.push(of_factor::<P, R>(
+                band,
+                at.map_or(&[], std::slice::from_ref),
+            ));
+        }
+    }
+    checks
+}
+
+fn of_factor<P: Precision, R: Runtime>(
+    band: usize,
+    removals: &'static [(&'static str, EdgeRemoval)],
+) -> Check<R> {
+    Check::new(
+        "banded-ldl",
+        format!("band {band}, {CASE}"),
+        move |context, lengths| factors::<P, R>(context, lengths, band, removals),
+    )
+}
+
+/// The default of a kernel, but column by column where a vector of them takes long to compile.
+fn blueprint<P: Precision, R: Runtime>(
+    context: &Context<R>,
+    kernel: &'static str,
+    band: usize,
+) -> Blueprint {
+    let default = Blueprint::of::<P, R>(context, kernel, band);
+    if band < 4 {
+        return default;
+    }
+    let width = P::Params::PER_WORD.max(P::State::PER_WORD);
+    let sweep = Sweep {
+        width,
+        run: default.sweep.run * default.sweep.width / width,
+        twins: false,
+        ..default.sweep
+    };
+    Blueprint { sweep, ..default }
+}
+
+/// Exponents of units: that of the data first, then others. `squared` leaves room for squares.
+fn units<S: HostFormat>(squared: bool) -> [i32; 3] {
+    // Three quarters of the exponents below 1 where they are many; in f16 above 1 as well, for terms below it need room.
+    let many = S::LEAST_EXPONENT < -100;
+    match (many, squared) {
+        (true, false) => [0, 3 * S::LEAST_EXPONENT / 4, -3 * S::LEAST_EXPONENT / 4],
+        (true, true) => [0, S::LEAST_EXPONENT / 4, -S::LEAST_EXPONENT / 4],
+        (false, false) => [6, 4, 8],
+        (false, true) => [3, 2, 4],
+    }
+}
+
+fn power(exponent: i32) -> f64 {
+    f64::from(exponent).exp2()
+}
+
+fn scaled(tensors: &[Vec<f64>], unit: f64) -> Vec<Vec<f64>> {
+    let times = |tensor: &Vec<f64>| tensor.iter().map(|x| unit * x).collect();
+    tensors.iter().map(times).collect()
+}
+
+/// How many values have other bits than those of the first unit, each unit's divided by what it should have multiplied.
+struct Bits {
+    first: Option<Vec<u64>>,
+    outcome: Outcome,
+}
+
+impl Bits {
+    fn of(name: impl Into<String>) -> Self {
+        Self {
+            first: None,
+            outcome: Outcome::named(format!("other bits of {}", name.into())),
+        }
+    }
+
+    fn add(&mut self, found: &[f32], factor: f64) {
+        let bits: Vec<u64> = found
+            .iter()
+            .map(|&x| (f64::from(x) / factor).to_bits())
+            .collect();
+        match &self.first {
+            None => {
+                // A value that is no number has no unit.
+                let lost = found.iter().filter(|x| !x.is_finite()).count();
+                self.outcome.add(&[lost as f32], &[0.0], |_| 0.0);
+                self.first = Some(bits);
+            }
+            Some(first) => {
+                let other = first.iter().zip(&bits).filter(|(a, b)| a != b).count();
+                self.outcome.add(&[other as f32], &[0.0], |_| 0.0);
+            }
+        }
+    }
+}
+
+/// Statistics of neighbours that are independent, alike, or the same, with few digits.
+fn statistics<R: Runtime>(bench: &Bench<'_, R>, band: usize) -> Vec<Statistics> {
+    let shapes = bench.tensors(|_, _| 0.0);
+    let tensors = shapes.iter().map(Vec::len).enumerate();
+    tensors
+        .map(|(t, n)| {
+            let mut h = Statistics::zeros(n, band);
+            for step in 0..4 {
+                // Of 16 columns the last 5 are the same: their pivots are 0.
+                let g = (0..n).map(|i: usize| {
+                    let own = if i % 16 > 10 { i / 16 * 16 } else { i };
+                    (4.0 * dyadic(step + 50 * t, own)).round() / 4.0
+                });
+                h.accumulate(&g.collect::<Vec<_>>(), 0.5, Decay::Average(0.5));
+            }
+            h
+        })
+        .collect()
+}
+
+/// ψ(c H) = ψ(H) and c D(c H) = D(H), whatever is removed, for an absolute γ (times c) and a relative one.
+fn factors<P: Precision, R: Runtime>(
+    context: &Context<R>,
+    lengths: &[usize],
+    band: usize,
+    removals: &[(&'static str, EdgeRemoval)],
+) -> Result<Vec<Outcome>, Error> {
+    let bench = Bench::new(context, lengths)?;
+    let h = statistics(&bench, band);
+    let blueprint = blueprint::<P, R>(context, "banded-ldl", band);
+    let psi: Vec<Handle> = (0..band).map(|_| bench.empty::<P::State>()).collect();
+    let d = bench.empty::<P::State>();
+    let evidence = bench.slots(blueprint.sweep);
+    let mut outcomes = Vec::new();
+    for &(name, removal) in removals {
+        for relative in [true, false] {
+            let kind = if relative { "relative" } else { "absolute" };
+            let mut of_psi = Bits::of(format!("psi, {name}, {kind} gamma"));
+            let mut of_d = Bits::of(format!("d, {name}, {kind} gamma"));
+            let mut of_cut = Bits::of(format!("pivots cut, {name}, {kind} gamma"));
+            let mut lost = Outcome::named(format!("pivots out of range, {name}, {kind} gamma"));
+            for exponent in units::<P::State>(false) {
+                let unit = power(exponent);
+                let arena = |of: &dyn Fn(&Statistics) -> &Vec<f64>| {
+                    let parts: Vec<Vec<f64>> = h.iter().map(|h| of(h).clone()).collect();
+                    bench.arena::<P::State>(&scaled(&parts, unit))
+                };
+                let edges = (0..band)
+                    .map(|k| arena(&|h| &h.edges[k]))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let gamma = Tolerance {
+                    absolute: if relative { 0.0 } else { unit / 64.0 },
+                    relative: if relative { 1.0 / 64.0 } else { 0.0 },
+                };
+                let buffers = FactorBuffers {
+                    diagonal: &arena(&|h| &h.diagonal)?,
+                    edges: &edges,
+                    psi: &psi,
+                    d: &d,
+                    evidence: &evidence,
+                };
+                let forced = Strategy::Forced(blueprint);
+                let segments = &bench.segments;
+                factor::<P, R>(context, segments, buffers, 1.0, 0.0, gamma, removal, forced)?;
+                let mut all = Vec::new();
+                for psi in &psi {
+                    all.extend(bench.read::<P::State>(psi)?.concat());
+                }
+                of_psi.add(&all, 1.0);
+                of_d.add(&bench.read::<P::State>(&d)?.concat(), 1.0 / unit);
+                let seen = PivotEvidence::read(context, "contract", &evidence)?;
+                of_cut.add(&[seen.cut.count as f32], 1.0);
+                lost.add(&[seen.out_of_range.count as f32], &[0.0], |_| 0.0);
+            }
+            if band > 0 {
+                outcomes.push(of_psi.outcome);
+            }
+            outcomes.extend([of_d.outcome, of_cut.outcome, lost]);
+        }
+    }
+    Ok(outcomes)
+}
+
+/// u(c g) = u(g) / c: with a learning rate times c, steps move weights by the same bits.
+fn steps<P: Precision, R: Runtime>(
+    context: &Context<R>,
+    lengths: &[usize],
+    band: usize,
+) -> Result<Vec<Outcome>, Error> {
+    let bench = Bench::new(context, lengths)?;
+    let removal = EdgeRemoval::Incident;
+    let blueprint = blueprint::<P, R>(context, "sonew-step", band);
+    let values = Ghosts::new(&bench.segments, band, removal, blueprint).state_len();
+    let (non_finite, cut) = (bench.slots(blueprint.sweep), bench.slots(blueprint.sweep));
+    let mut bits = Bits::of("weights");
+    for exponent in step_units::<P>() {
+        let unit = power(exponent);
+        let states = States::zeros::<P, R>(&bench, values, band);
+        let params = bench.empty::<P::Params>();
+        for t in 1..=2 {
+            let g = bench.tensors(|tensor, i| (4.0 * dyadic(70 * t + tensor, i)).round() / 4.0);
+            let buffers = StepBuffers {
+                params: &params,
+                graft: None,
+                grads: &bench.arena::<P::Params>(&scaled(&g, unit))?,
+                moment: &states.moment,
+                diagonal: &states.diagonal,
+                edges: &states.edges,
+                non_finite: &non_finite,
+                cut: &cut,
+            };
+            let rates = StepRates {
+                lr: unit / 64.0,
+                // Decay is by the learning rate, which is not the same for all units.
+                weight_decay: 0.0,
+                beta1: 0.5,
+                decay: Decay::Average(0.5),
+                epsilon: 0.0,
+                corrections: (1.0, 1.0),
+            };
+            let gamma = Tolerance {
+                absolute: 0.0,
+                relative: 1.0 / 64.0,
+            };
+            let (segments, forced) = (&bench.segments, Strategy::Forced(blueprint));
+            step::<P, R>(context, segments, buffers, rates, gamma, removal, forced)?;
+        }
+        bits.add(&bench.read::<P::Params>(&params)?.concat(), 1.0);
+    }
+    Ok(vec![bits.outcome])
+}
+
+/// Units of a gradient: both its own format and the states' square of it hold them.
+fn step_units<P: Precision>() -> [i32; 3] {
+    let of_states = units::<P::State>(true);
+    let of_params = units::<P::Params>(true);
+    if of_states[0] > 0 {
+        of_states
+    } else {
+        of_params
+    }
+}
+
+fn of_rule<L: FirstOrder, P: Precision, R: Runtime>(normalises: bool) -> Check<R> {
+    Check::new(L::NAME, CASE, move |context, lengths| {
+        rule::<L, P, R>(context, lengths, normalises)
+    })
+}
+
+/// With ε = 0 a rule that divides by the root of a second moment moves weights by the same bits, and another one by the same
+/// with a learning rate divided by the unit.
+fn rule<L: FirstOrder, P: Precision, R: Runtime>(
+    context: &Context<R>,
+    lengths: &[usize],
+    normalises: bool,
+) -> Result<Vec<Outcome>, Error> {
+    let bench = Bench::new(context, lengths)?;
+    let evidence = bench.slots(Sweep::of::<P, R>(context, L::NAME, 0));
+    let mut bits = Bits::of("weights");
+    for exponent in step_units::<P>() {
+        let unit = power(exponent);
+        let params = bench.empty::<P::Params>();
+        let states: Vec<_> = L::STATES
+            .iter()
+            .map(|_| bench.empty::<P::State>())
+            .collect();
+        for t in 1..=3 {
+            let buffers = Buffers {
+                params: &params,
+                grads: &bench.arena::<P::Params>(&scaled(&bench.dyadic(100 * t), unit))?,
+                states: &states,
+                evidence: &evidence,
+            };
+            let hyper = Hyper {
+                lr: if normalises { 0.5 } else { 0.5 / unit },
+                beta1: BETA,
+                beta2: BETA,
+                epsilon: 0.0,
+                // Decay is by the learning rate, which is not the same for all units.
+                weight_decay: 0.0,
+                step: t as u64,
+            };
+            descend::<L, P, R>(context, &bench.segments, buffers, hyper, Strategy::Inferred)?;
+        }
+        bits.add(&bench.read::<P::Params>(&params)?.concat(), 1.0);
+    }
+    Ok(vec![bits.outcome])
+}
+
+/// ‖c g‖ = c ‖g‖ and ‖c H‖₁ = c ‖H‖₁, over nearly all exponents of the format: squares of these are no numbers of f32.
+fn norms<P: Precision, R: Runtime>(
+    context: &Context<R>,
+    lengths: &[usize],
+) -> Result<Vec<Outcome>, Error> {
+    let bench = Bench::new(context, lengths)?;
+    let segments = &bench.segments;
+    let reduction = Reduction::new(context, segments);
+    let partials = bench.values(segments.blocks() - 2);
+    let out = bench.values(lengths.len());
+    let values = bench.dyadic(9);
+    let (mut of_norm, mut of_rows) = (Bits::of("‖g‖"), Bits::of("‖H‖₁"));
+    // Nothing lies below 2⁻², and the norm of 2²⁴ values is below 2¹².
+    let extremes = |least: i32| [0, least + 2, -least - 12, 2 - least / 2];
+    for exponent in extremes(P::Params::LEAST_EXPONENT) {
+        let unit = power(exponent);
+        let params = bench.arena::<P::Params>(&scaled(&values, unit))?;
+        norm_per_tensor::<P, R>(context, segments, &reduction, &params, &partials, &out)?;
+        let found: Vec<f32> = context.download("contract", &out)?;
+        of_norm.add(&found, unit);
+    }
+    for exponent in extremes(P::State::LEAST_EXPONENT) {
+        let unit = power(exponent);
+        let diagonal = bench.arena::<P::State>(&scaled(&values, unit))?;
+        let edges = [bench.empty::<P::State>()];
+        largest_row_sum::<P, R>(
+            context, segments, &reduction, &diagonal, &edges, &partials, &out,
+        )?;
+        let found: Vec<f32> = context.download("contract", &out)?;
+        of_rows.add(&found, unit);
+    }
+    Ok(vec![of_norm.outcome, of_rows.outcome])
+}
