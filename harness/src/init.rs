@@ -87,15 +87,18 @@ impl Weights {
         Ok(Self { layers })
     }
 
-    /// Reads arrays `w0` `[O, I]`, `b0` `[O]`, `w1`, `b1`, … (F32) from a safetensors file.
+    /// Reads arrays `w0` `[O, I]`, `b0` `[O]`, `w1`, `b1`, … of floating-point numbers from a safetensors file.
     ///
     /// # Errors
-    /// [`InitError`] if an array is missing, has another shape or element type, or holds a number that is not finite.
+    /// [`InitError`] if an array is missing or none of these, has another shape, or holds something else than finite numbers
+    /// that an f32 can hold.
     pub fn load(path: impl AsRef<Path>, sizes: &[usize]) -> Result<Self, InitError> {
         let sizes = layer_sizes(sizes)?;
         let mut arrays = Arrays::read(&path)?;
+        let mut names = Vec::new();
         let mut take = |name: String, shape: &[usize]| {
             let values = arrays.take_f32_of_shape(&name, shape)?;
+            names.push(name.clone());
             match values.iter().position(|value| !value.is_finite()) {
                 Some(position) => Err(InitError::NotFinite {
                     path: path.as_ref().display().to_string(),
@@ -117,6 +120,7 @@ impl Weights {
                 })
             })
             .collect::<Result<_, InitError>>()?;
+        arrays.require_only("a network of this size", &names)?;
         Ok(Self { layers })
     }
 
