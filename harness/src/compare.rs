@@ -11,6 +11,7 @@ use crate::interrupt::Interrupt;
 use crate::plan::Plan;
 use crate::plot::{Curve, LossPlot, Scale};
 use crate::record::RunFolder;
+use crate::streams::note;
 use crate::summary::{RunSummary, comparison, epochs_to_show};
 use crate::table::Table;
 use crate::train::{TrainError, train};
@@ -50,11 +51,11 @@ pub fn compare<R: Runtime>(
         ) {
             Ok(summary) => runs.push(summary),
             Err(error @ (TrainError::Diverged { .. } | TrainError::NonFinite { .. })) => {
-                eprintln!("{}: {error}", plan.label);
+                note(&format!("{}: {error}", plan.label));
                 runs.push(diverged(plan, own.path(), &error));
             }
             Err(error) => {
-                eprintln!("{}: {error}", plan.label);
+                note(&format!("{}: {error}", plan.label));
                 failure = Some(error);
             }
         }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::streams::note;
+
 /// The exit status of a program ended by Ctrl-C (128 + SIGINT).
 pub const EXIT_STATUS: i32 = 130;
 
@@ -29,7 +31,7 @@ impl Interrupt {
             if handled.requested.swap(true, Ordering::Relaxed) {
                 std::process::exit(EXIT_STATUS);
             }
-            eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
+            note("\nstopping after this step; press Ctrl-C again to stop at once");
         })?;
         Ok(interrupt)
     }

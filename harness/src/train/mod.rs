@@ -19,6 +19,7 @@ use crate::plan::Plan;
 use crate::plot::{Curve, LossPlot, Scale};
 use crate::progress::Progress;
 use crate::record::{EpochRecord, RunFolder, RunStatus, StepRecord};
+use crate::streams::note;
 use crate::summary::RunSummary;
 
 pub use error::TrainError;
@@ -77,7 +78,7 @@ pub fn train<R: Runtime>(
     let tensors = run.tensors();
     if plan.verbose {
         for line in &tensors {
-            eprintln!("{}: {line}", plan.label);
+            note(&format!("{}: {line}", plan.label));
         }
     }
     let steps_per_epoch = run.order.steps_per_epoch();

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use cubecl::Runtime;
 use sonew_harness::cli::DeviceArgs;
 use sonew_harness::kernel_io::Prepared;
+use sonew_harness::streams::note;
 use sonew_optimizers::Context;
 use sonew_runtime::DeviceInfo;
 
@@ -24,7 +25,7 @@ pub fn kernel(
     let prepared = Prepared::new(name, input, &output, set)?;
     if prepared.needs_no_device() {
         prepared.run_on_host()?;
-        eprintln!("{name} in host memory: wrote {}", output.display());
+        note(&format!("{name} in host memory: wrote {}", output.display()));
         return Ok(ExitCode::SUCCESS);
     }
     let name = name.to_owned();
@@ -47,12 +48,12 @@ struct KernelJob {
 impl Job for KernelJob {
     fn run<R: Runtime>(self, info: &DeviceInfo, context: Rc<Context<R>>) -> Outcome {
         self.prepared.run(&context)?;
-        eprintln!(
+        note(&format!(
             "{} on {}: wrote {}",
             self.name,
             info.name,
             self.output.display()
-        );
+        ));
         Ok(ExitCode::SUCCESS)
     }
 }

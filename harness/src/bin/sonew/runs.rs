@@ -10,12 +10,13 @@ use sonew_harness::interrupt::{EXIT_STATUS, Interrupt};
 use sonew_harness::plan::Plan;
 use sonew_harness::record::{RunFolder, timestamp};
 use sonew_harness::schedule::Schedule;
+use sonew_harness::streams::{note, print};
 use sonew_harness::train::train;
 use sonew_optimizers::Context;
 use sonew_runtime::DeviceInfo;
 
+use crate::Outcome;
 use crate::on_device::{Job, on_device};
-use crate::{Outcome, print};
 
 /// Trains with one optimizer, or compares several.
 pub fn start(run: &RunArgs, optimizers: &[String], compare: bool) -> Outcome {
@@ -54,10 +55,13 @@ impl Job for RunJob {
             None => RunFolder::create_named("runs", &format!("{stem}-{}", timestamp()))?,
         };
         if !run.quiet {
-            eprintln!("{} through {} ({})", info.name, info.backend, info.id);
+            note(&format!(
+                "{} through {} ({})",
+                info.name, info.backend, info.id
+            ));
             if run.schedule == Schedule::PAPER && run.epochs <= 5 {
-                eprintln!(
-                    "note: the paper's schedule starts with an epoch at learning rate 0 and warms up until the fifth; --schedule paper=100 takes the first epochs of its 100, --schedule constant none of it"
+                note(
+                    "note: the paper's schedule starts with an epoch at learning rate 0 and warms up until the fifth; --schedule paper=100 takes the first epochs of its 100, --schedule constant none of it",
                 );
             }
         }

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use sonew_harness::kernel_io::KERNELS;
 use sonew_harness::source::{Target, source};
+use sonew_harness::streams::print;
 use sonew_optimizers::{OptimizerConfig, PrecisionKind};
 
-use crate::{Outcome, print};
+use crate::Outcome;
 
 /// The devices of the machine.
 pub fn devices(json: bool) -> Outcome {
