@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use sonew_optimizers::{Numerics, OptimizerConfig, PrecisionKind};
 
+use super::DeviceArgs;
+use super::kernel::key_value;
 use super::numerics::NumericsArgs;
-use super::{DeviceArgs, key_value};
 use crate::data::{IdxError, Images, embedded};
 use crate::init::AUTOENCODER_SIZES;
 use crate::plan::Plan;

@@ -131,16 +131,7 @@ fn main() -> ExitCode {
             target,
             precision,
         } => texts::text(&kernel, target, precision),
-        Command::Kernel { list: true, .. } => texts::list_kernels(),
-        Command::Kernel {
-            name: Some(name),
-            input: Some(input),
-            output: Some(output),
-            device,
-            set,
-            ..
-        } => one_kernel::kernel(&device, &name, &input, output, &set),
-        Command::Kernel { .. } => Err("name a kernel, --in and --out, or --list".into()),
+        Command::Kernel(args) => one_kernel::kernel(args),
     };
     outcome.unwrap_or_else(|error| {
         note(&format!("sonew: {error}"));
