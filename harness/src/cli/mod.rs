@@ -1,6 +1,7 @@
 //! The command line: what can be asked for.
 
 mod kernel;
+mod naming;
 mod numerics;
 mod run;
 
