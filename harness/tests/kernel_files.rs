@@ -376,6 +376,35 @@ fn arrays_of_other_names_or_cases_are_refused_and_counters_of_other_libraries_pa
 }
 
 #[test]
+fn an_array_of_another_shape_is_refused_with_the_lengths_that_the_others_ask_for() {
+    for (edges, expected) in [
+        (vec![5, 1], "[5, 1], expected [b from 0 to 32, 5]"),
+        (vec![33, 5], "[33, 5], expected [b from 0 to 32, 5]"),
+        (vec![5], "[5], expected [b from 0 to 32, 5]"),
+    ] {
+        let count = edges.iter().product();
+        let file = BTreeMap::from([
+            ("diagonal".to_owned(), Array::f32([5], vec![1.0; 5])),
+            ("edges".to_owned(), Array::f32(edges, vec![0.0; count])),
+        ]);
+        let error = Case::new(&file)
+            .oracle("banded-ldl", &Set::new())
+            .unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let file = BTreeMap::from([("s".to_owned(), Array::f32([2, 3], vec![1.0; 6]))]);
+    let error = Case::new(&file)
+        .oracle("inverse-root", &Set::new())
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("[2, 3], expected [n ≥ 1, n ≥ 1]"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_one_kernel_writes_the_next_one_reads() {
     let statistics = kernel("statistics").unwrap();
     let mut file = inputs(&statistics, true);

@@ -114,6 +114,7 @@ fn bind(
     found: Vec<usize>,
     sizes: &mut BTreeMap<&'static str, usize>,
 ) -> Result<(), KernelIoError> {
+    let before = sizes.clone();
     let fits = found.len() == input.shape.len()
         && found.iter().zip(input.shape).all(|(&length, axis)| {
             let wanted = *sizes.entry(axis.name).or_insert(length);
@@ -122,11 +123,10 @@ fn bind(
     if fits {
         return Ok(());
     }
-    // What this very array said of an axis is not what it is held to.
-    let side = |axis: &Axis| match (sizes.get(axis.name), axis.most) {
-        (Some(&length), _) if !found.contains(&length) => length.to_string(),
-        (_, usize::MAX) => format!("{} ≥ {}", axis.name, axis.least),
-        (_, most) => format!("{} from {} to {most}", axis.name, axis.least),
+    let side = |axis: &Axis| match (before.get(axis.name), axis.most) {
+        (Some(&length), _) => length.to_string(),
+        (None, usize::MAX) => format!("{} ≥ {}", axis.name, axis.least),
+        (None, most) => format!("{} from {} to {most}", axis.name, axis.least),
     };
     let sides: Vec<_> = input.shape.iter().map(side).collect();
     Err(KernelIoError::Shape {

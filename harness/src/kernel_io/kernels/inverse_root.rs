@@ -122,7 +122,9 @@ fn reason(evidence: &RootEvidence) -> String {
     );
     match evidence.stop {
         Stop::NotFinite => format!("the root of S + {ridge:.1e} · I is not finite in f32"),
-        Stop::Indefinite => format!("S + {ridge:.1e} · I is not positive definite"),
+        Stop::Indefinite => {
+            format!("S + {ridge:.1e} · I is not positive definite: a larger ridge would make it so")
+        }
         Stop::Iterations => format!("the method is out of rounds after {iterations}: {measured}"),
         Stop::Diverging => format!("the iteration diverges in round {iterations}: {measured}"),
         Stop::Converged | Stop::Direct => format!("the root that was found is none: {measured}"),
