@@ -43,14 +43,10 @@ pub fn read_run(folder: impl AsRef<Path>) -> Result<RunFile, RecordError> {
 
 impl RunFile {
     /// Writes it to a folder, whole or not at all. While the run goes on, room for what comes out is set aside, so that a disk
-    /// that is full by the end does not lose it.
+    /// that is full by the end does not lose it; where there was no room, at least the status is not lost.
     pub(super) fn write(&self, folder: &Path) -> Result<(), RecordError> {
         let path = folder.join(RUN_FILE);
-        let mut text = match serde_json::to_string_pretty(self) {
-            Ok(text) => text,
-            Err(source) => return Err(RecordError::Json { path, source }),
-        };
-        text.push('\n');
+        let text = self.text(&path)?;
         let full = |error: &io::Error| {
             matches!(
                 error.kind(),
@@ -59,11 +55,19 @@ impl RunFile {
         };
         match replace_file(&path, text.as_bytes()) {
             Err(error) if full(&error) => {
-                write_into_room(&path, text.as_bytes()).map_err(|_| error)
+                if write_into_room(&path, text.as_bytes()).is_err() {
+                    let summary = Value::Null;
+                    let short = Self {
+                        summary,
+                        ..self.clone()
+                    };
+                    // The error that is reported is that nothing more could be written.
+                    let _ = write_into_room(&path, short.text(&path)?.as_bytes());
+                    return Err(io_error("writing", &path)(error));
+                }
             }
-            written => written,
+            written => written.map_err(io_error("writing", &path))?,
         }
-        .map_err(io_error("writing", &path))?;
         if self.status == RunStatus::Running
             && let Ok(file) = OpenOptions::new().write(true).open(&path)
         {
@@ -71,15 +75,29 @@ impl RunFile {
         }
         Ok(())
     }
+
+    fn text(&self, path: &Path) -> Result<String, RecordError> {
+        let text = serde_json::to_string_pretty(self);
+        let text = text.map_err(|source| RecordError::Json {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        Ok(text + "\n")
+    }
 }
 
-/// Has the file system keep blocks for the file beyond its end. One that cannot is no worse than before.
+/// Has the file system keep blocks for the file beyond its end, fewer if it has not as many. One that cannot is no worse than
+/// before.
 fn set_room_aside(file: &File) {
     #[cfg(target_os = "linux")]
     {
         use std::os::fd::AsRawFd;
-        // SAFETY: the descriptor is that of an open file, and no memory is passed.
-        unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, 0, ROOM) };
+        let set_aside = |bytes: i64| {
+            // SAFETY: the descriptor is that of an open file, and no memory is passed.
+            unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, 0, bytes) == 0 }
+        };
+        // Down to a page.
+        (0..5).map(|halves| ROOM >> halves).any(set_aside);
     }
     #[cfg(not(target_os = "linux"))]
     let _ = file;
