@@ -143,7 +143,7 @@ impl Job for BenchJob {
         };
         request.kernel = self.kernel;
         request.check(info)?;
-        let bench = Bench::measure(&context, &request, &mut |what| progress(what))?;
+        let bench = Bench::measure(&context, &request, &mut progress)?;
         if self.json {
             let report = serde_json::json!({ "device": info, "bench": bench });
             print(&serde_json::to_string_pretty(&report)?)?;
@@ -170,7 +170,7 @@ impl Job for TuneJob {
             info.name, info.backend, info.id
         ));
         // Its product is a file: it goes on whoever listens.
-        let found = tune::tune(&context, info, &self.request, &mut |what| note(what))?;
+        let found = tune::tune(&context, info, &self.request, &mut note)?;
         file.put(info, found.best());
         file.write(&self.out)?;
         if self.json {
