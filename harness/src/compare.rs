@@ -1,122 +1,109 @@
 //! Several runs on the same start and the same batches, in one table and one plot.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use cubecl::Runtime;
 use sonew_optimizers::Context;
 
-use crate::data::Images;
 use crate::interrupt::Interrupt;
 use crate::plan::Plan;
 use crate::plot::{Curve, LossPlot, Scale};
-use crate::record::RunFolder;
+use crate::record::{RecordError, RunFolder, RunStatus, io_error};
+use crate::replace_file::replace_file;
+use crate::streams::note;
 use crate::summary::{RunSummary, comparison, epochs_to_show};
 use crate::table::Table;
-use crate::train::{TrainError, train};
+use crate::train::{Ending, Run, Start, train};
 
 /// Runs the plans one after the other into folders of their own below `folder`, and writes `table.md`, `table.csv`,
-/// `loss.svg` and `loss.png` beside them. A run that fails is noted in the table; the others go on.
+/// `loss.svg` and `loss.png` beside them. A run that diverges or fails is noted in the table; the others go on.
 ///
-/// # Errors
-/// If the folder cannot be written, or every run fails.
+/// Comes to the table in any case. That some runs diverge is a result; if one fails, or all diverge, so does the comparison.
 pub fn compare<R: Runtime>(
     device: &sonew_runtime::DeviceInfo,
     context: &Rc<Context<R>>,
-    images: &Images,
+    start: &Start,
     plans: &[Plan],
     folder: &mut RunFolder,
     overwrite: bool,
     interrupt: &Interrupt,
     quiet: bool,
-) -> Result<Table, TrainError> {
-    let root: PathBuf = folder.path().to_owned();
-    folder.write_config(&plans)?;
-    let mut runs: Vec<RunSummary> = Vec::new();
-    let mut failure = None;
+) -> (Table, Ending) {
+    interrupt.before_exit(folder.last_words());
+    let described = folder.write_config(&plans);
+    let (mut runs, mut endings): (Vec<RunSummary>, Vec<Ending>) = (Vec::new(), Vec::new());
     for plan in plans {
         if interrupt.requested() {
             break;
         }
-        let mut own = RunFolder::create(root.join(&plan.label), overwrite)?;
-        match train(
-            device,
-            context.clone(),
-            images,
-            plan,
-            &mut own,
-            interrupt,
-            quiet,
-        ) {
-            Ok(summary) => runs.push(summary),
-            Err(error @ (TrainError::Diverged { .. } | TrainError::NonFinite { .. })) => {
-                eprintln!("{}: {error}", plan.label);
-                runs.push(diverged(plan, own.path(), &error));
-            }
+        let path = folder.path().join(&plan.folder);
+        let begun = Run::new(context.clone(), start, plan)
+            .and_then(|run| Ok((run, RunFolder::create(path, overwrite)?)));
+        let (summary, ending) = match begun {
+            Ok((run, mut own)) => train(device, run, &mut own, interrupt, quiet),
             Err(error) => {
-                eprintln!("{}: {error}", plan.label);
-                failure = Some(error);
+                let ending = Ending::by(error);
+                let note = ending.note();
+                let nothing = RunSummary::of_nothing(plan);
+                (RunSummary { note, ..nothing }, ending)
             }
+        };
+        if let Some(error) = &ending.error {
+            note(&format!("{}: {error}", plan.label));
         }
+        runs.push(summary);
+        endings.push(ending.of_run(&plan.label));
+        // If this cannot be done, no more can be done at the end, where it is reported.
+        let _ = folder.keep(&runs);
     }
-    if let (true, Some(error)) = (runs.is_empty(), failure) {
-        folder.finish(crate::record::RunStatus::Failed(error.to_string()), &())?;
-        return Err(error);
-    }
+    let mut ending = of_all(plans.len(), endings);
+    ending.and(described);
+    ending.and(folder.finish(ending.status.clone(), &runs));
+    let finished = ending.status.clone();
     let epochs = runs.iter().map(|run| run.losses.len()).max().unwrap_or(0);
     let table = comparison(&runs, &epochs_to_show(epochs));
-    write(&root.join("table.md"), &table.to_markdown())?;
-    write(&root.join("table.csv"), &table.to_csv())?;
-    let curves: Vec<Curve> = runs
+    let root = folder.path().to_path_buf();
+    ending.and(write(&root.join("table.md"), &table.to_markdown()));
+    ending.and(write(&root.join("table.csv"), &table.to_csv()));
+    let curves: Vec<Curve> = plans
         .iter()
-        .filter(|run| !run.losses.is_empty())
-        .map(|run| Curve::of_losses(run.optimizer.clone(), &run.losses))
+        .zip(&runs)
+        .filter(|(_, run)| !run.losses.is_empty())
+        .map(|(plan, run)| Curve::of_losses(plan.folder.clone(), &run.losses))
         .collect();
     if !curves.is_empty() {
-        LossPlot {
+        let plot = LossPlot {
             caption: "MNIST autoencoder".into(),
             curves,
             scale: Scale::Log,
-        }
-        .write_to_folder(&root)?;
+        };
+        ending.and(plot.write_to_folder(&root));
     }
-    let status = if interrupt.requested() {
-        crate::record::RunStatus::Interrupted
-    } else {
-        crate::record::RunStatus::Finished
-    };
-    folder.finish(status, &runs)?;
-    Ok(table)
+    // The summary was safe before tables and plot were tried.
+    if ending.status != finished {
+        ending.and(folder.finish(ending.status.clone(), &runs));
+    }
+    (table, ending)
 }
 
-/// The row of a run that diverged: what its folder recorded before.
-fn diverged(plan: &Plan, folder: &Path, error: &TrainError) -> RunSummary {
-    let losses = crate::record::read_log(folder)
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|line| match line {
-            crate::record::LogLine::Epoch(epoch) => Some(epoch.loss),
-            _ => None,
-        })
-        .collect();
-    RunSummary {
-        optimizer: plan.label.clone(),
-        losses,
-        seconds_per_epoch: f64::NAN,
-        optimizer_ms_per_step: f64::NAN,
-        parameter_bytes: plan.numerics.precision.parameter_bytes() as f64,
-        state_bytes_per_parameter: f64::NAN,
-        optimizer_parts: Vec::new(),
-        note: format!("diverged: {error}"),
+/// How a comparison of so many planned runs ended.
+fn of_all(planned: usize, endings: Vec<Ending>) -> Ending {
+    let interrupted = endings.len() < planned
+        || endings
+            .iter()
+            .any(|ending| ending.status == RunStatus::Interrupted);
+    let all_diverged = endings
+        .iter()
+        .all(|ending| matches!(ending.status, RunStatus::Diverged(_)));
+    let counts = |ending: &Ending| matches!(ending.status, RunStatus::Failed(_)) || all_diverged;
+    let mut all = Ending::without_error(interrupted);
+    for ending in endings.into_iter().filter(counts) {
+        all.and(ending.error.map_or(Ok(()), Err));
     }
+    all
 }
 
-fn write(path: &Path, text: &str) -> Result<(), TrainError> {
-    std::fs::write(path, text).map_err(|source| {
-        TrainError::Record(crate::record::RecordError::Io {
-            operation: "writing",
-            path: path.to_owned(),
-            source,
-        })
-    })
+fn write(path: &Path, text: &str) -> Result<(), RecordError> {
+    replace_file(path, text.as_bytes()).map_err(io_error("writing", path))
 }

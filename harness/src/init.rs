@@ -35,7 +35,9 @@ pub struct Weights {
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// The sizes describe no network.
-    #[error("first weights: expected at least two layer sizes, all at least 1, found {found:?}")]
+    #[error(
+        "first weights: expected at least two layer sizes, all at least 1 and no two neighbours with more weights than fit in memory, found {found:?}"
+    )]
     Sizes {
         /// The sizes given.
         found: Vec<usize>,
@@ -65,7 +67,7 @@ impl Weights {
     /// The same seed gives the same bits on every machine: `ChaCha8`, stream 0, one u32 per weight, layer by layer.
     ///
     /// # Errors
-    /// [`InitError::Sizes`] if there are fewer than two sizes or one is 0.
+    /// [`InitError::Sizes`] if there are fewer than two sizes, one is 0, or a layer would have more weights than can be addressed.
     pub fn glorot_uniform(sizes: &[usize], seed: u64) -> Result<Self, InitError> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let layers = layer_sizes(sizes)?
@@ -87,15 +89,18 @@ impl Weights {
         Ok(Self { layers })
     }
 
-    /// Reads arrays `w0` `[O, I]`, `b0` `[O]`, `w1`, `b1`, … (F32) from a safetensors file.
+    /// Reads arrays `w0` `[O, I]`, `b0` `[O]`, `w1`, `b1`, … of floating-point numbers from a safetensors file.
     ///
     /// # Errors
-    /// [`InitError`] if an array is missing, has another shape or element type, or holds a number that is not finite.
+    /// [`InitError`] if an array is missing or none of these, has another shape, or holds something else than finite numbers
+    /// that an f32 can hold.
     pub fn load(path: impl AsRef<Path>, sizes: &[usize]) -> Result<Self, InitError> {
         let sizes = layer_sizes(sizes)?;
         let mut arrays = Arrays::read(&path)?;
+        let mut names = Vec::new();
         let mut take = |name: String, shape: &[usize]| {
             let values = arrays.take_f32_of_shape(&name, shape)?;
+            names.push(name.clone());
             match values.iter().position(|value| !value.is_finite()) {
                 Some(position) => Err(InitError::NotFinite {
                     path: path.as_ref().display().to_string(),
@@ -117,6 +122,7 @@ impl Weights {
                 })
             })
             .collect::<Result<_, InitError>>()?;
+        arrays.require_only("a network of this size", &names)?;
         Ok(Self { layers })
     }
 
@@ -150,7 +156,11 @@ impl Weights {
 
 /// (inputs, outputs) of every layer.
 fn layer_sizes(sizes: &[usize]) -> Result<impl Iterator<Item = (usize, usize)>, InitError> {
-    if sizes.len() < 2 || sizes.contains(&0) {
+    let fits = |pair: &[usize]| {
+        let weights = pair[0].checked_mul(pair[1]);
+        weights.is_some_and(|weights| weights <= isize::MAX as usize / size_of::<f32>())
+    };
+    if sizes.len() < 2 || sizes.contains(&0) || !sizes.windows(2).all(fits) {
         return Err(InitError::Sizes {
             found: sizes.to_vec(),
         });

@@ -24,6 +24,7 @@ pub mod roots;
 pub mod schedule;
 pub mod source;
 pub mod stability;
+pub mod streams;
 pub mod summary;
 pub mod table;
 pub mod train;

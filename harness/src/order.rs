@@ -60,7 +60,7 @@ pub enum OrderError {
         /// Steps in the file.
         steps: usize,
     },
-    /// The file cannot be read or written, or holds no array `order` of U32.
+    /// The file cannot be read or written, or holds no array `order` of integers.
     #[error("batch order: {0}")]
     Arrays(#[from] ArraysError),
 }
@@ -106,11 +106,11 @@ impl BatchOrder {
         })
     }
 
-    /// Reads array `order` (U32, `[steps, B]`) from a safetensors file; it must hold at least `steps` steps.
+    /// Reads array `order` (integers of any width, `[steps, B]`) from a safetensors file; it must hold at least `steps` steps.
     ///
     /// # Errors
-    /// [`OrderError`] if the array is missing, has another shape or element type, or names an image that does not
-    /// exist.
+    /// [`OrderError`] if the array is missing or not the only one, has another shape, or holds something else than integers
+    /// that images have.
     pub fn load(
         path: impl AsRef<Path>,
         images: usize,
@@ -119,7 +119,9 @@ impl BatchOrder {
     ) -> Result<Self, OrderError> {
         check_batch(images, batch)?;
         let name = path.as_ref().display().to_string();
-        let (shape, indices) = Arrays::read(&path)?.take_u32("order")?;
+        let mut arrays = Arrays::read(&path)?;
+        let (shape, indices) = arrays.take_u32("order")?;
+        arrays.require_only("a batch order", &["order"])?;
         match shape.as_slice() {
             &[rows, columns] if rows >= steps && columns == batch => {}
             _ => {

@@ -15,8 +15,10 @@ pub struct Plan {
     /// How parameters, states and activations are held and computed.
     #[serde(flatten)]
     pub numerics: Numerics,
-    /// The name in tables and legends, and of the folder in a comparison.
+    /// The name in tables.
     pub label: String,
+    /// The name of the folder in a comparison, and in legends: as the label, but short whatever the settings.
+    pub folder: String,
     /// Base learning rate.
     pub lr: f64,
     /// How the learning rate changes.

@@ -1,10 +1,12 @@
 //! How far a run is: a bar where somebody watches, plain lines in a file or a pipe, nothing with `--quiet`.
 //! Everything goes to standard error, so that standard output stays for results.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::streams::note;
 
 /// Plain lines within an epoch are at least this far apart.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -67,7 +69,7 @@ impl Progress {
             Output::Plain(plain) => {
                 self.speed.add(images, now);
                 if plain.is_due(now) {
-                    print(&plain.line(
+                    note(&plain.line(
                         steps,
                         &message(self.loss, self.speed.images_per_second),
                         now,
@@ -82,9 +84,9 @@ impl Progress {
         match &mut self.output {
             Output::Quiet => {}
             // Unlike `println`, this also works where the bar is too young to have been drawn.
-            Output::Bar(bar) => bar.suspend(|| print(line)),
+            Output::Bar(bar) => bar.suspend(|| note(line)),
             Output::Plain(plain) => {
-                print(line);
+                note(line);
                 plain.last = Instant::now();
             }
         }
@@ -96,11 +98,6 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
-}
-
-/// A closed standard error must not end a run, so what `writeln!` says is dropped.
-fn print(line: &str) {
-    let _ = writeln!(stderr(), "{line}");
 }
 
 fn message(loss: Option<f32>, images_per_second: Option<f64>) -> String {

@@ -12,6 +12,8 @@ use sonew_runtime::Selector;
 
 use crate::bench::Bench;
 use crate::record::timestamp;
+use crate::replace_file::replace_file;
+use crate::streams::note;
 use crate::table::Table;
 use crate::verify::{self, Line};
 
@@ -81,10 +83,10 @@ pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, Rep
             if let Some(kernel) = &request.kernel {
                 arguments.extend(["--kernel", kernel]);
             }
-            eprintln!("sonew {}", arguments.join(" "));
+            note(&format!("sonew {}", arguments.join(" ")));
             let part = Part::run(program, &arguments)?;
             if let Some(wrong) = &part.wrong {
-                eprintln!("sonew {} ended with {wrong}", arguments.join(" "));
+                note(&format!("sonew {} ended with {wrong}", arguments.join(" ")));
             }
             Ok(part)
         };
@@ -110,7 +112,7 @@ pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, Rep
 fn write(folder: &Path, name: &str, text: &str) -> Result<(), ReportError> {
     let path = folder.join(name);
     fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&path, text))
+        .and_then(|()| replace_file(&path, text.as_bytes()))
         .map_err(|source| ReportError::File { path, source })
 }
 
@@ -200,7 +202,7 @@ impl Part {
         let mut last = String::new();
         for line in stderr.into_iter().flat_map(|it| BufReader::new(it).lines()) {
             last = line.map_err(failed)?;
-            eprintln!("{last}");
+            note(&last);
         }
         let status = child.wait().map_err(failed)?;
         let printed = reader.join().map_err(|_| ReportError::Program {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::not_a_number;
+use crate::plan::Plan;
 use crate::table::{Column, Table};
 
 /// A run in a few numbers.
@@ -13,14 +14,17 @@ pub struct RunSummary {
     /// Training loss after each epoch, nats per image, from epoch 0. Not a number where it diverged.
     #[serde(with = "not_a_number::many")]
     pub losses: Vec<f64>,
-    /// Mean wall time of an epoch, evaluation not counted.
+    /// Mean wall time of an epoch, evaluation not counted; not a number, as the time of a step, if there was none.
+    #[serde(with = "not_a_number::one")]
     pub seconds_per_epoch: f64,
     /// Mean wall time of an optimizer step, in milliseconds.
+    #[serde(with = "not_a_number::one")]
     pub optimizer_ms_per_step: f64,
     /// Bytes of a parameter.
     #[serde(default = "f32_bytes")]
     pub parameter_bytes: f64,
-    /// Bytes of optimizer state per parameter, the parameter itself not counted.
+    /// Bytes of optimizer state per parameter, the parameter itself not counted; not a number if there was no optimizer.
+    #[serde(with = "not_a_number::one")]
     pub state_bytes_per_parameter: f64,
     /// Mean milliseconds of a step by part of the optimizer, in order, for optimizers that have parts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -31,6 +35,20 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
+    /// Of a run as planned that has not come to anything yet.
+    pub fn of_nothing(plan: &Plan) -> Self {
+        Self {
+            optimizer: plan.label.clone(),
+            losses: Vec::new(),
+            seconds_per_epoch: f64::NAN,
+            optimizer_ms_per_step: f64::NAN,
+            parameter_bytes: plan.numerics.precision.parameter_bytes() as f64,
+            state_bytes_per_parameter: f64::NAN,
+            optimizer_parts: Vec::new(),
+            note: String::new(),
+        }
+    }
+
     /// The loss after the last epoch, if there was one.
     pub fn final_loss(&self) -> Option<f64> {
         self.losses.last().copied()
@@ -89,12 +107,10 @@ pub fn comparison(runs: &[RunSummary], epochs: &[usize]) -> Table {
                 .iter()
                 .map(|&epoch| loss_cell(run.losses.get(epoch).copied())),
         );
-        row.push(format!("{:.3}", run.seconds_per_epoch));
-        row.push(format!("{:.3}", run.optimizer_ms_per_step));
-        row.push(format!(
-            "{:.2} + {:.2}",
-            run.parameter_bytes, run.state_bytes_per_parameter
-        ));
+        row.push(cell(run.seconds_per_epoch, 3));
+        row.push(cell(run.optimizer_ms_per_step, 3));
+        let state = cell(run.state_bytes_per_parameter, 2);
+        row.push(format!("{:.2} + {state}", run.parameter_bytes));
         if parts {
             let cells = run.optimizer_parts.iter();
             let cells: Vec<String> = cells.map(|(part, ms)| format!("{part} {ms:.1}")).collect();
@@ -133,6 +149,14 @@ fn loss_cell(loss: Option<f64>) -> String {
         Some(loss) if loss.is_finite() => format!("{loss:.3}"),
         Some(_) => "diverged".into(),
         None => none(),
+    }
+}
+
+fn cell(value: f64, digits: usize) -> String {
+    if value.is_finite() {
+        format!("{value:.digits$}")
+    } else {
+        none()
     }
 }
 

@@ -20,7 +20,7 @@ use sonew_kernels::network::reference::{Layer, loss_and_gradients};
 use sonew_kernels::precision::{Bf16, HostFormat, Precision, PrecisionKind, PrecisionVisitor};
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{Decay, Tolerance};
-use sonew_optimizers::{Context, OptimizerConfig, ShampooConfig, SonewConfig};
+use sonew_optimizers::{Context, FirstOrderKind, OptimizerConfig, ShampooConfig, SonewConfig};
 
 use crate::init::Weights;
 use crate::network::{Network, Route};
@@ -257,9 +257,13 @@ impl State {
                     weight_decay: config.weight_decay,
                     step: 0,
                 };
-                let start = match config.rule.name() {
-                    "adagrad" => config.initial_accumulator,
-                    _ => 0.0,
+                let start = match config.rule {
+                    FirstOrderKind::Adagrad => config.initial_accumulator,
+                    FirstOrderKind::Sgd
+                    | FirstOrderKind::Momentum
+                    | FirstOrderKind::Nesterov
+                    | FirstOrderKind::RmsProp
+                    | FirstOrderKind::Adam => 0.0,
                 };
                 Self::FirstOrder(config.rule.name(), hyper, vec![vec![start; n]; 2])
             }

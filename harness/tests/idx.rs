@@ -32,13 +32,13 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn error_of(bytes: &[u8]) -> IdxError {
-    Images::from_bytes(bytes, "digits").unwrap_err()
+    Images::read(bytes, "digits").unwrap_err()
 }
 
 #[test]
 fn raw_gzip_and_zstd_files_give_the_same_images() {
     let raw = three_images();
-    let expected = Images::from_bytes(&raw, "raw").unwrap();
+    let expected = Images::read(&raw[..], "raw").unwrap();
     assert_eq!((expected.count, expected.rows, expected.cols), (3, 2, 2));
     let folder = tempfile::tempdir().unwrap();
     // The names lie on purpose: only the content counts.
@@ -134,7 +134,7 @@ fn cut_or_damaged_compressed_streams_say_so() {
         damaged[middle] ^= 0xff;
         // A flipped byte may decode to other pixels only where no checksum covers it; gzip's always does.
         if name == "gzip" {
-            assert!(Images::from_bytes(&damaged, "digits").is_err());
+            assert!(Images::read(&damaged[..], "digits").is_err());
         }
     }
 }
@@ -158,7 +158,7 @@ fn an_absurd_header_is_refused_before_memory_is_taken() {
 
 #[test]
 fn first_keeps_the_first_images_and_checks_the_number() {
-    let images = Images::from_bytes(&three_images(), "digits").unwrap();
+    let images = Images::read(&three_images()[..], "digits").unwrap();
     assert_eq!(images.clone().first(2).unwrap().pixels, &images.pixels[..8]);
     assert_eq!(images.clone().first(3).unwrap(), images);
     for wrong in [0, 4] {
@@ -169,7 +169,7 @@ fn first_keeps_the_first_images_and_checks_the_number() {
 
 #[test]
 fn a_batch_holds_pixels_from_zero_to_one_in_the_order_asked() {
-    let images = Images::from_bytes(&three_images(), "digits").unwrap();
+    let images = Images::read(&three_images()[..], "digits").unwrap();
     let mut batch = [0.0; 8];
     images.fill_batch(&[1, 0], &mut batch).unwrap();
     assert_eq!(batch[1], 1.0);

@@ -180,4 +180,13 @@ fn a_picture_that_cannot_be_written_is_named() {
     ] {
         assert!(error.to_string().contains("no/such/loss"), "{error}");
     }
+    // One that cannot take its place leaves nothing beside it.
+    let parent = tempfile::tempdir().unwrap();
+    for name in ["loss.svg", "loss.png"] {
+        fs::create_dir(parent.path().join(name)).unwrap();
+    }
+    let error = plot.write_to_folder(parent.path()).unwrap_err();
+    assert!(error.to_string().contains("loss.svg"), "{error}");
+    assert!(plot.write_png(parent.path().join("loss.png")).is_err());
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 2);
 }

@@ -99,11 +99,20 @@ fn another_run_is_never_overwritten_unasked() {
     let error = RunFolder::create(parent.path(), false).unwrap_err();
     assert!(matches!(error, RecordError::Taken { .. }));
     assert!(error.to_string().contains("--overwrite"), "{error}");
+    let error = RunFolder::create(parent.path(), true).unwrap_err();
+    assert!(matches!(error, RecordError::Busy { .. }), "{error}");
     assert_eq!(read_log(parent.path()).unwrap().len(), 1);
 
-    RunFolder::create(parent.path(), true).unwrap();
+    drop(first);
+    let second = RunFolder::create(parent.path(), true).unwrap();
     assert_eq!(read_log(parent.path()).unwrap().len(), 0);
-    assert!(!parent.path().join("run.json").exists() && !parent.path().join("loss.svg").exists());
+    assert!(!parent.path().join("loss.svg").exists());
+    let begun = read_run(parent.path()).unwrap();
+    assert_eq!(
+        (begun.status, begun.config),
+        (RunStatus::Running, Value::Null)
+    );
+    drop(second);
     assert!(
         parent.path().join("notes.txt").exists(),
         "files that are not the run's stay"
@@ -151,6 +160,81 @@ fn the_reason_of_a_failure_is_kept() {
             .contains("\"failed: device lost\"")
     );
     assert_eq!(read_run(parent.path()).unwrap().status, failed);
+}
+
+#[test]
+fn every_status_reads_back_as_written() {
+    for (status, text) in [
+        (RunStatus::Running, "running"),
+        (RunStatus::Finished, "finished"),
+        (RunStatus::Interrupted, "interrupted"),
+        (RunStatus::Diverged("NaN".into()), "diverged: NaN"),
+        (RunStatus::Failed("disk full".into()), "failed: disk full"),
+    ] {
+        assert_eq!(String::from(status.clone()), text);
+        assert_eq!(RunStatus::from(text.to_owned()), status);
+    }
+}
+
+#[test]
+fn a_run_that_is_given_up_says_so_and_keeps_what_it_found() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("run");
+    let mut run = RunFolder::create(&path, false).unwrap();
+    run.keep(&json!({"losses": [544.25]})).unwrap();
+    assert_eq!(read_run(&path).unwrap().summary, Value::Null);
+    drop(run);
+    let ended = read_run(&path).unwrap();
+    assert!(matches!(ended.status, RunStatus::Failed(_)));
+    assert_eq!(ended.summary["losses"][0], 544.25);
+
+    let path = parent.path().join("panic");
+    let run = RunFolder::create(&path, false).unwrap();
+    let panicked = std::thread::spawn(move || {
+        let _run = run;
+        panic!("on purpose");
+    });
+    assert!(panicked.join().is_err());
+    let status = read_run(&path).unwrap().status;
+    assert!(
+        matches!(&status, RunStatus::Failed(reason) if reason.contains("panic")),
+        "{status:?}"
+    );
+}
+
+#[test]
+fn last_words_change_nothing_of_a_run_that_has_ended() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut run = RunFolder::create(parent.path(), false).unwrap();
+    let last_words = run.last_words();
+    run.finish(RunStatus::Finished, &Value::Null).unwrap();
+    last_words();
+    assert_eq!(read_run(parent.path()).unwrap().status, RunStatus::Finished);
+    drop(run);
+    last_words();
+    assert_eq!(read_run(parent.path()).unwrap().status, RunStatus::Finished);
+
+    let run = RunFolder::create(parent.path(), true).unwrap();
+    run.last_words()();
+    assert_eq!(
+        read_run(parent.path()).unwrap().status,
+        RunStatus::Interrupted
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_taken_stays_as_it_was() {
+    let parent = tempfile::tempdir().unwrap();
+    // The log cannot be made: nothing that was made for it stays.
+    let path = parent.path().join("a/b");
+    fs::create_dir_all(path.join("log.jsonl")).unwrap();
+    assert!(RunFolder::create(&path, false).is_err());
+    assert!(!path.join("run.json").exists());
+    // Nor can its settings: the log goes as well.
+    let path = parent.path().join("c");
+    fs::create_dir_all(path.join("run.json")).unwrap();
+    assert!(RunFolder::create(&path, false).is_err());
+    assert!(!path.join("log.jsonl").exists());
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! The command line: what can be asked for.
 
+mod kernel;
+mod naming;
 mod numerics;
 mod run;
 
+pub use kernel::KernelArgs;
 pub use run::{PlanError, RunArgs};
 
 use std::path::PathBuf;
@@ -194,27 +197,8 @@ pub enum Command {
         #[arg(long, default_value = "f32")]
         precision: PrecisionKind,
     },
-    /// Run one kernel on arrays from a file.
-    Kernel {
-        /// The kernel.
-        #[arg(required_unless_present = "list")]
-        name: Option<String>,
-        /// List the kernels with their inputs, outputs and options.
-        #[arg(long)]
-        list: bool,
-        /// Input arrays, safetensors.
-        #[arg(long = "in", value_name = "FILE", required_unless_present = "list")]
-        input: Option<PathBuf>,
-        /// Output arrays, safetensors.
-        #[arg(long = "out", value_name = "FILE", required_unless_present = "list")]
-        output: Option<PathBuf>,
-        /// The device.
-        #[command(flatten)]
-        device: DeviceArgs,
-        /// An option of the kernel.
-        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
-        set: Vec<(String, String)>,
-    },
+    /// Run one kernel, or its oracle, on arrays from a file.
+    Kernel(KernelArgs),
 }
 
 /// A device, and how its kernels are laid out.
@@ -226,10 +210,4 @@ pub struct DeviceArgs {
     /// Use the blueprints that `sonew tune` stored for this device, instead of the defaults.
     #[arg(long, value_name = "FILE")]
     pub tuned: Option<PathBuf>,
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    text.split_once('=')
-        .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
-        .ok_or_else(|| format!("`{text}` is not KEY=VALUE"))
 }

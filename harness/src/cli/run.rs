@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use sonew_optimizers::{Numerics, OptimizerConfig, PrecisionKind};
 
+use super::DeviceArgs;
+use super::kernel::key_value;
+use super::naming;
 use super::numerics::NumericsArgs;
-use super::{DeviceArgs, key_value};
 use crate::data::{IdxError, Images, embedded};
 use crate::init::AUTOENCODER_SIZES;
 use crate::plan::Plan;
@@ -158,13 +160,21 @@ impl RunArgs {
                 });
             }
             for numerics in self.numerics.each(self.seed) {
-                let mut label = text.replace(':', " ");
-                if self.numerics.precision != [PrecisionKind::F32] {
-                    label += &format!(" {}", numerics.precision);
-                }
                 numerics.validate()?;
-                let label = unique(&plans, label);
-                plans.push(self.plan(optimizer, numerics, label, lr));
+                let mut label = naming::label(text);
+                let mut folder = naming::folder(&label);
+                if self.numerics.precision != [PrecisionKind::F32] {
+                    let suffix = format!(" {}", numerics.precision);
+                    label += &suffix;
+                    folder += &suffix;
+                }
+                let label = naming::unique(label, |name| plans.iter().any(|it| it.label == name));
+                // Some file systems do not tell a from A.
+                let folder = naming::unique(folder, |name| {
+                    let taken = |it: &Plan| it.folder.eq_ignore_ascii_case(name);
+                    plans.iter().any(taken)
+                });
+                plans.push(self.plan(optimizer, numerics, [label, folder], lr));
             }
         }
         match unused.first() {
@@ -175,11 +185,18 @@ impl RunArgs {
         }
     }
 
-    fn plan(&self, optimizer: OptimizerConfig, numerics: Numerics, label: String, lr: f64) -> Plan {
+    fn plan(
+        &self,
+        optimizer: OptimizerConfig,
+        numerics: Numerics,
+        [label, folder]: [String; 2],
+        lr: f64,
+    ) -> Plan {
         Plan {
             optimizer,
             numerics,
             label,
+            folder,
             lr,
             schedule: self.schedule,
             epochs: self.epochs as usize,
@@ -193,16 +210,4 @@ impl RunArgs {
             verbose: self.verbose,
         }
     }
-}
-
-/// `label`, numbered if a plan already has it: labels name folders.
-fn unique(plans: &[Plan], label: String) -> String {
-    let taken = |name: &str| plans.iter().any(|plan| plan.label == name);
-    if !taken(&label) {
-        return label;
-    }
-    (2..)
-        .map(|k| format!("{label} {k}"))
-        .find(|name| !taken(name))
-        .unwrap_or(label)
 }

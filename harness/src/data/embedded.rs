@@ -15,7 +15,7 @@ pub const TRAIN_IMAGES: usize = 60_000;
 /// # Errors
 /// Only if the program file was damaged after it was built.
 pub fn train_images() -> Result<Images, IdxError> {
-    Images::from_bytes(TRAIN_IMAGES_ZST, "the embedded MNIST training images")
+    Images::read(TRAIN_IMAGES_ZST, "the embedded MNIST training images")
 }
 
 #[cfg(test)]

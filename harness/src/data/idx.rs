@@ -2,10 +2,10 @@
 //! one byte per pixel. Read raw, gzip or zstd, told apart by their first bytes and not by the file's name.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 
 /// Unsigned bytes in three dimensions.
 const MAGIC_IMAGES: u32 = 0x0000_0803;
@@ -14,8 +14,6 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const HEADER_BYTES: usize = 16;
 /// The most pixels that a header may announce: 45 times the MNIST training set.
 const MAX_PIXELS: u64 = 1 << 31;
-/// The most bytes read from one file, so that a device file does not fill the memory.
-const MAX_FILE_BYTES: u64 = MAX_PIXELS + HEADER_BYTES as u64;
 
 /// Why an image file could not be used. `origin` is the path, or the name of what was read.
 #[derive(Debug, thiserror::Error)]
@@ -30,13 +28,15 @@ pub enum IdxError {
     },
     /// The gzip or zstd stream ends early or does not decode.
     #[error(
-        "reading images from {origin}: its {compression} stream is cut off or damaged ({source}); fetch the file again"
+        "reading images from {origin}: its {compression} stream is cut off or damaged after the first {decoded} bytes it holds ({source}); fetch the file again"
     )]
     Compressed {
         /// What was read.
         origin: String,
         /// "gzip" or "zstd".
         compression: &'static str,
+        /// Bytes that were decompressed before.
+        decoded: u64,
         /// What the decoder said.
         source: io::Error,
     },
@@ -148,39 +148,38 @@ impl Images {
     /// [`IdxError`], naming the path and what was expected and found.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, IdxError> {
         let origin = path.as_ref().display().to_string();
-        let io_error = |source| IdxError::Io {
-            origin: origin.clone(),
-            source,
-        };
-        let mut bytes = Vec::new();
-        File::open(path.as_ref())
-            .and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut bytes))
-            .map_err(io_error)?;
-        Self::from_bytes(&bytes, &origin)
+        match File::open(path.as_ref()) {
+            Ok(file) => Self::read(file, &origin),
+            Err(source) => Err(IdxError::Io { origin, source }),
+        }
     }
 
     /// Reads the content of an IDX image file, raw or compressed with gzip or zstd; `origin` names it in errors.
     ///
+    /// Memory is taken only for pixels that really come, and no more of them are decompressed than the header announces.
+    ///
     /// # Errors
     /// [`IdxError`], naming the origin and what was expected and found.
-    pub fn from_bytes(bytes: &[u8], origin: &str) -> Result<Self, IdxError> {
-        let compressed = |compression| {
-            move |source| IdxError::Compressed {
+    pub fn read(mut stream: impl Read, origin: &str) -> Result<Self, IdxError> {
+        let mut first = Vec::with_capacity(ZSTD.len());
+        stream
+            .by_ref()
+            .take(ZSTD.len() as u64)
+            .read_to_end(&mut first)
+            .map_err(|source| IdxError::Io {
                 origin: origin.into(),
-                compression,
                 source,
-            }
+            })?;
+        let compression = match first.as_slice() {
+            [a, b, ..] if [*a, *b] == GZIP => Some("gzip"),
+            first if first == ZSTD => Some("zstd"),
+            _ => None,
         };
-        if bytes.starts_with(&GZIP) {
-            read_stream(MultiGzDecoder::new(bytes), origin, compressed("gzip"))
-        } else if bytes.starts_with(&ZSTD) {
-            let decoder = zstd::Decoder::with_buffer(bytes).map_err(compressed("zstd"))?;
-            read_stream(decoder, origin, compressed("zstd"))
-        } else {
-            read_stream(bytes, origin, |source| IdxError::Io {
-                origin: origin.into(),
-                source,
-            })
+        let whole = BufReader::new(first.as_slice().chain(stream));
+        match compression {
+            Some("gzip") => read_stream(MultiGzDecoder::new(whole), origin, compression),
+            Some(_) => read_stream(zstd_frames(whole, origin)?, origin, compression),
+            None => read_stream(whole, origin, None),
         }
     }
 
@@ -235,18 +234,40 @@ impl Images {
     }
 }
 
-/// Reads header and pixels from a decompressed stream, taking memory only for bytes that really come.
+fn zstd_frames<R: BufRead>(stream: R, origin: &str) -> Result<zstd::Decoder<'static, R>, IdxError> {
+    zstd::Decoder::with_buffer(stream).map_err(|source| IdxError::Compressed {
+        origin: origin.into(),
+        compression: "zstd",
+        decoded: 0,
+        source,
+    })
+}
+
+/// Reads header and pixels from a decompressed stream.
 fn read_stream(
     mut stream: impl Read,
     origin: &str,
-    failed: impl Fn(io::Error) -> IdxError,
+    compression: Option<&'static str>,
 ) -> Result<Images, IdxError> {
+    let failed = |source: io::Error, decoded: usize| match compression {
+        // What the operating system says is not about the content.
+        Some(compression) if source.raw_os_error().is_none() => IdxError::Compressed {
+            origin: origin.into(),
+            compression,
+            decoded: decoded as u64,
+            source,
+        },
+        _ => IdxError::Io {
+            origin: origin.into(),
+            source,
+        },
+    };
     let mut header = Vec::with_capacity(HEADER_BYTES);
     stream
         .by_ref()
         .take(HEADER_BYTES as u64)
         .read_to_end(&mut header)
-        .map_err(&failed)?;
+        .map_err(|source| failed(source, header.len()))?;
     let words: Vec<u32> = header
         .chunks_exact(4)
         .map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]))
@@ -285,12 +306,12 @@ fn read_stream(
         });
     }
     let wanted = pixels as u64;
+    let mut values = Vec::new();
     // One byte more than wanted, to notice what comes after.
-    let mut values = Vec::with_capacity(wanted.min(1 << 26) as usize + 1);
     stream
         .take(wanted + 1)
         .read_to_end(&mut values)
-        .map_err(&failed)?;
+        .map_err(|source| failed(source, HEADER_BYTES + values.len()))?;
     let expected = wanted + HEADER_BYTES as u64;
     let found = values.len() as u64;
     if found < wanted {
@@ -318,8 +339,13 @@ fn meaning_of_magic(found: u32) -> &'static str {
     match found {
         0x0000_0801 => "an IDX label file; pass the image file beside it",
         0x0000_0800..=0x0000_0eff => "an IDX file, but not one of byte images",
+        0x0308_0000 => "an IDX file in the wrong byte order",
         _ if found >> 16 == 0x504b => "a zip archive; unpack it first",
+        _ if found >> 16 == 0x1f8b => "a gzip stream within another; unpack it once",
         0x8950_4e47 => "a PNG picture",
+        0x934e_554d => "a NumPy file",
+        0x3c21_444f | 0x3c68_746d => "a web page; the download went wrong",
+        0x7665_7273 => "the pointer of a file that Git LFS did not fetch",
         _ => "not an IDX file",
     }
 }

@@ -1,160 +1,109 @@
-//! One kernel on arrays from a file: for kernel developers and for other languages that want to check one.
+//! One kernel on arrays from a file: for kernel developers, and for other languages that want to check one. Its oracle runs
+//! on the same file, in f64 on the host, and writes the same arrays, rounded to f32.
+//!
+//! A kernel is declared once, in [`kernels`]: its name, inputs, outputs and options, how it runs on a device, and what its
+//! oracle says. [`table`](mod@table) lists the declarations.
 
-mod matrices;
+mod error;
+mod found;
+mod inputs;
+mod kernels;
+mod settings;
 mod spec;
-mod vectors;
+mod table;
+mod tensor;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cubecl::Runtime;
 use sonew_kernels::context::Context;
-use sonew_kernels::error::Error as KernelError;
 
-use crate::arrays::{self, Array, Arrays, ArraysError};
+use crate::arrays::Arrays;
 
-pub use spec::{KERNELS, KernelSpec};
+pub use error::KernelIoError;
+pub use found::Found;
+pub use settings::Setting;
+pub use spec::{Absent, Axis, Input, KernelSpec, Output};
+pub use table::kernels;
 
-/// Why a kernel could not be run on a file.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelIoError {
-    /// No kernel has this name.
-    #[error("no kernel is called `{found}`; `sonew kernel --list` shows them: {known}")]
-    Unknown {
-        /// The name found.
-        found: String,
-        /// The names there are.
-        known: String,
-    },
-    /// An option is not one of the kernel's, or cannot be read.
-    #[error("kernel {kernel}: option {found}: {expected}")]
-    Option {
-        /// The kernel.
-        kernel: &'static str,
-        /// What was given.
-        found: String,
-        /// What it expects.
-        expected: String,
-    },
-    /// An array does not have the shape the others ask for.
-    #[error("kernel {kernel}: array `{array}` has shape {found:?}, expected {expected}")]
-    Shape {
-        /// The kernel.
-        kernel: &'static str,
-        /// The array.
-        array: &'static str,
-        /// Its shape.
-        found: Vec<usize>,
-        /// The shape expected.
-        expected: String,
-    },
-    /// The file.
-    #[error(transparent)]
-    Arrays(#[from] ArraysError),
-    /// The kernel.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-}
-
-/// A kernel, its options and its arrays.
-struct Job {
-    spec: &'static KernelSpec,
-    options: BTreeMap<&'static str, String>,
-    arrays: Arrays,
-}
-
-type Results = BTreeMap<String, Array>;
+use inputs::Inputs;
+use table::{Entry, Request, entries};
+use tensor::require_room;
 
 /// A kernel and its input, read and checked as far as that goes without a device.
 pub struct Prepared {
-    job: Job,
-    output: PathBuf,
+    name: &'static str,
+    request: Request,
+    oracle: bool,
+    /// Values of the largest array.
+    largest: usize,
 }
 
 impl Prepared {
-    /// The kernel `name` on the arrays of `input`; its outputs will be written to `output`.
+    /// The kernel `name`, or its oracle, on the arrays of `input`.
     ///
     /// # Errors
-    /// Unknown names and options, and files that cannot be read.
+    /// Unknown names, options out of range or without effect, files that cannot be read, and arrays that are missing, of another
+    /// shape or without use.
     pub fn new(
         name: &str,
         input: &Path,
-        output: &Path,
         settings: &[(String, String)],
+        oracle: bool,
     ) -> Result<Self, KernelIoError> {
-        let spec = KernelSpec::named(name)?;
+        let Entry { spec, read } = entry(name)?;
+        let name = spec.name;
+        let mut inputs = Inputs::new(spec, Arrays::read(input)?, settings)?;
+        let largest = inputs.largest();
+        let request = read(&mut inputs)?;
+        inputs.require_all_used()?;
         Ok(Self {
-            job: Job {
-                spec,
-                options: spec.with_settings(settings)?,
-                arrays: Arrays::read(input)?,
-            },
-            output: output.to_owned(),
+            name,
+            request,
+            oracle,
+            largest,
         })
     }
 
-    /// Whether the kernel runs in host memory and needs no device.
-    pub fn needs_no_device(&self) -> bool {
-        match self.job.spec.name {
-            "inverse-root" => self.job.options["root"] != matrices::ON_DEVICE,
-            name => name == "kronecker-apply",
-        }
-    }
-
-    /// Runs a kernel that needs no device.
+    /// What there is to compute in host memory: the oracle, or a form of the kernel that needs no device. `None` if it does.
     ///
     /// # Errors
-    /// Missing or misshapen arrays, and whatever the kernel refuses.
-    pub fn run_on_host(self) -> Result<(), KernelIoError> {
-        let results = match self.job.spec.name {
-            "inverse-root" => matrices::inverse_root(self.job)?,
-            _ => matrices::kronecker_apply(self.job)?,
+    /// Whatever the kernel refuses.
+    pub fn on_host(&self) -> Result<Option<Found>, KernelIoError> {
+        let found = if self.oracle {
+            Some(self.request.oracle())
+        } else {
+            self.request.on_host()
         };
-        Ok(arrays::write(self.output, &results)?)
+        let found = found.transpose()?;
+        Ok(found.map(|found| found.of(self.name)))
     }
 
-    /// Runs a kernel on a device.
+    /// Runs the kernel on a device.
     ///
     /// # Errors
-    /// As [`Prepared::run_on_host`].
-    pub fn run<R: Runtime>(self, context: &Context<R>) -> Result<(), KernelIoError> {
-        if self.needs_no_device() {
-            return self.run_on_host();
-        }
-        let results = match self.job.spec.name {
-            "inverse-root" => matrices::inverse_root_on_device(context, self.job)?,
-            _ => vectors::run(context, self.job)?,
-        };
-        Ok(arrays::write(self.output, &results)?)
+    /// Whatever the kernel refuses, and failures of the device.
+    pub fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+        require_room(context, self.name, self.largest)?;
+        Ok(self.request.run(context)?.of(self.name))
     }
 }
 
-impl Job {
-    fn number(&self, key: &'static str) -> Result<f64, KernelIoError> {
-        let text = &self.options[key];
-        text.parse()
-            .map_err(|_| self.bad_option(key, text, "a number"))
-    }
+/// The declaration of a kernel.
+///
+/// # Errors
+/// [`KernelIoError::Unknown`] if there is no kernel of that name.
+pub fn kernel(name: &str) -> Result<KernelSpec, KernelIoError> {
+    Ok(entry(name)?.spec)
+}
 
-    fn bad_option(&self, key: &str, found: &str, expected: &str) -> KernelIoError {
-        KernelIoError::Option {
-            kernel: self.spec.name,
-            found: format!("{key}={found}"),
-            expected: format!("expected {expected}"),
+fn entry(name: &str) -> Result<Entry, KernelIoError> {
+    let found = entries().into_iter().find(|entry| entry.spec.name == name);
+    found.ok_or_else(|| {
+        let known: Vec<_> = kernels().iter().map(|spec| spec.name).collect();
+        KernelIoError::Unknown {
+            found: name.into(),
+            known: known.join(", "),
         }
-    }
-
-    fn misshapen(
-        &self,
-        array: &'static str,
-        found: Vec<usize>,
-        expected: impl Into<String>,
-    ) -> KernelIoError {
-        KernelIoError::Shape {
-            kernel: self.spec.name,
-            array,
-            found,
-            expected: expected.into(),
-        }
-    }
+    })
 }

@@ -1,211 +1,246 @@
-//! What there is to run, with inputs, outputs and options.
+//! What a kernel reads, writes and can be told, as its declaration says it.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
-use super::KernelIoError;
+use sonew_kernels::segments::GAP;
 
-/// What a kernel reads, writes and can be told.
+use super::settings::Setting;
+
+/// A kernel's declaration: what `sonew kernel --list` prints, and what a file and the options are held to.
 pub struct KernelSpec {
-    /// The name.
+    /// The name, that of the contract where it has one.
     pub name: &'static str,
     /// What it computes.
     pub summary: &'static str,
-    /// Input arrays, f32, with shapes.
-    pub inputs: &'static [(&'static str, &'static str)],
-    /// Output arrays with shapes.
-    pub outputs: &'static [(&'static str, &'static str)],
-    /// Options: key, default, meaning.
-    pub options: &'static [(&'static str, &'static str, &'static str)],
+    /// Arrays that it reads, f32.
+    pub inputs: Vec<Input>,
+    /// Arrays that it writes.
+    pub outputs: Vec<Output>,
+    /// Options.
+    pub settings: Vec<Setting>,
+    /// Arrays that may lie in the file without being read: what the kernel before it left there.
+    pub passed_over: &'static [&'static str],
+    /// Whether it may find no result.
+    pub may_refuse: bool,
+}
+
+/// A side of an array, by its name, and how long it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Axis {
+    /// Its name: axes of one name are of one length.
+    pub name: &'static str,
+    /// Its least length.
+    pub least: usize,
+    /// Its greatest length.
+    pub most: usize,
+}
+
+impl Axis {
+    const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            least: 1,
+            most: usize::MAX,
+        }
+    }
+}
+
+/// Values of a tensor, or columns of a matrix.
+pub(super) const N: Axis = Axis::new("n");
+/// Rows of a matrix.
+pub(super) const M: Axis = Axis::new("m");
+/// The inner side of a product.
+pub(super) const K: Axis = Axis::new("k");
+/// Off-diagonals of a band.
+pub(super) const B: Axis = Axis {
+    name: "b",
+    least: 0,
+    most: GAP,
+};
+/// A single value.
+pub(super) const ONE: Axis = Axis {
+    name: "1",
+    least: 1,
+    most: 1,
+};
+
+/// What an array that is not there counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// An error.
+    Refused,
+    /// Zeros.
+    Zeros,
+    /// Nothing: the kernel does without.
+    LeftOut,
+}
+
+/// An array that a kernel reads.
+pub struct Input {
+    /// Its name.
+    pub name: &'static str,
+    /// Its sides.
+    pub shape: &'static [Axis],
+    /// What it counts as if it is not there.
+    pub absent: Absent,
+}
+
+/// An array that a kernel writes.
+pub struct Output {
+    /// Its name.
+    pub name: &'static str,
+    /// Its sides.
+    pub shape: &'static [Axis],
+    /// Whether it is a count, u32; f32 otherwise.
+    pub counts: bool,
+    /// What it says of the computation rather than of its result: the oracle has none of it and writes 0.
+    pub of_the_way: bool,
+    /// With which option it is written, if not always.
+    pub only: Option<&'static str>,
 }
 
 impl KernelSpec {
-    /// The kernel of that name.
-    pub(super) fn named(name: &str) -> Result<&'static Self, KernelIoError> {
-        KERNELS
-            .iter()
-            .find(|spec| spec.name == name)
-            .ok_or_else(|| KernelIoError::Unknown {
-                found: name.into(),
-                known: KERNELS
-                    .iter()
-                    .map(|k| k.name)
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            })
+    pub(super) fn new(name: &'static str, summary: &'static str) -> Self {
+        Self {
+            name,
+            summary,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            settings: Vec::new(),
+            passed_over: &[],
+            may_refuse: false,
+        }
     }
 
-    /// The options, defaults replaced by what is set.
-    pub(super) fn with_settings(
-        &self,
-        settings: &[(String, String)],
-    ) -> Result<BTreeMap<&'static str, String>, KernelIoError> {
-        let mut options: BTreeMap<_, _> = self
-            .options
-            .iter()
-            .map(|&(key, default, _)| (key, default.to_owned()))
-            .collect();
-        for (key, value) in settings {
-            let Some(slot) = options.get_mut(key.as_str()) else {
-                let known: Vec<_> = self.options.iter().map(|o| o.0).collect();
-                return Err(KernelIoError::Option {
-                    kernel: self.name,
-                    found: key.clone(),
-                    expected: format!("unknown; the kernel has {known:?}"),
-                });
-            };
-            slot.clone_from(value);
+    /// Reads an array that must be there.
+    pub(super) fn needs(self, name: &'static str, shape: &'static [Axis]) -> Self {
+        self.input(name, shape, Absent::Refused)
+    }
+
+    /// Reads an array that counts as zeros if it is not there.
+    pub(super) fn state(self, name: &'static str, shape: &'static [Axis]) -> Self {
+        self.input(name, shape, Absent::Zeros)
+    }
+
+    /// Reads an array if it is there.
+    pub(super) fn may_have(self, name: &'static str, shape: &'static [Axis]) -> Self {
+        self.input(name, shape, Absent::LeftOut)
+    }
+
+    fn input(mut self, name: &'static str, shape: &'static [Axis], absent: Absent) -> Self {
+        self.inputs.push(Input {
+            name,
+            shape,
+            absent,
+        });
+        self
+    }
+
+    /// Writes an array.
+    pub(super) fn gives(mut self, name: &'static str, shape: &'static [Axis]) -> Self {
+        self.outputs.push(Output {
+            name,
+            shape,
+            counts: false,
+            of_the_way: false,
+            only: None,
+        });
+        self
+    }
+
+    /// Writes a count.
+    pub(super) fn counts(self, name: &'static str) -> Self {
+        let mut spec = self.gives(name, &[ONE]);
+        if let Some(output) = spec.outputs.last_mut() {
+            output.counts = true;
         }
-        Ok(options)
+        spec
+    }
+
+    /// The last output is written with this option only.
+    pub(super) fn only_with(mut self, option: &'static str) -> Self {
+        if let Some(output) = self.outputs.last_mut() {
+            output.only = Some(option);
+        }
+        self
+    }
+
+    /// The last output tells of the way to the result.
+    pub(super) fn of_the_way(mut self) -> Self {
+        if let Some(output) = self.outputs.last_mut() {
+            output.of_the_way = true;
+        }
+        self
+    }
+
+    pub(super) fn set(mut self, setting: Setting) -> Self {
+        self.settings.push(setting);
+        self
+    }
+
+    pub(super) fn passes_over(mut self, names: &'static [&'static str]) -> Self {
+        self.passed_over = names;
+        self
+    }
+
+    pub(super) fn may_refuse(mut self) -> Self {
+        self.may_refuse = true;
+        self
+    }
+
+    /// The inputs, for a message.
+    pub(super) fn input_names(&self) -> String {
+        let names: Vec<_> = self.inputs.iter().map(|input| input.name).collect();
+        names.join(", ")
     }
 }
 
-const STEP: &[(&str, &str, &str)] = &[
-    ("lr", "0.001", "learning rate"),
-    ("beta1", "0.9", "decay of the momentum"),
-    ("beta2", "0.999", "decay of the second moment"),
-    ("epsilon", "1e-8", "ε"),
-    ("weight-decay", "0", "decoupled weight decay"),
-    (
-        "step",
-        "1",
-        "steps taken, this one included; for bias correction",
-    ),
-];
+/// Sides in brackets.
+struct Shape<'a>(&'a [Axis]);
 
-/// The kernels of `sonew kernel`; of those on vectors: n values in one tensor, b off-diagonals, entry i of the k-th couples i and i+1+k.
-pub const KERNELS: &[KernelSpec] = &[
-    KernelSpec {
-        name: "statistics",
-        summary: "m ← β₁ m + (1−β₁) g; H ← β₂ H + (1−β₂) P(g gᵀ)",
-        inputs: &[
-            ("g", "[n]"),
-            ("moment", "[n]"),
-            ("diagonal", "[n]"),
-            ("edges", "[b, n]"),
-        ],
-        outputs: &[("moment", "[n]"), ("diagonal", "[n]"), ("edges", "[b, n]")],
-        options: &[
-            ("beta1", "0.9", "decay of m"),
-            ("beta2", "0.999", "decay of H"),
-            ("lambda", "0", "if > 0: H ← H + P(g gᵀ)/λ instead"),
-        ],
-    },
-    KernelSpec {
-        name: "banded-ldl",
-        summary: "X = L D Lᵀ with X⁻¹ = c·H + ε on the band: L_{j+1+k, j} = −psi[k, j], D = d",
-        inputs: &[("diagonal", "[n]"), ("edges", "[b, n]")],
-        outputs: &[
-            ("psi", "[b, n]"),
-            ("d", "[n]"),
-            ("pivots_cut", "[1] u32"),
-            ("first_cut", "[1] u32 (n if none)"),
-        ],
-        options: &[
-            ("correction", "1", "c, the bias correction of H"),
-            ("epsilon", "0", "ε, added to the diagonal"),
-            ("gamma", "0", "absolute part of the pivot tolerance"),
-            ("relative-gamma", "1e-7", "part relative to H_jj"),
-            (
-                "removal",
-                "incident",
-                "edges cut at a failing pivot: outgoing or incident; or none: clamp or reweight",
-            ),
-        ],
-    },
-    KernelSpec {
-        name: "precondition",
-        summary: "u = L D Lᵀ m",
-        inputs: &[("psi", "[b, n]"), ("d", "[n]"), ("m", "[n]")],
-        outputs: &[("u", "[n]")],
-        options: &[],
-    },
-    KernelSpec {
-        name: "inverse-root",
-        summary: "X = (S + ridge · I)^(-1/p) of a symmetric positive semi-definite matrix",
-        inputs: &[("s", "[n, n]")],
-        outputs: &[
-            ("x", "[n, n]"),
-            ("ridge", "[1] (what was added to the diagonal)"),
-            ("iterations", "[1] u32"),
-            (
-                "residual",
-                "[1] (distance of M from I, or of S from its decomposition)",
-            ),
-            ("check", "[1] (|vᵀ X^(p/2) (S + ridge · I) X^(p/2) v − 1|)"),
-            (
-                "accepted",
-                "[1] u32 (1 if residual and check are below 0.1)",
-            ),
-        ],
-        options: &[
-            ("p", "4", "the order"),
-            ("relative-ridge", "0", "ε, for a ridge of ε · λ_max"),
-            ("ridge", "0", "the ridge, if relative-ridge is 0"),
-            (
-                "root",
-                "eigen",
-                "eigen, newton, newton-double or newton-refreshed in host memory, or newton-device",
-            ),
-        ],
-    },
-    KernelSpec {
-        name: "kronecker-apply",
-        summary: "D = L G R, or L G without r, in host memory",
-        inputs: &[
-            ("g", "[m, n]"),
-            ("l", "[m, m]"),
-            ("r", "[n, n] (may be absent)"),
-        ],
-        outputs: &[("d", "[m, n]")],
-        options: &[],
-    },
-    first_order_spec("sgd", &[("w", "[n]"), ("g", "[n]")], &[("w", "[n]")]),
-    first_order_spec("momentum", VELOCITY_IN, VELOCITY_OUT),
-    first_order_spec("nesterov", VELOCITY_IN, VELOCITY_OUT),
-    first_order_spec(
-        "adagrad",
-        &[("w", "[n]"), ("g", "[n]"), ("accumulator", "[n]")],
-        &[("w", "[n]"), ("accumulator", "[n]")],
-    ),
-    first_order_spec(
-        "rmsprop",
-        &[
-            ("w", "[n]"),
-            ("g", "[n]"),
-            ("second_moment", "[n]"),
-            ("velocity", "[n]"),
-        ],
-        &[("w", "[n]"), ("second_moment", "[n]"), ("velocity", "[n]")],
-    ),
-    first_order_spec(
-        "adam",
-        &[
-            ("w", "[n]"),
-            ("g", "[n]"),
-            ("first_moment", "[n]"),
-            ("second_moment", "[n]"),
-        ],
-        &[
-            ("w", "[n]"),
-            ("first_moment", "[n]"),
-            ("second_moment", "[n]"),
-        ],
-    ),
-];
+impl fmt::Display for Shape<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.0.iter().map(|axis| axis.name).collect();
+        write!(f, "[{}]", names.join(", "))
+    }
+}
 
-const VELOCITY_IN: &[(&str, &str)] = &[("w", "[n]"), ("g", "[n]"), ("velocity", "[n]")];
-const VELOCITY_OUT: &[(&str, &str)] = &[("w", "[n]"), ("velocity", "[n]")];
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, Shape(self.shape))?;
+        f.write_str(match self.absent {
+            Absent::Refused => "",
+            Absent::Zeros => " (zeros if absent)",
+            Absent::LeftOut => " (may be absent)",
+        })
+    }
+}
 
-const fn first_order_spec(
-    name: &'static str,
-    inputs: &'static [(&'static str, &'static str)],
-    outputs: &'static [(&'static str, &'static str)],
-) -> KernelSpec {
-    KernelSpec {
-        name,
-        summary: "one step of the rule; states are optional inputs that default to 0",
-        inputs,
-        outputs,
-        options: STEP,
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, Shape(self.shape))?;
+        if self.counts {
+            f.write_str(" u32")?;
+        }
+        match self.only {
+            Some(option) => write!(f, " (with {option})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for KernelSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn listed<T: fmt::Display>(all: &[T]) -> String {
+            let texts: Vec<_> = all.iter().map(T::to_string).collect();
+            texts.join(", ")
+        }
+        writeln!(f, "{}\n  {}", self.name, self.summary)?;
+        writeln!(f, "  in   {}", listed(&self.inputs))?;
+        writeln!(f, "  out  {}", listed(&self.outputs))?;
+        for setting in &self.settings {
+            writeln!(f, "  {setting}")?;
+        }
+        Ok(())
     }
 }

@@ -238,6 +238,14 @@ pub fn shapes(sizes: &[usize]) -> Vec<Vec<usize>> {
         .collect()
 }
 
+/// Where the parameters of a network lie in its arena; takes no memory for them.
+///
+/// # Errors
+/// [`NetworkError::Shape`] as [`Network::new`], and a number of parameters that kernels cannot index.
+pub fn segments(sizes: &[usize]) -> Result<Segments, NetworkError> {
+    Ok(Layout::new(sizes)?.segments)
+}
+
 /// The layers and the arena they share.
 struct Layout {
     segments: Segments,

@@ -5,6 +5,7 @@ mod draw;
 mod polyline;
 mod ticked_axis;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use plotters::backend::{BitMapBackend, SVGBackend};
@@ -61,13 +62,14 @@ pub struct PlotError {
 }
 
 impl LossPlot {
-    /// Draws `loss.svg` and `loss.png` into a folder, replacing those that are there.
+    /// Draws `loss.svg` and `loss.png` into a folder, replacing those that are there; the second even if the first cannot be
+    /// drawn.
     ///
     /// # Errors
-    /// [`PlotError`] if a picture cannot be drawn or written.
+    /// [`PlotError`] of the first picture that cannot be drawn or written.
     pub fn write_to_folder(&self, folder: impl AsRef<Path>) -> Result<(), PlotError> {
-        self.write_svg(folder.as_ref().join("loss.svg"))?;
-        self.write_png(folder.as_ref().join("loss.png"))
+        let svg = self.write_svg(folder.as_ref().join("loss.svg"));
+        svg.and(self.write_png(folder.as_ref().join("loss.png")))
     }
 
     /// Draws an SVG picture.
@@ -89,7 +91,7 @@ impl LossPlot {
         replace_file(path.as_ref(), text.as_bytes()).map_err(|error| failed(error.to_string()))
     }
 
-    /// Draws a PNG picture; the file's name must end in `.png`.
+    /// Draws a PNG picture.
     ///
     /// # Errors
     /// [`PlotError`] if it cannot be drawn or written.
@@ -99,9 +101,20 @@ impl LossPlot {
             reason,
         };
         let layout = draw::Layout::of(self).map_err(failed)?;
-        let area = BitMapBackend::new(path.as_ref(), layout.size()).into_drawing_area();
-        layout
-            .draw(&area)
-            .map_err(|error| failed(error.to_string()))
+        // Drawn beside its place: the library writes to a file only, and would leave half a picture on a full disk.
+        let drawn = path
+            .as_ref()
+            .with_extension(format!("{}.png", std::process::id()));
+        let area = BitMapBackend::new(&drawn, layout.size()).into_drawing_area();
+        let picture = layout.draw(&area).map_err(|error| error.to_string());
+        // It tries to write once more where that failed.
+        drop(area);
+        let written = picture
+            .and_then(|()| fs::read(&drawn).map_err(|error| error.to_string()))
+            .and_then(|bytes| {
+                replace_file(path.as_ref(), &bytes).map_err(|error| error.to_string())
+            });
+        let _ = fs::remove_file(&drawn);
+        written.map_err(failed)
     }
 }

@@ -15,6 +15,18 @@ pub enum TrainError {
         /// What the optimizer's last step saw.
         cause: String,
     },
+    /// The loss over all images is NaN or infinite at the end.
+    #[error(
+        "the loss after epoch {epoch} is {loss}; {cause}; try a smaller --lr or a larger --set epsilon"
+    )]
+    NoLoss {
+        /// The epoch, from 0 on.
+        epoch: usize,
+        /// The loss found.
+        loss: f64,
+        /// What the optimizer's last step saw.
+        cause: String,
+    },
     /// A gradient is NaN or infinite, and the run is told to stop then.
     #[error(
         "step {step}: a gradient of {tensor} is not finite, at {index}; try a smaller --lr, or --non-finite skip"
@@ -27,6 +39,14 @@ pub enum TrainError {
         /// The index within it.
         index: usize,
     },
+    /// One of several runs.
+    #[error("{label}: {source}")]
+    OfRun {
+        /// Its label.
+        label: String,
+        /// What became of it.
+        source: Box<TrainError>,
+    },
     /// The data do not fit the network or the batch.
     #[error("{argument} is {found}, expected {expected}")]
     Shape {
@@ -35,6 +55,20 @@ pub enum TrainError {
         /// What was found.
         found: String,
         /// What was expected.
+        expected: String,
+    },
+    /// The run needs more memory than there is.
+    #[error(
+        "{argument} needs {found} bytes of {place}, expected at most {expected}; make --sizes or --batch smaller"
+    )]
+    Memory {
+        /// What needs it.
+        argument: &'static str,
+        /// The bytes needed.
+        found: u128,
+        /// Where.
+        place: &'static str,
+        /// The bytes there are.
         expected: String,
     },
     /// The optimizer.
@@ -64,4 +98,15 @@ pub enum TrainError {
     /// The plot.
     #[error(transparent)]
     Plot(#[from] crate::plot::PlotError),
+}
+
+impl TrainError {
+    /// Whether the run itself came to nothing, rather than something that it needs.
+    pub fn is_divergence(&self) -> bool {
+        match self {
+            Self::OfRun { source, .. } => source.is_divergence(),
+            Self::Diverged { .. } | Self::NoLoss { .. } | Self::NonFinite { .. } => true,
+            _ => false,
+        }
+    }
 }

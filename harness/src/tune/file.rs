@@ -1,16 +1,22 @@
 //! The file of tuned blueprints: JSON, for each device those of some kernels.
 
-use std::fs;
-use std::io;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sonew_kernels::segments::BLOCK;
 use sonew_kernels::sweep::Sweep;
 use sonew_kernels::tuned::{Tuned, Tuning};
 use sonew_runtime::DeviceInfo;
 
+use super::meaning::{MOST_UNITS, check_tunings, unknown_field};
 use crate::replace_file::replace_file;
+
+/// The most bytes of a file: hundreds of devices, tuned for everything.
+const MOST_BYTES: u64 = 1 << 24;
 
 /// Why a file of blueprints cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +40,7 @@ pub enum TunedFileError {
     /// A blueprint that no kernel takes.
     #[error(
         "{path}: the blueprint of {kernel} in {precision} is width {}, run {}, {} units and {} cubes, expected width 1, 2, 4 or 8, \
-         width · run a divisor of {BLOCK}, and at least one unit and cube",
+         width · run a divisor of {BLOCK}, 1 to {MOST_UNITS} units, and at least one cube",
         sweep.width, sweep.run, sweep.units, sweep.cubes
     )]
     Blueprint {
@@ -46,6 +52,18 @@ pub enum TunedFileError {
         precision: String,
         /// The sweep that was found.
         sweep: Sweep,
+    },
+    /// Something in it has no meaning, so that what was meant would not be used.
+    #[error("{path}: {place}: expected {expected}, found {found}")]
+    Meaning {
+        /// The file.
+        path: PathBuf,
+        /// Where, as a JSON pointer.
+        place: String,
+        /// What may be there.
+        expected: String,
+        /// What is there.
+        found: String,
     },
     /// It has nothing for this device.
     #[error("{path} has blueprints for {found}, none for {wanted}; `sonew tune` adds some")]
@@ -80,41 +98,81 @@ impl TunedFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`TunedFileError::File`], [`TunedFileError::Format`], [`TunedFileError::Blueprint`].
+    /// [`TunedFileError::File`], [`TunedFileError::Format`], [`TunedFileError::Blueprint`], [`TunedFileError::Meaning`].
     pub fn read(path: &Path) -> Result<Self, TunedFileError> {
-        let text = fs::read_to_string(path).map_err(|source| TunedFileError::File {
-            path: path.into(),
-            source,
-        })?;
-        let file: Self = serde_json::from_str(&text).map_err(|source| TunedFileError::Format {
-            path: path.into(),
-            source,
-        })?;
-        let mut tunings = file.devices.iter().flat_map(|it| it.blueprints.tunings());
-        match tunings.find(|it| !it.blueprint.sweep.is_whole()) {
-            None => Ok(file),
-            Some(it) => Err(TunedFileError::Blueprint {
-                path: path.into(),
-                kernel: it.kernel.clone(),
-                precision: it.precision.clone(),
-                sweep: it.blueprint.sweep,
-            }),
+        Self::parse(path, &Self::content(path)?)
+    }
+
+    /// Reads a file if there is one. Where something else than a file stands, such as a pipe, nothing is read.
+    ///
+    /// # Errors
+    /// As [`TunedFile::read`], but for a file that is not there, or is empty.
+    pub fn read_or_new(path: &Path) -> Result<Self, TunedFileError> {
+        let is_file = match fs::metadata(path) {
+            Ok(metadata) => metadata.is_file(),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => false,
+            Err(source) => return Err(failed(path, source)),
+        };
+        if !is_file {
+            return Ok(Self::default());
+        }
+        match Self::content(path)?.as_slice() {
+            [] => Ok(Self::default()),
+            content => Self::parse(path, content),
         }
     }
 
-    /// Reads a file if there is one.
-    ///
-    /// # Errors
-    /// As [`TunedFile::read`], but for a file that is not there.
-    pub fn read_or_new(path: &Path) -> Result<Self, TunedFileError> {
-        match Self::read(path) {
-            Err(TunedFileError::File { source, .. })
-                if source.kind() == io::ErrorKind::NotFound =>
-            {
-                Ok(Self::default())
-            }
-            other => other,
+    fn content(path: &Path) -> Result<Vec<u8>, TunedFileError> {
+        let mut content = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut content))
+            .map_err(|source| failed(path, source))?;
+        if content.len() as u64 > MOST_BYTES {
+            let reason = format!("expected at most {MOST_BYTES} bytes, found more");
+            return Err(failed(path, io::Error::other(reason)));
         }
+        Ok(content)
+    }
+
+    fn parse(path: &Path, content: &[u8]) -> Result<Self, TunedFileError> {
+        let wrong = |source| TunedFileError::Format {
+            path: path.into(),
+            source,
+        };
+        let file: Self = serde_json::from_slice(content).map_err(wrong)?;
+        let found: Value = serde_json::from_slice(content).map_err(wrong)?;
+        let known = serde_json::to_value(&file).map_err(wrong)?;
+        if let Some(place) = unknown_field(&found, &known, "") {
+            return Err(TunedFileError::Meaning {
+                path: path.into(),
+                place,
+                expected: "a field of a blueprint".into(),
+                found: "one of an unknown name".into(),
+            });
+        }
+        let mut devices = BTreeSet::new();
+        for (
+            at,
+            OfDevice {
+                name,
+                backend,
+                blueprints,
+                ..
+            },
+        ) in file.devices.iter().enumerate()
+        {
+            let place = format!("/devices/{at}");
+            if !devices.insert((name, backend)) {
+                return Err(TunedFileError::Meaning {
+                    path: path.into(),
+                    place,
+                    expected: "each device once".into(),
+                    found: format!("{name:?} through {backend:?} again"),
+                });
+            }
+            check_tunings(path, &format!("{place}/blueprints"), blueprints.tunings())?;
+        }
+        Ok(file)
     }
 
     /// What it has for a device; `path` is where it was read.
@@ -168,10 +226,14 @@ impl TunedFile {
             let text = serde_json::to_string_pretty(self)?;
             replace_file(path, (text + "\n").as_bytes())
         };
-        write().map_err(|source| TunedFileError::File {
-            path: path.into(),
-            source,
-        })
+        write().map_err(|source| failed(path, source))
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> TunedFileError {
+    TunedFileError::File {
+        path: path.into(),
+        source,
     }
 }
 

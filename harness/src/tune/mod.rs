@@ -3,6 +3,7 @@
 
 mod candidates;
 mod file;
+mod meaning;
 
 use candidates::candidates;
 pub use file::{TunedFile, TunedFileError};

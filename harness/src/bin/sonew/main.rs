@@ -7,7 +7,6 @@ mod runs;
 mod texts;
 
 use std::error::Error;
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -17,6 +16,7 @@ use sonew_harness::cli::{Cli, Command};
 use sonew_harness::freed_memory;
 use sonew_harness::report;
 use sonew_harness::stability::Comparison;
+use sonew_harness::streams::note;
 use sonew_harness::tune;
 use sonew_harness::verify::Request;
 
@@ -131,27 +131,10 @@ fn main() -> ExitCode {
             target,
             precision,
         } => texts::text(&kernel, target, precision),
-        Command::Kernel { list: true, .. } => texts::list_kernels(),
-        Command::Kernel {
-            name: Some(name),
-            input: Some(input),
-            output: Some(output),
-            device,
-            set,
-            ..
-        } => one_kernel::kernel(&device, &name, &input, output, &set),
-        Command::Kernel { .. } => Err("name a kernel, --in and --out, or --list".into()),
+        Command::Kernel(args) => one_kernel::kernel(args),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("sonew: {error}");
+        note(&format!("sonew: {error}"));
         ExitCode::FAILURE
     })
-}
-
-/// Prints to standard output; a reader that stopped reading is no error.
-fn print(text: &str) -> std::io::Result<()> {
-    match writeln!(std::io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
 }

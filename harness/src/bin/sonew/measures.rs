@@ -11,14 +11,15 @@ use sonew_harness::init::AUTOENCODER_SIZES;
 use sonew_harness::report;
 use sonew_harness::roots;
 use sonew_harness::stability::Comparison;
+use sonew_harness::streams::{note, print, progress};
 use sonew_harness::table::Table;
 use sonew_harness::tune::{self, TunedFile};
 use sonew_harness::verify::{self, Request};
 use sonew_optimizers::{Context, PrecisionKind};
 use sonew_runtime::DeviceInfo;
 
+use crate::Outcome;
 use crate::on_device::Job;
-use crate::{Outcome, print};
 
 /// Roots, and how accurate they are.
 pub struct RootsJob {
@@ -57,7 +58,7 @@ impl Job for RootsJob {
             roots::on_device(&context, &case.matrix, case.n, p, case.ridge)
         };
         if self.also_on_device {
-            eprintln!("on device: {}", info.name);
+            note(&format!("on device: {}", info.name));
             // Compiles the kernels, which a row would otherwise count.
             if let Some(smallest) = cases.iter().min_by_key(|case| case.n) {
                 find(smallest, self.order)?;
@@ -94,9 +95,11 @@ impl Job for VerifyJob {
             let known = known.join(", ");
             return Err(format!("no kernel is called `{asked}`; there are {known}").into());
         }
-        eprintln!("{} through {} ({})", info.name, info.backend, info.id);
-        let tell = |what: &str| eprintln!("{what}");
-        let lines = verify::verify(&context, &self.request, tell);
+        note(&format!(
+            "{} through {} ({})",
+            info.name, info.backend, info.id
+        ));
+        let lines = verify::verify(&context, &self.request, progress);
         if self.json {
             let report = serde_json::json!({ "device": info, "kernels": lines });
             print(&serde_json::to_string_pretty(&report)?)?;
@@ -104,11 +107,11 @@ impl Job for VerifyJob {
             print(verify::table(&lines).to_text().trim_end())?;
         }
         let off = lines.iter().filter(|line| line.verdict.breaks()).count();
-        eprintln!(
+        note(&format!(
             "{} of {} right or unsupported",
             lines.len() - off,
             lines.len()
-        );
+        ));
         Ok(if off == 0 {
             ExitCode::SUCCESS
         } else {
@@ -129,7 +132,10 @@ pub struct BenchJob {
 
 impl Job for BenchJob {
     fn run<R: Runtime>(self, info: &DeviceInfo, context: Rc<Context<R>>) -> Outcome {
-        eprintln!("{} through {} ({})", info.name, info.backend, info.id);
+        note(&format!(
+            "{} through {} ({})",
+            info.name, info.backend, info.id
+        ));
         let mut request = if self.full {
             bench::Request::full(&context, info)
         } else {
@@ -137,7 +143,7 @@ impl Job for BenchJob {
         };
         request.kernel = self.kernel;
         request.check(info)?;
-        let bench = Bench::measure(&context, &request, &mut |what| eprintln!("{what}"))?;
+        let bench = Bench::measure(&context, &request, &mut progress)?;
         if self.json {
             let report = serde_json::json!({ "device": info, "bench": bench });
             print(&serde_json::to_string_pretty(&report)?)?;
@@ -159,10 +165,12 @@ impl Job for TuneJob {
     fn run<R: Runtime>(self, info: &DeviceInfo, context: Rc<Context<R>>) -> Outcome {
         // A file that is none is refused before anything is measured.
         let mut file = TunedFile::read_or_new(&self.out)?;
-        eprintln!("{} through {} ({})", info.name, info.backend, info.id);
-        let found = tune::tune(&context, info, &self.request, &mut |what| {
-            eprintln!("{what}")
-        })?;
+        note(&format!(
+            "{} through {} ({})",
+            info.name, info.backend, info.id
+        ));
+        // Its product is a file: it goes on whoever listens.
+        let found = tune::tune(&context, info, &self.request, &mut note)?;
         file.put(info, found.best());
         file.write(&self.out)?;
         if self.json {
@@ -171,7 +179,10 @@ impl Job for TuneJob {
         } else {
             print(found.table().to_text().trim_end())?;
         }
-        eprintln!("stored in {}; --tuned {0} uses it", self.out.display());
+        note(&format!(
+            "stored in {}; --tuned {0} uses it",
+            self.out.display()
+        ));
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -179,7 +190,10 @@ impl Job for TuneJob {
 /// Every device of the machine.
 pub fn report_on(out: &Path, request: &report::Request) -> Outcome {
     let right = report::report(&std::env::current_exe()?, out, request)?;
-    eprintln!("wrote {} and report.json", out.join("report.md").display());
+    note(&format!(
+        "wrote {} and report.json",
+        out.join("report.md").display()
+    ));
     Ok(if right {
         ExitCode::SUCCESS
     } else {

@@ -1,58 +1,74 @@
 //! One kernel on arrays from a file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use cubecl::Runtime;
-use sonew_harness::cli::DeviceArgs;
-use sonew_harness::kernel_io::Prepared;
+use sonew_harness::cli::KernelArgs;
+use sonew_harness::kernel_io::{self, Found, KernelIoError, Prepared};
+use sonew_harness::streams::note;
 use sonew_optimizers::Context;
 use sonew_runtime::DeviceInfo;
 
-use crate::Outcome;
 use crate::on_device::{Job, on_device};
+use crate::{Outcome, texts};
 
-/// Runs it.
-pub fn kernel(
-    device: &DeviceArgs,
-    name: &str,
-    input: &Path,
-    output: PathBuf,
-    set: &[(String, String)],
-) -> Outcome {
-    let prepared = Prepared::new(name, input, &output, set)?;
-    if prepared.needs_no_device() {
-        prepared.run_on_host()?;
-        eprintln!("{name} in host memory: wrote {}", output.display());
-        return Ok(ExitCode::SUCCESS);
+/// Runs it, or lists what there is.
+pub fn kernel(args: KernelArgs) -> Outcome {
+    let (name, input, output) = match (args.name, args.input, args.output) {
+        (name, _, _) if args.list => return texts::list_kernels(name.as_deref()),
+        (Some(name), Some(input), Some(output)) => (name, input, output),
+        _ => return Err("expected a kernel, --in FILE and --out FILE, or --list".into()),
+    };
+    let spec = kernel_io::kernel(&name)?;
+    if args.allow_refused && !spec.may_refuse {
+        return Err(Box::new(KernelIoError::NoEffect {
+            kernel: spec.name,
+            flag: "--allow-refused",
+            reason: "for it always finds a result",
+        }));
     }
-    let name = name.to_owned();
-    on_device(
-        device,
-        KernelJob {
-            name,
-            prepared,
-            output,
-        },
-    )
+    let prepared = Prepared::new(&name, &input, &args.set, args.oracle)?;
+    let job = KernelJob {
+        name,
+        prepared,
+        output,
+        allow_refused: args.allow_refused,
+    };
+    let place = if args.oracle {
+        "in f64, its oracle"
+    } else {
+        "in host memory"
+    };
+    match job.prepared.on_host()? {
+        Some(found) => job.write(&found, place),
+        None => on_device(&args.device, job),
+    }
 }
 
 struct KernelJob {
     name: String,
     prepared: Prepared,
     output: PathBuf,
+    allow_refused: bool,
+}
+
+impl KernelJob {
+    fn write(&self, found: &Found, place: &str) -> Outcome {
+        let Self { name, output, .. } = self;
+        found.write(output, self.allow_refused)?;
+        if let Some(reason) = &found.refused {
+            note(&format!("{name}: accepted is 0, for {reason}"));
+        }
+        note(&format!("{name} {place}: wrote {}", output.display()));
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 impl Job for KernelJob {
     fn run<R: Runtime>(self, info: &DeviceInfo, context: Rc<Context<R>>) -> Outcome {
-        self.prepared.run(&context)?;
-        eprintln!(
-            "{} on {}: wrote {}",
-            self.name,
-            info.name,
-            self.output.display()
-        );
-        Ok(ExitCode::SUCCESS)
+        let found = self.prepared.run(&context)?;
+        self.write(&found, &format!("on {}", info.name))
     }
 }

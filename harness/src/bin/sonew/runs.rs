@@ -1,5 +1,6 @@
 //! Runs of the benchmark.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -8,101 +9,174 @@ use sonew_harness::cli::RunArgs;
 use sonew_harness::compare::compare;
 use sonew_harness::interrupt::{EXIT_STATUS, Interrupt};
 use sonew_harness::plan::Plan;
-use sonew_harness::record::{RunFolder, timestamp};
+use sonew_harness::record::{Contents, RecordError, RunFolder, RunStatus, check_folder, timestamp};
 use sonew_harness::schedule::Schedule;
-use sonew_harness::train::train;
+use sonew_harness::streams::{note, print};
+use sonew_harness::train::{Ending, Run, Start, TrainError, train};
 use sonew_optimizers::Context;
 use sonew_runtime::DeviceInfo;
 
+use crate::Outcome;
 use crate::on_device::{Job, on_device};
-use crate::{Outcome, print};
 
 /// Trains with one optimizer, or compares several.
 pub fn start(run: &RunArgs, optimizers: &[String], compare: bool) -> Outcome {
     // Everything that can be refused without a device is refused before one is opened.
     let plans = run.plans(optimizers)?;
+    let Some(first) = plans.first() else {
+        return Err("name an optimizer; `sonew optimizers` lists them".into());
+    };
     if !compare && plans.len() > 1 {
         return Err("train takes one --precision; compare takes several".into());
     }
-    let images = run.images()?;
+    let start = Start::of(first, run.images()?)?;
     let job = RunJob {
         run: run.clone(),
         plans,
-        images,
+        start,
         compare,
     };
+    job.check_folders()?;
     on_device(&run.device, job)
 }
 
 struct RunJob {
     run: RunArgs,
+    /// At least one.
     plans: Vec<Plan>,
-    images: sonew_harness::data::Images,
+    start: Start,
     compare: bool,
 }
 
 impl Job for RunJob {
     fn run<R: Runtime>(self, info: &DeviceInfo, context: Rc<Context<R>>) -> Outcome {
         let interrupt = Interrupt::install()?;
-        let run = &self.run;
-        let stem = match (self.compare, self.plans.first()) {
-            (false, Some(plan)) => plan.label.clone(),
-            _ => "compare".into(),
-        };
-        let mut folder = match &run.out {
-            Some(path) => RunFolder::create(path, run.overwrite)?,
-            None => RunFolder::create_named("runs", &format!("{stem}-{}", timestamp()))?,
-        };
-        if !run.quiet {
-            eprintln!("{} through {} ({})", info.name, info.backend, info.id);
-            if run.schedule == Schedule::PAPER && run.epochs <= 5 {
-                eprintln!(
-                    "note: the paper's schedule starts with an epoch at learning rate 0 and warms up until the fifth; --schedule paper=100 takes the first epochs of its 100, --schedule constant none of it"
-                );
-            }
+        let quiet = self.run.quiet;
+        for plan in &self.plans {
+            self.start.fits(plan, info)?;
         }
+        // The folder is made last: a start that is refused leaves none.
         if self.compare {
-            let table = compare(
+            for plan in &self.plans {
+                self.start.suits(plan, &context).map_err(of_plan(plan))?;
+            }
+            let mut folder = self.folder()?;
+            self.introduce(info);
+            let (table, ending) = compare(
                 info,
                 &context,
-                &self.images,
+                &self.start,
                 &self.plans,
                 &mut folder,
-                run.overwrite,
+                self.run.overwrite,
                 &interrupt,
-                run.quiet,
-            )?;
-            print(&format!("\n{}", table.to_text().trim_end()))?;
+                quiet,
+            );
+            let result = format!("\n{}", table.to_text().trim_end());
+            conclude(Some(&result), folder.path(), ending)
         } else {
-            let summary = train(
-                info,
-                context,
-                &self.images,
-                &self.plans[0],
-                &mut folder,
-                &interrupt,
-                run.quiet,
-            )?;
-            if let Some(loss) = summary.final_loss() {
-                print(&format!(
+            let plan = &self.plans[0];
+            let run = Run::new(context, &self.start, plan)?;
+            let mut folder = self.folder()?;
+            self.introduce(info);
+            let (summary, ending) = train(info, run, &mut folder, &interrupt, quiet);
+            let result = summary.final_loss().map(|loss| {
+                format!(
                     "{}: loss {loss:.3}, {:.2} bytes per parameter and {:.2} of optimizer state",
                     summary.optimizer, summary.parameter_bytes, summary.state_bytes_per_parameter
-                ))?;
+                )
+            });
+            conclude(result.as_deref(), folder.path(), ending)
+        }
+    }
+}
+
+impl RunJob {
+    fn contents(&self) -> Contents {
+        if self.compare {
+            Contents::Comparison
+        } else {
+            Contents::Run
+        }
+    }
+
+    /// Refuses folders that cannot be taken: that of the command, and in a comparison those of its runs.
+    fn check_folders(&self) -> Result<(), RecordError> {
+        let Some(out) = &self.run.out else {
+            return Ok(());
+        };
+        check_folder(out, self.contents(), self.run.overwrite)?;
+        if self.compare {
+            for plan in &self.plans {
+                check_folder(out.join(&plan.folder), Contents::Run, self.run.overwrite)?;
             }
         }
-        let path = folder.path();
-        let plot = path.join("loss.png");
-        if interrupt.requested() {
-            print("interrupted")?;
-        }
-        if plot.exists() {
-            print(&format!("\nplot   {}", plot.display()))?;
-        }
-        print(&format!("record {}", path.display()))?;
-        Ok(if interrupt.requested() {
-            ExitCode::from(EXIT_STATUS as u8)
-        } else {
-            ExitCode::SUCCESS
-        })
+        Ok(())
     }
+
+    fn folder(&self) -> Result<RunFolder, RecordError> {
+        // Much may have happened while the device was opened.
+        self.check_folders()?;
+        match &self.run.out {
+            Some(path) => RunFolder::create_for(path, self.contents(), self.run.overwrite),
+            None => {
+                let stem = match self.contents() {
+                    Contents::Run => &self.plans[0].folder,
+                    Contents::Comparison => "compare",
+                };
+                RunFolder::create_named("runs", &format!("{stem}-{}", timestamp()))
+            }
+        }
+    }
+
+    fn introduce(&self, info: &DeviceInfo) {
+        if self.run.quiet {
+            return;
+        }
+        note(&format!(
+            "{} through {} ({})",
+            info.name, info.backend, info.id
+        ));
+        if self.run.schedule == Schedule::PAPER && self.run.epochs <= 5 {
+            note(
+                "note: the paper's schedule starts with an epoch at learning rate 0 and warms up until the fifth; --schedule paper=100 takes the first epochs of its 100, --schedule constant none of it",
+            );
+        }
+    }
+}
+
+fn of_plan(plan: &Plan) -> impl FnOnce(TrainError) -> TrainError {
+    move |source| TrainError::OfRun {
+        label: plan.label.clone(),
+        source: Box::new(source),
+    }
+}
+
+/// Prints what came out and where it is recorded. What went wrong in the run counts before what goes wrong here.
+fn conclude(result: Option<&str>, folder: &Path, ending: Ending) -> Outcome {
+    let printed = report(result, folder, &ending.status);
+    match (ending.status, ending.error) {
+        (RunStatus::Interrupted, error) => {
+            if let Some(error) = error {
+                note(&format!("sonew: {error}"));
+            }
+            Ok(ExitCode::from(EXIT_STATUS))
+        }
+        (_, Some(error)) => Err(error.into()),
+        (_, None) => Ok(printed.map(|()| ExitCode::SUCCESS)?),
+    }
+}
+
+fn report(result: Option<&str>, folder: &Path, status: &RunStatus) -> std::io::Result<()> {
+    if let Some(result) = result {
+        print(result)?;
+    }
+    if *status == RunStatus::Interrupted {
+        print("interrupted")?;
+    }
+    let plot = folder.join("loss.png");
+    if plot.is_file() {
+        print(&format!("\nplot   {}", plot.display()))?;
+    }
+    print(&format!("record {}", folder.display()))
 }

@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use sonew_harness::kernel_io::KERNELS;
+use sonew_harness::kernel_io::{kernel, kernels};
 use sonew_harness::source::{Target, source};
+use sonew_harness::streams::print;
 use sonew_optimizers::{OptimizerConfig, PrecisionKind};
 
-use crate::{Outcome, print};
+use crate::Outcome;
 
 /// The devices of the machine.
 pub fn devices(json: bool) -> Outcome {
@@ -44,26 +45,15 @@ pub fn optimizers(only: Option<&str>) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The kernels that run on arrays from a file.
-pub fn list_kernels() -> Outcome {
-    let mut text = String::new();
-    for kernel in KERNELS {
-        text += &format!("{}\n  {}\n", kernel.name, kernel.summary);
-        let shapes = |arrays: &[(&str, &str)]| {
-            arrays
-                .iter()
-                .map(|(name, shape)| format!("{name} {shape}"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        text += &format!("  in   {}\n", shapes(kernel.inputs));
-        text += &format!("  out  {}\n", shapes(kernel.outputs));
-        for (key, default, meaning) in kernel.options {
-            text += &format!("  --set {key}={default}   {meaning}\n");
-        }
-        text += "\n";
-    }
-    text += "Arrays are f32 in a safetensors file. Entry i of the k-th row of edges couples values i and i+1+k.";
+/// The kernels that run on arrays from a file, or one of them.
+pub fn list_kernels(only: Option<&str>) -> Outcome {
+    let listed = match only {
+        Some(name) => vec![kernel(name)?],
+        None => kernels(),
+    };
+    let mut text: String = listed.iter().map(|kernel| format!("{kernel}\n")).collect();
+    text += "Arrays are f32 in a safetensors file, other widths are converted. Entry i of the k-th row of edges couples values i and \
+             i+1+k; an edge that would couple to a value beyond the tensor counts as 0. --oracle computes in f64 and writes f32.";
     print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

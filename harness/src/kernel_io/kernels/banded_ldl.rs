@@ -1,0 +1,161 @@
+//! SONew's factor.
+
+use cubecl::Runtime;
+use sonew_kernels::context::Context;
+use sonew_kernels::precision::F32;
+use sonew_kernels::sonew::{Blueprint, EdgeRemoval, FactorBuffers, Tolerance, factor, reference};
+use sonew_kernels::sweep::Strategy;
+
+use crate::kernel_io::KernelIoError;
+use crate::kernel_io::found::{Found, wide};
+use crate::kernel_io::inputs::Inputs;
+use crate::kernel_io::settings::{Setting, Settings};
+use crate::kernel_io::spec::{B, KernelSpec, N};
+use crate::kernel_io::table::Kernel;
+use crate::kernel_io::tensor::{Noted, Tensor};
+
+/// Statistics of a tensor, and how small a pivot may be.
+pub(in crate::kernel_io) struct BandedLdl {
+    diagonal: Vec<f32>,
+    edges: Vec<Vec<f32>>,
+    correction: f64,
+    epsilon: f64,
+    pivots: Pivots,
+}
+
+/// What becomes of small pivots.
+#[derive(Clone, Copy)]
+pub(super) struct Pivots {
+    pub gamma: Tolerance,
+    pub removal: EdgeRemoval,
+}
+
+impl Pivots {
+    pub fn settings() -> [Setting; 3] {
+        [
+            Setting::non_negative("gamma", "0", "absolute part of the pivot tolerance"),
+            Setting::decay("relative-gamma", "1e-7", "part relative to H_jj"),
+            Setting::choice(
+                "removal",
+                &EdgeRemoval::ALL,
+                "edges cut at a failing pivot, outgoing or incident, or what else becomes of it",
+            )
+            .by_default("incident"),
+        ]
+    }
+
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            gamma: Tolerance {
+                absolute: settings.number("gamma"),
+                relative: settings.number("relative-gamma"),
+            },
+            removal: settings.choice("removal", &EdgeRemoval::ALL),
+        }
+    }
+
+    /// The pivots that an oracle cut.
+    pub fn exact(found: Found, factor: &reference::Factor) -> Found {
+        let first = factor.cut.first().copied().unwrap_or(factor.d.len());
+        Self::noted(
+            found,
+            &Noted {
+                count: factor.cut.len() as u64,
+                first: first as u64,
+            },
+        )
+    }
+
+    /// The pivots that were cut.
+    pub fn noted(found: Found, cut: &Noted) -> Found {
+        found
+            .count("pivots_cut", cut.count)
+            .count("first_cut", cut.first)
+    }
+
+    /// Declares the two counts.
+    pub fn declared(spec: KernelSpec) -> KernelSpec {
+        spec.counts("pivots_cut").counts("first_cut")
+    }
+}
+
+impl Kernel for BandedLdl {
+    fn spec() -> KernelSpec {
+        let summary = "X = L D Lᵀ with X⁻¹ = c·H + ε on the band: L_{j+1+k, j} = −psi[k, j], D = d; first_cut is n if none is";
+        let spec = KernelSpec::new("banded-ldl", summary)
+            .needs("diagonal", &[N])
+            .needs("edges", &[B, N])
+            .gives("psi", &[B, N])
+            .gives("d", &[N])
+            .set(Setting::non_negative(
+                "correction",
+                "1",
+                "c, the bias correction of H",
+            ))
+            .set(Setting::non_negative(
+                "epsilon",
+                "0",
+                "ε, added to the diagonal",
+            ))
+            .passes_over(&["moment", "non_finite"]);
+        let spec = Pivots::declared(spec);
+        Pivots::settings().into_iter().fold(spec, KernelSpec::set)
+    }
+
+    fn read(inputs: &mut Inputs) -> Result<Self, KernelIoError> {
+        Ok(Self {
+            correction: inputs.settings.number("correction"),
+            epsilon: inputs.settings.number("epsilon"),
+            pivots: Pivots::of(&inputs.settings),
+            diagonal: inputs.take("diagonal"),
+            edges: inputs.take_band("edges"),
+        })
+    }
+
+    fn oracle(&self) -> Result<Found, KernelIoError> {
+        let (n, band) = (self.diagonal.len(), self.edges.len());
+        let h = reference::Statistics {
+            moment: Vec::new(),
+            diagonal: wide(&self.diagonal),
+            edges: self.edges.iter().map(|edge| wide(edge)).collect(),
+        };
+        let Pivots { gamma, removal } = self.pivots;
+        let damped = h.damped(self.correction, self.epsilon);
+        let factor = reference::factor(&damped, gamma, removal);
+        let found = Found::new()
+            .exact("psi", [band, n], &factor.psi.concat())
+            .exact("d", [n], &factor.d);
+        Ok(Pivots::exact(found, &factor))
+    }
+
+    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+        let (n, band) = (self.diagonal.len(), self.edges.len());
+        let tensor = Tensor::new(context, "banded-ldl", n)?;
+        let diagonal = tensor.upload(&self.diagonal)?;
+        let edges = tensor.upload_all(&self.edges)?;
+        let psi: Vec<_> = edges.iter().map(|_| tensor.empty()).collect();
+        let d = tensor.empty();
+        let blueprint = Blueprint::of::<F32, R>(context, "banded-ldl", band);
+        let evidence = tensor.slots(blueprint.sweep);
+        factor::<F32, R>(
+            context,
+            &tensor.segments,
+            FactorBuffers {
+                diagonal: &diagonal,
+                edges: &edges,
+                psi: &psi,
+                d: &d,
+                evidence: &evidence,
+            },
+            self.correction,
+            self.epsilon,
+            self.pivots.gamma,
+            self.pivots.removal,
+            Strategy::Forced(blueprint),
+        )?;
+        let found = Found::new()
+            .values("psi", [band, n], tensor.read_all(&psi)?)
+            .values("d", [n], tensor.read(&d)?);
+        Ok(Pivots::noted(found, &tensor.noted(&evidence)?))
+    }
+}

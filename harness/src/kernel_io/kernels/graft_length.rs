@@ -1,0 +1,55 @@
+//! Lengths of tensors on the device, which grafts and norms are made of: the one place here that knows in what form the kernels
+//! keep them.
+
+use cubecl::Runtime;
+use cubecl::server::Handle;
+use sonew_kernels::error::Error as KernelError;
+use sonew_kernels::precision::F32;
+use sonew_kernels::sonew::squared_norm;
+
+use crate::kernel_io::tensor::Tensor;
+
+/// The length of an arena's tensor, as kernels take it.
+pub(super) fn length<R: Runtime>(
+    tensor: &Tensor<'_, R>,
+    values: &Handle,
+) -> Result<Handle, KernelError> {
+    let (reduction, partials) = tensor.reduction();
+    let out = tensor.zeros(1);
+    let segments = &tensor.segments;
+    squared_norm::<F32, R>(
+        tensor.context,
+        segments,
+        &reduction,
+        values,
+        &partials,
+        &out,
+    )?;
+    Ok(out)
+}
+
+/// The length that such a buffer holds.
+pub(super) fn read_length<R: Runtime>(
+    tensor: &Tensor<'_, R>,
+    length: &Handle,
+) -> Result<f64, KernelError> {
+    let held: Vec<f32> = tensor.context.download("norms", length)?;
+    Ok(f64::from(held[0]).sqrt())
+}
+
+/// The pair of lengths of a tensor, from those of its `runs` per block.
+pub(super) fn pair<R: Runtime>(
+    tensor: &Tensor<'_, R>,
+    of_runs: &Handle,
+    runs: usize,
+) -> Result<Handle, KernelError> {
+    let (reduction, _) = tensor.reduction();
+    let out = tensor.zeros(2);
+    reduction.sum_pairs(tensor.context, of_runs, runs, &out)?;
+    Ok(out)
+}
+
+/// Room for the pairs of all runs.
+pub(super) fn pairs_of_runs<R: Runtime>(tensor: &Tensor<'_, R>, runs: usize) -> Handle {
+    tensor.zeros(2 * runs * (tensor.segments.blocks() - 2))
+}

@@ -1,0 +1,126 @@
+//! Matrix products, by each kernel that there is for them.
+
+use cubecl::Runtime;
+use sonew_kernels::context::Context;
+use sonew_kernels::kronecker::{self, Products, Sums, TileBlueprint, View, grouped_product};
+use sonew_kernels::matmul::{Blueprint, DeviceMatrix, HostMatrix, device, host};
+use sonew_kernels::sweep::Strategy;
+
+use crate::kernel_io::KernelIoError;
+use crate::kernel_io::found::{Found, wide};
+use crate::kernel_io::inputs::Inputs;
+use crate::kernel_io::settings::Setting;
+use crate::kernel_io::spec::{K, KernelSpec, M, N};
+use crate::kernel_io::table::Kernel;
+use crate::kernel_io::tensor::require_room;
+
+/// Which kernel multiplies.
+#[derive(Clone, Copy)]
+enum Way {
+    /// One product at a time.
+    Single(Blueprint),
+    /// Many of them in one launch.
+    Grouped(Sums),
+    Host,
+}
+
+const WAYS: [(&str, Way); 5] = [
+    ("tiled", Way::Single(Blueprint::Tiled)),
+    ("naive", Way::Single(Blueprint::Naive)),
+    ("grouped", Way::Grouped(Sums::Plain)),
+    ("grouped-compensated", Way::Grouped(Sums::Compensated)),
+    ("host", Way::Host),
+];
+
+/// Two matrices.
+pub(in crate::kernel_io) struct Product {
+    /// m, k, n.
+    sides: [usize; 3],
+    a: Vec<f32>,
+    b: Vec<f32>,
+    way: Way,
+}
+
+impl Product {
+    fn found(&self, c: Vec<f32>) -> Found {
+        let [m, _, n] = self.sides;
+        Found::new().values("c", [m, n], c)
+    }
+
+    fn in_host_memory(&self) -> Result<Found, KernelIoError> {
+        let [m, k, n] = self.sides;
+        let mut c = vec![0.0; m * n];
+        let (a, b) = (
+            HostMatrix::row_major(&self.a, m, k)?,
+            HostMatrix::row_major(&self.b, k, n)?,
+        );
+        host(&mut c, a, b, false)?;
+        Ok(self.found(c))
+    }
+}
+
+impl Kernel for Product {
+    fn spec() -> KernelSpec {
+        KernelSpec::new("product", "C = A B")
+            .needs("a", &[M, K])
+            .needs("b", &[K, N])
+            .gives("c", &[M, N])
+            .set(Setting::choice("by", &WAYS, "the kernel"))
+    }
+
+    fn read(inputs: &mut Inputs) -> Result<Self, KernelIoError> {
+        Ok(Self {
+            sides: [M, K, N].map(|axis| inputs.size(axis)),
+            a: inputs.take("a"),
+            b: inputs.take("b"),
+            way: inputs.settings.choice("by", &WAYS),
+        })
+    }
+
+    fn oracle(&self) -> Result<Found, KernelIoError> {
+        let [m, k, n] = self.sides;
+        let c = kronecker::reference::multiply(&wide(&self.a), &wide(&self.b), m, k, n);
+        Ok(Found::new().exact("c", [m, n], &c))
+    }
+
+    fn on_host(&self) -> Option<Result<Found, KernelIoError>> {
+        match self.way {
+            Way::Host => Some(self.in_host_memory()),
+            Way::Single(_) | Way::Grouped(_) => None,
+        }
+    }
+
+    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+        let [m, k, n] = self.sides;
+        require_room(context, "product", m * n)?;
+        let (a, b) = (context.upload(&self.a), context.upload(&self.b));
+        let out = context.upload(&vec![0f32; m * n]);
+        match self.way {
+            Way::Host => return self.in_host_memory(),
+            Way::Single(blueprint) => device(
+                context,
+                &DeviceMatrix::row_major(out.clone(), m, n)?,
+                &DeviceMatrix::row_major(a, m, k)?,
+                &DeviceMatrix::row_major(b, k, n)?,
+                Strategy::Forced(blueprint),
+            )?,
+            Way::Grouped(sums) => {
+                let product = kronecker::Product {
+                    a: View::rows(0, k),
+                    b: View::rows(0, n),
+                    c: View::rows(0, n),
+                    m,
+                    n,
+                    k,
+                };
+                let blueprint = TileBlueprint {
+                    sums,
+                    ..TileBlueprint::default()
+                };
+                let products = Products::new(context, &[product], blueprint)?;
+                grouped_product(context, &products, &a, &b, &out, 0.0, 1.0, None)?;
+            }
+        }
+        Ok(self.found(context.download("product", &out)?))
+    }
+}

@@ -1,0 +1,294 @@
+//! The steps and epochs of one run.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use cubecl::Runtime;
+use cubecl::server::Handle;
+use sonew_optimizers::{Context, NonFinite, Optimizer};
+
+use super::TrainError;
+use super::start::Start;
+use crate::data::Images;
+use crate::init::Weights;
+use crate::interrupt::Interrupt;
+use crate::network::{Network, Route};
+use crate::order::BatchOrder;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::record::{EpochRecord, RunFolder, StepRecord};
+use crate::summary::RunSummary;
+
+/// Time spent in the parts of an epoch.
+#[derive(Default)]
+struct Split {
+    network: Duration,
+    optimizer: Duration,
+}
+
+/// A run that can begin: its states are allocated, and nothing is recorded yet.
+pub struct Run<'a, R: Runtime> {
+    pub(super) plan: &'a Plan,
+    pub(super) images: &'a Images,
+    pub(super) network: Network<R>,
+    pub(super) optimizer: Box<dyn Optimizer<R>>,
+    pub(super) order: BatchOrder,
+    context: Rc<Context<R>>,
+    params: Handle,
+    batch: Vec<f32>,
+}
+
+impl<'a, R: Runtime> Run<'a, R> {
+    /// Allocates what the run needs; `start` and `plan` belong together.
+    ///
+    /// # Errors
+    /// [`TrainError`] with what the network or the optimizer refuses.
+    pub fn new(
+        context: Rc<Context<R>>,
+        start: &'a Start,
+        plan: &'a Plan,
+    ) -> Result<Self, TrainError> {
+        let network = Network::new(
+            &context,
+            plan.numerics.precision,
+            &plan.sizes,
+            plan.batch,
+            Route::Auto,
+        )?;
+        let segments = network.segments();
+        let optimizer = plan
+            .optimizer
+            .build(plan.numerics, context.clone(), segments)?;
+        let drawn;
+        let weights = match &start.given {
+            Some(given) => given,
+            None => {
+                drawn = Weights::glorot_uniform(&plan.sizes, plan.seed)?;
+                &drawn
+            }
+        };
+        let tensors: Vec<&[f32]> = weights
+            .layers
+            .iter()
+            .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
+            .collect();
+        let params = plan.numerics.precision.encode(&segments.gather(&tensors)?);
+        Ok(Self {
+            plan,
+            images: &start.images,
+            optimizer,
+            order: start.order.clone(),
+            params: context.upload(&params),
+            batch: vec![0.0; plan.batch * start.images.pixels_per_image()],
+            context,
+            network,
+        })
+    }
+
+    /// How the optimizer treats each tensor, a line each; none if it treats all alike.
+    pub(super) fn tensors(&self) -> Vec<String> {
+        let shapes = self.network.segments().shapes();
+        let assignments = self.optimizer.assignments();
+        let lines = assignments.iter().zip(shapes).enumerate();
+        lines
+            .map(|(tensor, (assignment, shape))| {
+                format!("{} {shape:?}: {assignment}", tensor_name(tensor))
+            })
+            .collect()
+    }
+
+    /// Takes all steps, recording each epoch in `folder` and `summary`. Says whether it was interrupted before the last.
+    pub(super) fn epochs(
+        &mut self,
+        folder: &mut RunFolder,
+        summary: &mut RunSummary,
+        interrupt: &Interrupt,
+        progress: &mut Progress,
+    ) -> Result<bool, TrainError> {
+        let steps_per_epoch = self.order.steps_per_epoch();
+        let total = self.plan.total_steps(steps_per_epoch);
+        let (mut spent, mut optimizer, mut done) = (0.0, 0.0, 0);
+        let mut idle = 0;
+        for epoch in 0..self.plan.epochs {
+            let begin = epoch * steps_per_epoch;
+            let end = total.min(begin + steps_per_epoch);
+            if begin >= end {
+                break;
+            }
+            let started = Instant::now();
+            let parts_before = self.optimizer.parts();
+            let mut split = Split::default();
+            for step in begin..end {
+                if interrupt.requested() {
+                    return Ok(true);
+                }
+                let taken_before = self.optimizer.steps();
+                let loss = self.step(step, &mut split)?;
+                done += 1;
+                progress.step(done, Some(loss as f32), self.plan.batch);
+                if self.plan.log_steps {
+                    folder.log(&StepRecord { step, loss })?;
+                }
+                // Where steps are skipped, the weights are still good, and the next batch may be.
+                let progressed = loss.is_finite() && self.optimizer.steps() > taken_before;
+                idle = if progressed { 0 } else { idle + 1 };
+                if idle > self.patience() {
+                    let cause = self.cause();
+                    return Err(TrainError::Diverged { step, loss, cause });
+                }
+            }
+            let seconds = started.elapsed().as_secs_f64();
+            spent += seconds;
+            optimizer += split.optimizer.as_secs_f64();
+            let steps = done - begin;
+            let started = Instant::now();
+            let loss = self
+                .network
+                .evaluate(&self.context, &self.params, self.images)?;
+            let evaluation = started.elapsed().as_secs_f64();
+            let parts = self.optimizer.parts();
+            // Before what may fail: a loss that was found is not lost.
+            summary.losses.push(loss);
+            summary.seconds_per_epoch = spent / (epoch + 1) as f64;
+            summary.optimizer_ms_per_step = 1e3 * optimizer / done as f64;
+            summary.optimizer_parts = parts
+                .iter()
+                .map(|(part, spent)| {
+                    let mean = 1e3 * spent.as_secs_f64() / done as f64;
+                    ((*part).to_owned(), mean)
+                })
+                .collect();
+            folder.keep(summary)?;
+            let report = self.optimizer.report()?;
+            let record = EpochRecord {
+                epoch,
+                steps: done,
+                loss,
+                lr: self.lr(begin),
+                seconds: seconds + evaluation,
+                forward_backward_seconds: split.network.as_secs_f64(),
+                optimizer_seconds: split.optimizer.as_secs_f64(),
+                evaluation_seconds: evaluation,
+                images_per_second: (steps * self.plan.batch) as f64 / seconds,
+                pivots_cut: report.pivots_cut,
+                skipped_steps: report.skipped_steps,
+                loss_scale: self.optimizer.loss_scale(),
+                roots_refused: report.roots.map(|roots| roots.refused),
+                optimizer_parts: parts
+                    .iter()
+                    .zip(&parts_before)
+                    .map(|((part, after), (_, before))| {
+                        ((*part).to_owned(), (*after - *before).as_secs_f64())
+                    })
+                    .collect(),
+            };
+            folder.log(&record)?;
+            progress.epoch(&describe(&self.plan.label, &record));
+        }
+        match summary.losses.last() {
+            Some(&loss) if !loss.is_finite() => Err(TrainError::NoLoss {
+                epoch: summary.losses.len() - 1,
+                loss,
+                cause: self.cause(),
+            }),
+            _ => Ok(false),
+        }
+    }
+
+    /// One step; returns the batch's loss before it.
+    fn step(&mut self, step: usize, split: &mut Split) -> Result<f64, TrainError> {
+        let indices = self.order.batch(step)?;
+        self.images.fill_batch(indices, &mut self.batch)?;
+        let started = Instant::now();
+        let scale = self.optimizer.loss_scale();
+        let gradients = self
+            .network
+            .gradients(&self.context, &self.params, &self.batch, scale)?;
+        // Both waits are for the split of time only: the next forward pass has to wait for the parameters anyway.
+        self.context.wait("uploading gradients")?;
+        split.network += started.elapsed();
+        let started = Instant::now();
+        let lr = self.lr(step);
+        let taken = self.optimizer.step(&self.params, &gradients.grads, lr);
+        if let Err(sonew_optimizers::Error::NonFinite { tensor, index, .. }) = &taken {
+            return Err(TrainError::NonFinite {
+                step,
+                tensor: tensor_name(*tensor),
+                index: *index,
+            });
+        }
+        taken?;
+        self.context.wait("optimizer step")?;
+        split.optimizer += started.elapsed();
+        Ok(gradients.loss)
+    }
+
+    /// Steps in a row that may be skipped, or whose loss may be NaN or infinite: enough for a loss scale to come down from
+    /// the largest number of f32 to the least.
+    fn patience(&self) -> usize {
+        let numerics = &self.plan.numerics;
+        match numerics.non_finite {
+            NonFinite::Proceed => 0,
+            NonFinite::Stop if numerics.loss_scale.is_none() => 0,
+            NonFinite::Skip | NonFinite::Stop => 256,
+        }
+    }
+
+    fn lr(&self, step: usize) -> f64 {
+        self.plan.schedule.lr_at(
+            step,
+            self.order.steps_per_epoch(),
+            self.plan.epochs,
+            self.plan.lr,
+        )
+    }
+
+    /// Why there is no progress, as far as the optimizer's last step tells.
+    fn cause(&self) -> String {
+        let report = match self.optimizer.report() {
+            Ok(report) => report,
+            Err(error) => return error.to_string(),
+        };
+        match report.first_non_finite {
+            Some((tensor, at)) => format!(
+                "{} gradients are not finite, first in {} at {at}",
+                report.non_finite_gradients,
+                tensor_name(tensor)
+            ),
+            None => "the gradients are finite, so the weights grew too large".into(),
+        }
+    }
+}
+
+/// The name of a tensor in files and messages: w0, b0, w1, …
+fn tensor_name(tensor: usize) -> String {
+    let kind = if tensor.is_multiple_of(2) { 'w' } else { 'b' };
+    format!("{kind}{}", tensor / 2)
+}
+
+fn describe(label: &str, record: &EpochRecord) -> String {
+    let mut seen = match record.pivots_cut {
+        Some(cut) if cut > 0 => format!(", {cut} pivots cut"),
+        _ => String::new(),
+    };
+    if record.skipped_steps > 0 {
+        seen += &format!(
+            ", {} steps skipped so far, loss scale {}",
+            record.skipped_steps, record.loss_scale
+        );
+    }
+    if let Some(refused) = record.roots_refused.filter(|&refused| refused > 0) {
+        seen += &format!(", {refused} roots refused so far");
+    }
+    format!(
+        "{label} epoch {}: loss {:.3} at lr {:.3e}, {:.1} s (forward and backward {:.1}, optimizer {:.1}) + {:.1} s evaluation, {:.0} images/s{seen}",
+        record.epoch,
+        record.loss,
+        record.lr,
+        record.seconds - record.evaluation_seconds,
+        record.forward_backward_seconds,
+        record.optimizer_seconds,
+        record.evaluation_seconds,
+        record.images_per_second
+    )
+}

@@ -1,0 +1,82 @@
+//! What in a file of blueprints would not be used, or not as it was meant, because nothing is called so.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+use sonew_kernels::segments::GAP;
+use sonew_kernels::tuned::{TUNABLE, Tuning};
+use sonew_optimizers::{FirstOrderKind, PrecisionKind};
+
+use super::TunedFileError;
+
+/// The most units that a cube has on any device. Memory is laid out for them before a device can refuse them.
+pub(super) const MOST_UNITS: u32 = 1024;
+
+/// Requires that every blueprint is one that a kernel takes and asks for.
+pub(super) fn check_tunings(
+    path: &Path,
+    place: &str,
+    tunings: &[Tuning],
+) -> Result<(), TunedFileError> {
+    let precisions = PrecisionKind::ALL.map(PrecisionKind::name);
+    let mut seen = BTreeSet::new();
+    for (at, it) in tunings.iter().enumerate() {
+        let (kernel, precision, band) = (it.kernel.as_str(), it.precision.as_str(), it.band);
+        let refused = |field: &str, expected: String, found: String| {
+            Err(TunedFileError::Meaning {
+                path: path.into(),
+                place: format!("{place}/{at}{field}"),
+                expected,
+                found,
+            })
+        };
+        if !TUNABLE.contains(&kernel) {
+            let known = format!("one of {}", TUNABLE.join(", "));
+            return refused("/kernel", known, format!("{kernel:?}"));
+        }
+        if !precisions.contains(&precision) {
+            let known = format!("one of {}", precisions.join(", "));
+            return refused("/precision", known, format!("{precision:?}"));
+        }
+        let widest = FirstOrderKind::named(kernel).map_or(GAP, |_| 0);
+        if band > widest {
+            let known = format!("a band of at most {widest} for {kernel}");
+            return refused("/band", known, band.to_string());
+        }
+        if !seen.insert((kernel, precision, band)) {
+            let found = format!("{kernel} in {precision} for a band of {band} again");
+            return refused("", "each once".into(), found);
+        }
+        let sweep = it.blueprint.sweep;
+        if !sweep.is_whole() || sweep.units > MOST_UNITS {
+            return Err(TunedFileError::Blueprint {
+                path: path.into(),
+                kernel: kernel.into(),
+                precision: precision.into(),
+                sweep,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Where `found` has a field that `known`, which was read from it, has not: a name that is taken for none at all.
+pub(super) fn unknown_field(found: &Value, known: &Value, place: &str) -> Option<String> {
+    match (found, known) {
+        (Value::Object(found), Value::Object(known)) => found.iter().find_map(|(name, value)| {
+            let place = format!("{place}/{name}");
+            match known.get(name) {
+                Some(known) => unknown_field(value, known, &place),
+                None => Some(place),
+            }
+        }),
+        (Value::Array(found), Value::Array(known)) => {
+            let mut pairs = found.iter().zip(known).enumerate();
+            pairs.find_map(|(at, (found, known))| {
+                unknown_field(found, known, &format!("{place}/{at}"))
+            })
+        }
+        _ => None,
+    }
+}
