@@ -21,6 +21,7 @@ pub mod record;
 mod replace_file;
 pub mod report;
 pub mod roots;
+pub mod runtime_folder;
 pub mod schedule;
 pub mod source;
 pub mod stability;

@@ -368,3 +368,15 @@ fn devices_and_optimizers_are_listed() {
     let listed = succeeds(&["optimizers"]);
     assert!(listed.contains("relative-gamma") && listed.contains("band-4-sonew"));
 }
+
+#[test]
+fn without_a_folder_for_sockets_no_driver_complains() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sonew"))
+        .args(["devices"])
+        .env_remove("XDG_RUNTIME_DIR")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!error.contains("XDG_RUNTIME_DIR"), "{error}");
+}

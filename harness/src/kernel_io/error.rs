@@ -59,18 +59,6 @@ pub enum KernelIoError {
         /// Why.
         reason: String,
     },
-    /// The device has no buffer of that size.
-    #[error(
-        "kernel {kernel}: needs a buffer of {found} bytes, expected at most the {largest} that the device has; give it fewer values, or another device with --device"
-    )]
-    Room {
-        /// The kernel.
-        kernel: &'static str,
-        /// Bytes that it needs.
-        found: u64,
-        /// Bytes of the largest buffer.
-        largest: u64,
-    },
     /// A flag has no meaning for the kernel.
     #[error("kernel {kernel}: {flag} has no effect, {reason}; leave it out")]
     NoEffect {

@@ -113,15 +113,6 @@ pub(super) fn require_room<R: Runtime>(
     context: &Context<R>,
     kernel: &'static str,
     values: usize,
-) -> Result<(), KernelIoError> {
-    let largest = context.client().properties().memory.max_page_size;
-    let found = 4 * values as u64;
-    if found <= largest {
-        return Ok(());
-    }
-    Err(KernelIoError::Room {
-        kernel,
-        found,
-        largest,
-    })
+) -> Result<(), KernelError> {
+    context.require_buffer(kernel, "an array", 4 * values as u64)
 }

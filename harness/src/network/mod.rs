@@ -17,6 +17,7 @@ use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::matmul::Blueprint;
+use sonew_kernels::network::loss::LANES;
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::Strategy;
@@ -84,7 +85,7 @@ impl<R: Runtime> Network<R> {
     ///
     /// # Errors
     /// [`NetworkError::Shape`] for fewer than two layers, an empty layer, an output of another size than the input, or
-    /// an empty batch.
+    /// an empty batch; [`NetworkError::Kernel`] if the device has no buffer of the size needed.
     pub fn new(
         context: &Context<R>,
         precision: PrecisionKind,
@@ -115,11 +116,20 @@ impl<R: Runtime> Network<R> {
             });
         }
         let layout = Layout::new(sizes)?;
+        let operation = "building the network";
+        let arena = 4 * layout.segments.arena_len() as u64;
+        context.require_buffer(operation, "an arena of all tensors", arena)?;
         let on_host = match route {
             Route::Auto => context.processor() == Processor::Cpu,
             Route::Host => true,
             Route::Device => false,
         };
+        if !on_host {
+            // Images and activations of a batch; the partial losses of a row are fewer.
+            let widest = sizes.iter().copied().max().unwrap_or(0).max(LANES);
+            let bytes = 4 * widest as u64 * batch as u64;
+            context.require_buffer(operation, "the activations of a batch", bytes)?;
+        }
         let place = if on_host {
             Place::Host(host::HostNetwork::new(precision, layout, batch))
         } else {

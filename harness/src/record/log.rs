@@ -35,6 +35,9 @@ pub struct EpochRecord {
     /// Columns of the factor whose edges were cut in the epoch's last step, for optimizers that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pivots_cut: Option<u64>,
+    /// Columns of the factor whose pivot had no normal reciprocal in the epoch's last step, for optimizers that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pivots_out_of_range: Option<u64>,
     /// Steps that were not taken since the start of the run, because a gradient was not finite.
     #[serde(default)]
     pub skipped_steps: u64,

@@ -171,6 +171,7 @@ impl<'a, R: Runtime> Run<'a, R> {
                 evaluation_seconds: evaluation,
                 images_per_second: (steps * self.plan.batch) as f64 / seconds,
                 pivots_cut: report.pivots_cut,
+                pivots_out_of_range: report.pivots_out_of_range,
                 skipped_steps: report.skipped_steps,
                 loss_scale: self.optimizer.loss_scale(),
                 roots_refused: report.roots.map(|roots| roots.refused),
@@ -271,6 +272,9 @@ fn describe(label: &str, record: &EpochRecord) -> String {
         Some(cut) if cut > 0 => format!(", {cut} pivots cut"),
         _ => String::new(),
     };
+    if let Some(lost) = record.pivots_out_of_range.filter(|&lost| lost > 0) {
+        seen += &format!(", {lost} pivots out of range");
+    }
     if record.skipped_steps > 0 {
         seen += &format!(
             ", {} steps skipped so far, loss scale {}",

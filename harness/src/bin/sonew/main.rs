@@ -15,6 +15,7 @@ use on_device::on_device;
 use sonew_harness::cli::{Cli, Command};
 use sonew_harness::freed_memory;
 use sonew_harness::report;
+use sonew_harness::runtime_folder;
 use sonew_harness::stability::Comparison;
 use sonew_harness::streams::note;
 use sonew_harness::tune;
@@ -23,6 +24,7 @@ use sonew_harness::verify::Request;
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 fn main() -> ExitCode {
+    runtime_folder::name();
     freed_memory::keep();
     let outcome = match Cli::parse().command {
         Command::Devices { json } => texts::devices(json),

@@ -2,6 +2,7 @@
 
 use cubecl::Runtime;
 use sonew_kernels::context::Context;
+use sonew_kernels::evidence::PivotEvidence;
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::{Blueprint, EdgeRemoval, FactorBuffers, Tolerance, factor, reference};
 use sonew_kernels::sweep::Strategy;
@@ -13,6 +14,9 @@ use crate::kernel_io::settings::{Setting, Settings};
 use crate::kernel_io::spec::{B, KernelSpec, N};
 use crate::kernel_io::table::Kernel;
 use crate::kernel_io::tensor::{Noted, Tensor};
+
+/// Columns whose pivot has no normal reciprocal in f32: their d is 0, or has lost digits.
+const OUT_OF_RANGE: &str = "pivots_out_of_range";
 
 /// Statistics of a tensor, and how small a pivot may be.
 pub(in crate::kernel_io) struct BandedLdl {
@@ -98,7 +102,7 @@ impl Kernel for BandedLdl {
                 "ε, added to the diagonal",
             ))
             .passes_over(&["moment", "non_finite"]);
-        let spec = Pivots::declared(spec);
+        let spec = Pivots::declared(spec).counts(OUT_OF_RANGE);
         Pivots::settings().into_iter().fold(spec, KernelSpec::set)
     }
 
@@ -125,7 +129,10 @@ impl Kernel for BandedLdl {
         let found = Found::new()
             .exact("psi", [band, n], &factor.psi.concat())
             .exact("d", [n], &factor.d);
-        Ok(Pivots::exact(found, &factor))
+        let normal = f64::from(f32::MIN_POSITIVE)..=1.0 / f64::from(f32::MIN_POSITIVE);
+        let lost = damped.diagonal.iter().zip(&factor.d);
+        let lost = lost.filter(|(h, d)| **h != 0.0 && !normal.contains(*d));
+        Ok(Pivots::exact(found, &factor).count(OUT_OF_RANGE, lost.count() as u64))
     }
 
     fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
@@ -156,6 +163,7 @@ impl Kernel for BandedLdl {
         let found = Found::new()
             .values("psi", [band, n], tensor.read_all(&psi)?)
             .values("d", [n], tensor.read(&d)?);
-        Ok(Pivots::noted(found, &tensor.noted(&evidence)?))
+        let lost = PivotEvidence::read(context, "banded-ldl", &evidence)?.out_of_range;
+        Ok(Pivots::noted(found, &tensor.noted(&evidence)?).count(OUT_OF_RANGE, lost.count))
     }
 }

@@ -5,7 +5,7 @@ use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::F32;
-use sonew_kernels::sonew::squared_norm;
+use sonew_kernels::sonew::norm_per_tensor;
 
 use crate::kernel_io::tensor::Tensor;
 
@@ -17,7 +17,7 @@ pub(super) fn length<R: Runtime>(
     let (reduction, partials) = tensor.reduction();
     let out = tensor.zeros(1);
     let segments = &tensor.segments;
-    squared_norm::<F32, R>(
+    norm_per_tensor::<F32, R>(
         tensor.context,
         segments,
         &reduction,
@@ -34,7 +34,7 @@ pub(super) fn read_length<R: Runtime>(
     length: &Handle,
 ) -> Result<f64, KernelError> {
     let held: Vec<f32> = tensor.context.download("norms", length)?;
-    Ok(f64::from(held[0]).sqrt())
+    Ok(f64::from(held[0]))
 }
 
 /// The pair of lengths of a tensor, from those of its `runs` per block.
@@ -45,7 +45,7 @@ pub(super) fn pair<R: Runtime>(
 ) -> Result<Handle, KernelError> {
     let (reduction, _) = tensor.reduction();
     let out = tensor.zeros(2);
-    reduction.sum_pairs(tensor.context, of_runs, runs, &out)?;
+    reduction.pairs_of_norms(tensor.context, of_runs, runs, &out)?;
     Ok(out)
 }
 

@@ -27,7 +27,7 @@ impl Kernel for Precondition {
             .needs("d", &[N])
             .needs("m", &[N])
             .gives("u", &[N])
-            .passes_over(&["pivots_cut", "first_cut"])
+            .passes_over(&["pivots_cut", "first_cut", "pivots_out_of_range"])
     }
 
     fn read(inputs: &mut Inputs) -> Result<Self, KernelIoError> {

@@ -133,12 +133,12 @@ impl Kernel for SonewGraft {
         let (params, grads) = (tensor.upload(&step.w)?, tensor.upload(&step.statistics.g)?);
         let runs = step.blueprint(context).sweep.runs_per_block();
         let direction = tensor.empty();
-        let squares = pairs_of_runs(&tensor, runs);
-        let (mut grad_squares, mut second) = (None, None);
+        let of_runs = pairs_of_runs(&tensor, runs);
+        let (mut grad_norms, mut second) = (None, None);
         let mut decay = 0.0;
         if let Some((values, of_second)) = &self.second {
             second = Some(tensor.upload(values)?);
-            grad_squares = Some(length(&tensor, &grads)?);
+            grad_norms = Some(length(&tensor, &grads)?);
             decay = *of_second;
         }
         let stage = GraftBuffers {
@@ -146,9 +146,9 @@ impl Kernel for SonewGraft {
             epsilon: self.epsilon,
             decay,
             direction: &direction,
-            squares: &squares,
+            norms: &of_runs,
             grads: matches!(self.graft, Graft::RmsProp | Graft::Sgd).then_some(&grads),
-            grad_squares: grad_squares.as_ref(),
+            grad_norms: grad_norms.as_ref(),
             second: second.as_ref(),
         };
         let stepped = step.launch(&tensor, &params, &grads, Some(stage))?;
@@ -157,7 +157,7 @@ impl Kernel for SonewGraft {
             &tensor.segments,
             &params,
             &direction,
-            &pair(&tensor, &squares, runs)?,
+            &pair(&tensor, &of_runs, runs)?,
             &tensor.table(),
             step.lr,
             step.weight_decay,
