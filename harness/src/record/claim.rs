@@ -133,7 +133,7 @@ impl Claim {
     pub fn clear(&self, path: &Path) -> Result<(), RecordError> {
         for name in self.earlier.map_or(&[][..], Contents::products) {
             let file = path.join(name);
-            if fs::symlink_metadata(&file).is_ok_and(|it| !it.is_dir()) {
+            if fs::symlink_metadata(&file).is_ok_and(|it| it.is_file()) {
                 fs::remove_file(&file).map_err(io_error("removing", &file))?;
             }
         }
