@@ -2,7 +2,7 @@
 //! on the same file, in f64 on the host, and writes the same arrays, rounded to f32.
 //!
 //! A kernel is declared once, in [`kernels`]: its name, inputs, outputs and options, how it runs on a device, and what its
-//! oracle says. [`table`](mod@table) lists the declarations.
+//! oracle says. `table` lists the declarations.
 
 mod error;
 mod found;
