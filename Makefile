@@ -17,7 +17,7 @@ export INSTA_UPDATE ?= no
 help:
 	@echo 'make demo         build, then train the autoencoder with Adam and SONew (about a quarter of an hour on two cores)'
 	@echo 'make test         all tests'
-	@echo 'make test-vulkan  the tests that use a device, with kernels compiled to SPIR-V instead of WGSL'
+	@echo 'make test-vulkan  the tests of kernels and optimizers, with kernels compiled to SPIR-V instead of WGSL'
 	@echo 'make check        formatting, clippy, documentation'
 	@echo 'make bench        criterion benches'
 	@echo 'make gpu-report   check and measure every GPU of this machine, and write a report to report/'
@@ -46,12 +46,10 @@ nvrtc:
 test: setup-tests nvrtc
 	cargo test --workspace --locked -- --test-threads=1
 
-# CubeCL chooses WGSL or SPIR-V when it is built, for all crates at once, so this build has a folder of its own.
-# One command, and so one set of features and one build; the texts of other backends are not tested twice.
-VULKAN_TESTS = device missing selectors source table kernels network launches matrix numerics shampoo
+# The same build; the texts of other backends are not tested twice.
+VULKAN_TESTS = kernels network launches matrix numerics shampoo
 test-vulkan: setup-tests
-	CARGO_TARGET_DIR=$(TARGET)/vulkan cargo test --locked -p sonew-runtime -p sonew-kernels -p sonew-optimizers \
-		--features sonew-runtime/vulkan --lib $(addprefix --test ,$(VULKAN_TESTS)) -- --test-threads=1
+	SONEW_TEST_DEVICE=vulkan:cpu cargo test --workspace --locked $(addprefix --test ,$(VULKAN_TESTS)) -- --test-threads=1
 
 check:
 	cargo fmt --all --check

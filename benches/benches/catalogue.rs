@@ -8,46 +8,39 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use criterion::BenchmarkId;
-use cubecl::Runtime;
 use sonew_benches::{Criterion, run};
 use sonew_harness::bench::{BenchError, Model, Request, Work, kernels, prove};
 use sonew_harness::context::context;
 use sonew_harness::freed_memory;
 use sonew_optimizers::{OptimizerConfig, PrecisionKind};
-use sonew_runtime::{DeviceVisitor, Opened, Selector};
+use sonew_runtime::{Device, Selector};
 
-struct Benches(criterion::Criterion);
+fn benches(mut criterion: criterion::Criterion, device: &Device) -> Result<(), BenchError> {
+    println!("{} through {}", device.info.name, device.info.backend);
+    let context = Rc::new(context(device));
+    let request = if env::var("SONEW_BENCH").is_ok_and(|it| it == "full") {
+        Request::full(&context, &device.info)
+    } else {
+        Request::quick(vec![PrecisionKind::F32], vec![0, 1, 4], Vec::new())
+    };
+    let mut group = criterion.benchmark_group("kernel");
+    kernels(&context, &request, &mut Criterion(&mut group))?;
+    group.finish();
 
-impl DeviceVisitor for Benches {
-    type Output = Result<(), BenchError>;
-
-    fn visit<R: Runtime>(mut self, device: Opened<R>) -> Self::Output {
-        println!("{} through {}", device.info.name, device.info.backend);
-        let context = Rc::new(context(&device));
-        let request = if env::var("SONEW_BENCH").is_ok_and(|it| it == "full") {
-            Request::full(&context, &device.info)
-        } else {
-            Request::quick(vec![PrecisionKind::F32], vec![0, 1, 4], Vec::new())
-        };
-        let mut group = self.0.benchmark_group("kernel");
-        kernels(&context, &request, &mut Criterion(&mut group))?;
-        group.finish();
-
-        let mut group = self.0.benchmark_group("optimizer step");
-        for &precision in &request.precisions {
-            let model = Model::new(&context, precision)?;
-            for name in OptimizerConfig::NAMES {
-                prove(&context, name, precision)?;
-                let mut optimizer = model.optimizer(name)?;
-                let step = || Ok(optimizer.step(&model.params, &model.grads, 1e-6)?);
-                let id = BenchmarkId::new(name, precision);
-                run(&mut group, id, Work::new(&context, step))?;
-            }
+    let mut group = criterion.benchmark_group("optimizer step");
+    for &precision in &request.precisions {
+        let model = Model::new(&context, precision)?;
+        for name in OptimizerConfig::NAMES {
+            prove(&context, name, precision)?;
+            let mut optimizer = model.optimizer(name)?;
+            let step = || Ok(optimizer.step(&model.params, &model.grads, 1e-6)?);
+            let id = BenchmarkId::new(name, precision);
+            run(&mut group, id, Work::new(&context, step))?;
         }
-        group.finish();
-        self.0.final_summary();
-        Ok(())
     }
+    group.finish();
+    criterion.final_summary();
+    Ok(())
 }
 
 fn main() -> ExitCode {
@@ -59,11 +52,7 @@ fn main() -> ExitCode {
         .configure_from_args();
     let done = sonew_runtime::open(Selector::Auto)
         .map_err(|error| error.to_string())
-        .and_then(|device| {
-            device
-                .accept(Benches(criterion))
-                .map_err(|it| it.to_string())
-        });
+        .and_then(|device| benches(criterion, &device).map_err(|it| it.to_string()));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -4,14 +4,13 @@ use std::cell::RefCell;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Throughput};
-use cubecl::Runtime;
 use sonew_harness::bench::{BenchError, Subject, Timer, Work};
 
 /// A group of criterion's as what times kernels.
 pub struct Criterion<'a, 'b>(pub &'a mut BenchmarkGroup<'b, WallTime>);
 
-impl<R: Runtime> Timer<R> for Criterion<'_, '_> {
-    fn time(&mut self, subject: Subject, work: Work<'_, R>) -> Result<(), BenchError> {
+impl Timer for Criterion<'_, '_> {
+    fn time(&mut self, subject: Subject, work: Work<'_>) -> Result<(), BenchError> {
         let name = format!("{} {}", subject.kernel, subject.case);
         let of = format!("{}, {} values", subject.precision, subject.values);
         self.0.throughput(Throughput::Bytes(subject.bytes));
@@ -23,10 +22,10 @@ impl<R: Runtime> Timer<R> for Criterion<'_, '_> {
 ///
 /// # Errors
 /// As [`Work::run`].
-pub fn run<R: Runtime>(
+pub fn run(
     group: &mut BenchmarkGroup<'_, WallTime>,
     id: BenchmarkId,
-    mut work: Work<'_, R>,
+    mut work: Work<'_>,
 ) -> Result<(), BenchError> {
     let failure = RefCell::new(None);
     group.bench_function(id, |bencher| {

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use cubecl::Runtime;
 use sonew_optimizers::Context;
 
 use crate::interrupt::Interrupt;
@@ -20,9 +19,9 @@ use crate::train::{Ending, Run, Start, train};
 /// `loss.svg` and `loss.png` beside them. A run that diverges or fails is noted in the table; the others go on.
 ///
 /// Comes to the table in any case. That some runs diverge is a result; if one fails, or all diverge, so does the comparison.
-pub fn compare<R: Runtime>(
+pub fn compare(
     device: &sonew_runtime::DeviceInfo,
-    context: &Rc<Context<R>>,
+    context: &Rc<Context>,
     start: &Start,
     plans: &[Plan],
     folder: &mut RunFolder,

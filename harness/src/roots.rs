@@ -4,7 +4,6 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use cubecl::Runtime;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::kronecker::accuracy::{conditioned, relative_error, root_in_f64};
 use sonew_kernels::kronecker::{
@@ -100,8 +99,8 @@ pub fn cases(n: usize, seed: u64) -> Result<Vec<Case>, KernelError> {
 ///
 /// # Errors
 /// As a run of training.
-pub fn recorded<R: Runtime>(
-    context: Rc<Context<R>>,
+pub fn recorded(
+    context: Rc<Context>,
     images: &Images,
     sizes: &[usize],
     steps: usize,
@@ -155,8 +154,8 @@ pub fn recorded<R: Runtime>(
 ///
 /// # Errors
 /// As [`DeviceRoots::new`] and [`DeviceRoots::compute`].
-pub fn on_device<R: Runtime>(
-    context: &Context<R>,
+pub fn on_device(
+    context: &Context,
     matrix: &[f32],
     n: usize,
     p: u32,

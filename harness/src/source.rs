@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::str::FromStr;
 
-use sonew_kernels::contract::{SMALL, checks};
+use sonew_kernels::contract::{Formats, SMALL};
 use sonew_kernels::error::Error as KernelError;
-use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor};
+use sonew_kernels::precision::PrecisionKind;
 use sonew_optimizers::{Context, Processor};
-use sonew_runtime::source::{Language, Recorder, record};
+use sonew_runtime::source::{Language, record};
 use thiserror::Error;
 
 /// Why there is no text.
@@ -72,11 +72,11 @@ pub fn source(
 ) -> Result<String, SourceError> {
     match target {
         #[cfg(feature = "cuda")]
-        Target::Cuda => of::<sonew_runtime::source::Cuda<80>>(kernel, precision),
+        Target::Cuda => of(kernel, Language::CudaSm80, precision),
         #[cfg(feature = "wgpu")]
-        Target::Wgsl => of::<sonew_runtime::source::Wgsl>(kernel, precision),
+        Target::Wgsl => of(kernel, Language::Wgsl, precision),
         #[cfg(feature = "vulkan")]
-        Target::Spirv => of::<sonew_runtime::source::Spirv>(kernel, precision),
+        Target::Spirv => of(kernel, Language::Spirv, precision),
         #[cfg(not(feature = "cuda"))]
         Target::Cuda => Err(not_built("CUDA", "cuda")),
         #[cfg(not(feature = "wgpu"))]
@@ -91,67 +91,52 @@ fn not_built(what: &'static str, feature: &'static str) -> SourceError {
     SourceError::NotBuilt { what, feature }
 }
 
-fn of<L: Language>(kernel: &str, precision: PrecisionKind) -> Result<String, SourceError> {
-    precision.accept(Texts {
-        kernel,
-        language: std::marker::PhantomData::<L>,
-    })
-}
-
-struct Texts<'a, L> {
-    kernel: &'a str,
-    language: std::marker::PhantomData<L>,
-}
-
-impl<L: Language> PrecisionVisitor for Texts<'_, L> {
-    type Output = Result<String, SourceError>;
-
-    fn visit<P: Precision>(self) -> Self::Output {
-        let recording = record::<L>();
-        let context = Context::new(recording.client(), Processor::Gpu);
-        let all = checks::<P, Recorder<L>>();
-        let mut known = Vec::new();
-        let (mut out, mut seen) = (String::new(), Vec::new());
-        for check in &all {
-            if !known.contains(&check.kernel) {
-                known.push(check.kernel);
-            }
-            if check.kernel != self.kernel {
+fn of(kernel: &str, language: Language, precision: PrecisionKind) -> Result<String, SourceError> {
+    let formats = Formats::from(precision);
+    let recording = record(language);
+    let context = Context::new(recording.client(), Processor::Gpu);
+    let all = formats.checks();
+    let mut known = Vec::new();
+    let (mut out, mut seen) = (String::new(), Vec::new());
+    for check in &all {
+        if !known.contains(&check.kernel) {
+            known.push(check.kernel);
+        }
+        if check.kernel != kernel {
+            continue;
+        }
+        check.run(&context, SMALL)?;
+        for launch in recording.take()? {
+            let source = launch.source;
+            if seen.contains(&source.text) {
                 continue;
             }
-            check.run(&context, SMALL)?;
-            for launch in recording.take()? {
-                let source = launch.source;
-                if seen.contains(&source.text) {
-                    continue;
-                }
-                let title = format!("{} {}", check.kernel, check.case);
-                let (units, cubes) = (source.units, launch.cubes);
-                // Writing to a string does not fail.
-                let _ = writeln!(
-                    out,
-                    "// {}, {} in {}: {}, {} × {} × {} cubes of {} × {} × {} units\n{}",
-                    title.trim(),
-                    P::NAME,
-                    L::NAME,
-                    source.kernel,
-                    cubes.0,
-                    cubes.1,
-                    cubes.2,
-                    units.0,
-                    units.1,
-                    units.2,
-                    source.readable()
-                );
-                seen.push(source.text.clone());
-            }
+            let title = format!("{} {}", check.kernel, check.case);
+            let (units, cubes) = (source.units, launch.cubes);
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                out,
+                "// {}, {} in {}: {}, {} × {} × {} cubes of {} × {} × {} units\n{}",
+                title.trim(),
+                formats.name(),
+                language,
+                source.kernel,
+                cubes.0,
+                cubes.1,
+                cubes.2,
+                units.0,
+                units.1,
+                units.2,
+                source.readable()
+            );
+            seen.push(source.text.clone());
         }
-        if seen.is_empty() {
-            return Err(SourceError::Unknown {
-                found: self.kernel.into(),
-                known: known.join(", "),
-            });
-        }
-        Ok(out)
     }
+    if seen.is_empty() {
+        return Err(SourceError::Unknown {
+            found: kernel.into(),
+            known: known.join(", "),
+        });
+    }
+    Ok(out)
 }

@@ -1,7 +1,6 @@
 //! What each policy for small pivots does to the factor in each precision: gradients of growing correlation, their
 //! statistics rounded to the format, u = L D Lᵀ m on the device against f64.
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::error::Error;
 use sonew_kernels::evidence::Evidence;
@@ -37,7 +36,7 @@ impl Comparison {
     ///
     /// # Errors
     /// As [`factor`] and [`precondition`].
-    pub fn table<R: Runtime>(&self, context: &Context<R>) -> Result<Table, Error> {
+    pub fn table(&self, context: &Context) -> Result<Table, Error> {
         let mut table = Table::new(vec![
             Column::right("δ"),
             Column::left("precision"),
@@ -87,17 +86,17 @@ fn unstructured(step: usize, i: usize) -> f64 {
     mixed as f64 / (1u64 << 23) as f64 - 1.0
 }
 
-struct Rows<'a, R: Runtime> {
-    context: &'a Context<R>,
+struct Rows<'a> {
+    context: &'a Context,
     statistics: &'a Statistics,
     noise: f64,
 }
 
-impl<R: Runtime> PrecisionVisitor for Rows<'_, R> {
+impl PrecisionVisitor for Rows<'_> {
     type Output = Result<Vec<Vec<String>>, Error>;
 
     fn visit<P: Precision>(self) -> Self::Output {
-        precision::require::<P, R>(self.context)?;
+        precision::require::<P>(self.context)?;
         let held = |values: &[f64]| -> Vec<f64> {
             let held = values.iter().map(|&x| P::State::rounded(x as f32));
             held.map(f64::from).collect()
@@ -120,7 +119,7 @@ impl<R: Runtime> PrecisionVisitor for Rows<'_, R> {
                 relative,
             };
             for (name, removal) in EdgeRemoval::ALL {
-                let found = on_device::<P, R>(self.context, &h, gamma, removal)?;
+                let found = on_device::<P>(self.context, &h, gamma, removal)?;
                 let expected = reference::factor(&h, gamma, removal).precondition(&h.moment);
                 rows.push(vec![
                     format!("{:.0e}", self.noise),
@@ -148,8 +147,8 @@ struct Found {
     cut: u64,
 }
 
-fn on_device<P: Precision, R: Runtime>(
-    context: &Context<R>,
+fn on_device<P: Precision>(
+    context: &Context,
     h: &Statistics,
     gamma: Tolerance,
     removal: EdgeRemoval,
@@ -171,7 +170,7 @@ fn on_device<P: Precision, R: Runtime>(
     let edges = edges.collect::<Result<Vec<_>, _>>()?;
     let psi = (0..band).map(|_| empty()).collect::<Result<Vec<_>, _>>()?;
     let (d, u) = (empty()?, empty()?);
-    let blueprint = Blueprint::of::<P, R>(context, "banded-ldl", band);
+    let blueprint = Blueprint::of::<P>(context, "banded-ldl", band);
     let units = blueprint.sweep.total_units(&segments);
     let evidence = context.upload(&vec![0u32; Evidence::bytes(units) / 4]);
     let buffers = FactorBuffers {
@@ -182,7 +181,7 @@ fn on_device<P: Precision, R: Runtime>(
         evidence: &evidence,
     };
     let strategy = Strategy::Forced(blueprint);
-    factor::<P, R>(
+    factor::<P>(
         context, &segments, buffers, 1.0, 0.0, gamma, removal, strategy,
     )?;
     let buffers = PreconditionBuffers {
@@ -191,7 +190,7 @@ fn on_device<P: Precision, R: Runtime>(
         moment: &upload(&h.moment)?,
         direction: &u,
     };
-    precondition::<P, R>(context, &segments, buffers, Strategy::Inferred)?;
+    precondition::<P>(context, &segments, buffers, Strategy::Inferred)?;
     let mut largest_psi = 1.0f64;
     for psi in &psi {
         largest_psi = read(psi)?

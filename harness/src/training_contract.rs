@@ -13,7 +13,6 @@
 
 use std::rc::Rc;
 
-use cubecl::Runtime;
 use sonew_kernels::first_order::{self, Hyper};
 use sonew_kernels::kronecker::reference::{Settings, Shampoo};
 use sonew_kernels::network::reference::{Layer, loss_and_gradients};
@@ -161,9 +160,9 @@ impl Case {
     ///
     /// # Errors
     /// As a run of training.
-    pub fn follow<R: Runtime>(
+    pub fn follow(
         &self,
-        context: &Rc<Context<R>>,
+        context: &Rc<Context>,
         precision: PrecisionKind,
     ) -> Result<Followed, TrainError> {
         let mut network = Network::new(context, precision, &SIZES, BATCH, Route::Auto)?;

@@ -4,11 +4,10 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
-use sonew_kernels::contract::{Check, Coverage, EDGES, LARGE, Outcome, SMALL, Worst, checks};
+use sonew_kernels::contract::{Check, Coverage, EDGES, Formats, LARGE, Outcome, SMALL, Worst};
 use sonew_kernels::error::Error as KernelError;
-use sonew_kernels::precision::{self, Precision, PrecisionKind, PrecisionVisitor};
+use sonew_kernels::precision::PrecisionKind;
 use sonew_optimizers::Context;
 
 use crate::table::{Column, Table};
@@ -93,9 +92,9 @@ pub struct Line {
 }
 
 /// Names that [`Request::kernel`] may have.
-pub fn kernels<R: Runtime>() -> Vec<&'static str> {
+pub fn kernels() -> Vec<&'static str> {
     let mut names = Vec::new();
-    for check in checks::<precision::F32, R>() {
+    for check in Formats::from(PrecisionKind::F32).checks() {
         if !names.contains(&check.kernel) {
             names.push(check.kernel);
         }
@@ -105,19 +104,20 @@ pub fn kernels<R: Runtime>() -> Vec<&'static str> {
 }
 
 /// Checks what was asked for, and calls `progress` with what is next.
-pub fn verify<R: Runtime>(
-    context: &Rc<Context<R>>,
+pub fn verify(
+    context: &Rc<Context>,
     request: &Request,
     mut progress: impl FnMut(&str),
 ) -> Vec<Line> {
     let mut lines = Vec::new();
     for &precision in &request.precisions {
-        lines.extend(precision.accept(Lines {
+        let asked = Asked {
             context,
             request,
             precision,
             progress: &mut progress,
-        }));
+        };
+        lines.extend(asked.lines());
     }
     lines
 }
@@ -150,21 +150,21 @@ pub fn table(lines: &[Line]) -> Table {
     table
 }
 
-struct Lines<'a, R: Runtime> {
-    context: &'a Rc<Context<R>>,
+/// What is asked of one precision.
+struct Asked<'a> {
+    context: &'a Rc<Context>,
     request: &'a Request,
     precision: PrecisionKind,
     progress: &'a mut dyn FnMut(&str),
 }
 
-impl<R: Runtime> PrecisionVisitor for Lines<'_, R> {
-    type Output = Vec<Line>;
-
-    fn visit<P: Precision>(self) -> Vec<Line> {
-        let coverage = Coverage::of::<P, R>(self.context);
+impl Asked<'_> {
+    fn lines(self) -> Vec<Line> {
+        let formats = Formats::from(self.precision);
+        let coverage = formats.coverage(self.context);
         let mut lines: Vec<Line> = Vec::new();
         let mut with_many = HashSet::new();
-        for check in checks::<P, R>() {
+        for check in formats.checks() {
             let asked = self.request.kernel.as_deref();
             if asked.is_some_and(|kernel| kernel != check.kernel) {
                 continue;
@@ -178,7 +178,12 @@ impl<R: Runtime> PrecisionVisitor for Lines<'_, R> {
             if matches!(coverage, Coverage::Unsupported { .. }) {
                 continue;
             }
-            (self.progress)(&format!("{} {}, {}", check.kernel, check.case, P::NAME));
+            (self.progress)(&format!(
+                "{} {}, {}",
+                check.kernel,
+                check.case,
+                formats.name()
+            ));
             // One variant of a kernel is made with many values: how an index is computed does not depend on the variant. Band
             // 0 is left to the next, which has buffers of edges.
             let large = self.request.full
@@ -200,7 +205,7 @@ impl<R: Runtime> PrecisionVisitor for Lines<'_, R> {
     }
 }
 
-impl<R: Runtime> Lines<'_, R> {
+impl Asked<'_> {
     /// Training with every optimizer.
     fn training(self, coverage: &Coverage) -> Line {
         let mut line = Line::new(TRAINING, self.precision, coverage);
@@ -284,13 +289,7 @@ impl Line {
         (self.case, self.verdict) = (case, verdict);
     }
 
-    fn take<R: Runtime>(
-        &mut self,
-        context: &Context<R>,
-        check: &Check<R>,
-        size: &str,
-        lengths: &[usize],
-    ) {
+    fn take(&mut self, context: &Context, check: &Check, size: &str, lengths: &[usize]) {
         let case = match check.case.as_str() {
             "" => size.to_owned(),
             case => format!("{case}, {size}"),

@@ -8,7 +8,7 @@ use sonew_kernels::matmul::Blueprint;
 use sonew_kernels::network::reference::{Layer, loss_and_gradients};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::sweep::Strategy;
-use sonew_runtime::{DeviceVisitor, Opened, Selector};
+use sonew_runtime::{Device, Selector};
 
 const SIZES: [usize; 5] = [12, 9, 4, 7, 12];
 const BATCH: usize = 6;
@@ -31,10 +31,8 @@ struct Found {
     gaps_are_zero: bool,
 }
 
-impl DeviceVisitor for Check {
-    type Output = Found;
-
-    fn visit<R: cubecl::Runtime>(self, device: Opened<R>) -> Found {
+impl Check {
+    fn run(self, device: Device) -> Found {
         let context = Context::new(device.client, Processor::Cpu);
         let products = Strategy::Forced(Blueprint::Naive);
         let mut network = Network::with_products(
@@ -110,7 +108,7 @@ fn both_routes_follow_the_oracle_even_for_large_logits() {
         let (loss, gradients) = loss_and_gradients(&layers, &x, &x, BATCH);
         let device = sonew_runtime::open(Selector::Software)
             .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
-        let found = device.accept(Check { weights, route });
+        let found = Check { weights, route }.run(device);
         // f32 forward and backward passes of four layers: some 100 roundings, far below 10⁻⁵ relative.
         assert!(
             (found.loss - loss).abs() < 1e-5 * loss,

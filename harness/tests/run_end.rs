@@ -159,11 +159,32 @@ fn a_loss_that_is_no_number_at_the_end_is_a_divergence_however_short_the_run() {
         assert_eq!(output.status.code(), Some(1), "{name}");
         let said = error(&output);
         assert!(said.contains("--lr") && !said.contains("drawing"), "{said}");
+        assert!(!said.contains("epsilon"), "sgd has none: {said}");
         let text = fs::read_to_string(out.join("run.json")).unwrap();
         assert!(text.contains("\"status\": \"diverged: "), "{name}: {text}");
         let run = read_run(&out).unwrap();
         assert!(matches!(&run.status, RunStatus::Diverged(reason) if said.contains(reason)));
         assert!(summary(&run).losses.iter().all(|loss| loss.is_nan()));
+    }
+}
+
+#[test]
+fn a_divergence_advises_the_epsilon_that_the_optimizer_uses() {
+    let parent = tempfile::tempdir().unwrap();
+    for (name, settings, advised) in [
+        ("adam", &[][..], "--set epsilon"),
+        (
+            "tridiag-sonew",
+            &["--set", "relative-epsilon=1e-9"],
+            "--set relative-epsilon",
+        ),
+    ] {
+        let out = parent.path().join(name);
+        let args = ["train", "--optimizer", name, "--lr", "1e38"];
+        let output = run(&out, &[&args[..], settings].concat());
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        let said = error(&output);
+        assert!(said.contains(advised), "{name}: {said}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use sonew_harness::training_contract::CASES;
 use sonew_optimizers::{Context, PrecisionKind, Processor};
-use sonew_runtime::{DeviceVisitor, Opened, Selector};
+use sonew_runtime::Selector;
 
 #[test]
 fn the_losses_in_f64_are_those_of_the_snapshot() {
@@ -23,35 +23,25 @@ fn the_losses_in_f64_are_those_of_the_snapshot() {
     insta::assert_snapshot!(text);
 }
 
-struct Follow;
-
-impl DeviceVisitor for Follow {
-    type Output = ();
-
-    fn visit<R: cubecl::Runtime>(self, device: Opened<R>) {
-        let context = Rc::new(Context::new(device.client, Processor::Cpu));
-        for precision in PrecisionKind::ALL {
-            for case in &CASES {
-                let followed = case.follow(&context, precision).unwrap();
-                let (step, difference, allowed) = followed.worst();
-                println!(
-                    "{} {precision}: {:.3}",
-                    case.optimizer,
-                    difference / allowed
-                );
-                assert!(
-                    difference <= allowed,
-                    "{} in {precision}: the loss of step {step} is off by {difference:e} of {allowed:e}",
-                    case.optimizer
-                );
-            }
-        }
-    }
-}
-
 #[test]
 fn the_software_driver_follows_the_losses_in_every_precision() {
     let device = sonew_runtime::open(Selector::Software)
         .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
-    device.accept(Follow);
+    let context = Rc::new(Context::new(device.client, Processor::Cpu));
+    for precision in PrecisionKind::ALL {
+        for case in &CASES {
+            let followed = case.follow(&context, precision).unwrap();
+            let (step, difference, allowed) = followed.worst();
+            println!(
+                "{} {precision}: {:.3}",
+                case.optimizer,
+                difference / allowed
+            );
+            assert!(
+                difference <= allowed,
+                "{} in {precision}: the loss of step {step} is off by {difference:e} of {allowed:e}",
+                case.optimizer
+            );
+        }
+    }
 }

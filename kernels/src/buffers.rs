@@ -2,24 +2,25 @@
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use crate::error::Error;
 use crate::precision::Storage;
 
 /// A kernel argument over `vectors` vectors of `buffer`.
-pub(crate) fn array<R: Runtime>(buffer: &Handle, vectors: usize) -> ArrayArg<R> {
+pub(crate) fn array(buffer: &Handle, vectors: usize) -> ArrayArg<Gpu> {
     // SAFETY: callers pass lengths that `require_*` found the buffer to hold.
     unsafe { ArrayArg::from_raw_parts(buffer.clone(), vectors) }
 }
 
 /// A sequence of one array over `buffer`, or of none.
-pub(crate) fn optional<R: Runtime, E: CubePrimitive>(
+pub(crate) fn optional<E: CubePrimitive>(
     buffer: Option<&Handle>,
     vectors: usize,
-) -> SequenceArg<R, Array<E>> {
+) -> SequenceArg<Gpu, Array<E>> {
     let mut sequence = SequenceArg::new();
     if let Some(buffer) = buffer {
-        sequence.push(array::<R>(buffer, vectors));
+        sequence.push(array(buffer, vectors));
     }
     sequence
 }

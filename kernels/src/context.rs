@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
+use sonew_runtime::Client;
 
 use crate::error::Error;
 use crate::tuned::Tuned;
@@ -26,17 +27,17 @@ pub enum Processor {
 /// One device, used from one thread.
 ///
 /// A stream of CubeCL belongs to the thread that launches, so a context is not meant to be shared between threads.
-pub struct Context<R: Runtime> {
-    client: ComputeClient<R>,
+pub struct Context {
+    client: Client,
     processor: Processor,
     tuned: Tuned,
     launches: Cell<u64>,
     proven: RefCell<HashSet<u64>>,
 }
 
-impl<R: Runtime> Context<R> {
+impl Context {
     /// A context over an open client.
-    pub fn new(client: ComputeClient<R>, processor: Processor) -> Self {
+    pub fn new(client: Client, processor: Processor) -> Self {
         Self {
             client,
             processor,
@@ -63,7 +64,7 @@ impl<R: Runtime> Context<R> {
     }
 
     /// The client.
-    pub fn client(&self) -> &ComputeClient<R> {
+    pub fn client(&self) -> &Client {
         &self.client
     }
 
@@ -165,7 +166,7 @@ impl<R: Runtime> Context<R> {
         launch: F,
     ) -> Result<(), Error>
     where
-        F: FnOnce(&ComputeClient<R>, CubeCount, CubeDim) + Send,
+        F: FnOnce(&Client, CubeCount, CubeDim) + Send,
     {
         self.check_limits(operation, grid)?;
         self.launches.set(self.launches.get() + 1);

@@ -7,6 +7,7 @@
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use crate::buffers::array;
 use crate::context::{Context, Grid};
@@ -45,11 +46,7 @@ impl Evidence {
     ///
     /// # Errors
     /// As [`Context::download`].
-    pub fn read<R: Runtime>(
-        context: &Context<R>,
-        operation: &'static str,
-        slots: &Handle,
-    ) -> Result<Self, Error> {
+    pub fn read(context: &Context, operation: &'static str, slots: &Handle) -> Result<Self, Error> {
         let words: Vec<u32> = context.download(operation, slots)?;
         Ok(Self::fold(&words, 0))
     }
@@ -72,11 +69,7 @@ impl PivotEvidence {
     ///
     /// # Errors
     /// As [`Context::download`].
-    pub fn read<R: Runtime>(
-        context: &Context<R>,
-        operation: &'static str,
-        slots: &Handle,
-    ) -> Result<Self, Error> {
+    pub fn read(context: &Context, operation: &'static str, slots: &Handle) -> Result<Self, Error> {
         let words: Vec<u32> = context.download(operation, slots)?;
         Ok(Self {
             cut: Evidence::fold(&words, 0),
@@ -178,8 +171,8 @@ fn write_finding(found: &Found, slots: &mut Array<u32>, at: usize) {
 }
 
 /// The slots of the units of a grid, as a kernel takes them.
-pub(crate) fn slots<R: Runtime>(slots: &Handle, grid: Grid) -> ArrayArg<R> {
-    array::<R>(slots, SLOT * grid.cubes as usize * grid.units as usize)
+pub(crate) fn slots(slots: &Handle, grid: Grid) -> ArrayArg<Gpu> {
+    array(slots, SLOT * grid.cubes as usize * grid.units as usize)
 }
 
 /// Requires a slot for each unit of the grid.

@@ -16,6 +16,7 @@ use cubek_matmul::definition::{MatmulElems, MatmulGlobalElems};
 use cubek_matmul::launch::{Strategy as Routine, launch_ref};
 use cubek_std::InputBinding;
 use serde::{Deserialize, Serialize};
+use sonew_runtime::Gpu;
 
 use crate::buffers::require_bytes;
 use crate::context::{Context, Grid};
@@ -268,7 +269,7 @@ impl DeviceMatrix {
         }
     }
 
-    fn binding<R: Runtime>(&self) -> TensorBinding<R> {
+    fn binding(&self) -> TensorBinding<Gpu> {
         // SAFETY: the buffer holds rows · columns values with these strides, checked when the matrix was made.
         unsafe {
             TensorBinding::from_raw_parts(
@@ -285,8 +286,8 @@ impl DeviceMatrix {
 /// # Errors
 /// [`Error::Shape`] if the shapes do not fit, C is transposed or a dimension is 0; [`Error::Unsupported`] if the
 /// device cannot run the blueprint; launch errors as [`Context::launch`].
-pub fn device<R: Runtime>(
-    context: &Context<R>,
+pub fn device(
+    context: &Context,
     c: &DeviceMatrix,
     a: &DeviceMatrix,
     b: &DeviceMatrix,
@@ -307,7 +308,7 @@ pub fn device<R: Runtime>(
     }
     let blueprint = strategy.resolve(Blueprint::default);
     let float = StorageType::Scalar(ElemType::Float(FloatKind::F32));
-    let (left, right, out) = (a.binding::<R>(), b.binding::<R>(), c.binding::<R>());
+    let (left, right, out) = (a.binding(), b.binding(), c.binding());
     let variant = (
         blueprint,
         [a.rows, a.columns, b.columns],

@@ -73,22 +73,18 @@ impl Sweep {
     }
 
     /// What was tuned for a kernel on a device, or the default.
-    pub fn of<S: Precision, R: Runtime>(
-        context: &Context<R>,
-        kernel: &'static str,
-        band: usize,
-    ) -> Self {
+    pub fn of<S: Precision>(context: &Context, kernel: &'static str, band: usize) -> Self {
         let tuned = context.tuned().get(kernel, S::NAME, band);
         let sweep = tuned.map_or_else(
             || Self::infer_for::<S>(context.processor()),
             |blueprint| blueprint.sweep,
         );
-        sweep.on::<S, R>(context)
+        sweep.on::<S>(context)
     }
 
     /// Without 64-bit words where a device has none, and then no wider than four of the others.
-    pub(crate) fn on<S: Precision, R: Runtime>(self, context: &Context<R>) -> Self {
-        if !self.twins || require::<S::Twin, R>(context).is_ok() {
+    pub(crate) fn on<S: Precision>(self, context: &Context) -> Self {
+        if !self.twins || require::<S::Twin>(context).is_ok() {
             return self;
         }
         let width = self.width.min(4);

@@ -17,13 +17,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use sonew_kernels::context::{Context, Processor};
-use sonew_kernels::contract::{EDGES, SMALL, checks};
-use sonew_kernels::precision::{F32, Precision};
-use sonew_runtime::source::{Buffer, Cuda, Executor, Recorder, Recording, Source, record};
-
-#[macro_use]
-#[path = "kernels/precisions.rs"]
-mod precisions;
+use sonew_kernels::contract::{EDGES, Formats, SMALL};
+use sonew_kernels::precision::PrecisionKind;
+use sonew_runtime::source::{Buffer, Executor, Language, Recording, Source, record};
 
 #[path = "kernels/agreement.rs"]
 mod agreement;
@@ -38,18 +34,18 @@ use agreement::{follows_snapshot, hold};
 use host::{Compiler, HostCuda};
 use tally::{Tally, name};
 
-type Language = Cuda<80>;
-type R = Recorder<Language>;
+/// What the texts are written for.
+const LANGUAGE: Language = Language::CudaSm80;
 
 /// A device that is yet to be given something to run its launches.
 struct Device {
-    recording: Recording<Language>,
-    context: Context<R>,
+    recording: Recording,
+    context: Context,
 }
 
 impl Device {
     fn new() -> Self {
-        let recording = record::<Language>();
+        let recording = record(LANGUAGE);
         Self {
             context: Context::new(recording.client(), Processor::Gpu),
             recording,
@@ -58,37 +54,39 @@ impl Device {
 }
 
 /// The texts of each check. Nothing is computed, so what the checks find does not matter.
-fn record_texts<P: Precision>(
+fn record_texts(
+    formats: Formats,
     device: &Device,
     texts: &mut BTreeMap<String, Vec<Arc<Source>>>,
     lengths: &[usize],
 ) {
-    for check in checks::<P, R>() {
+    for check in formats.checks() {
         let _ = check.run(&device.context, lengths);
         let launches = device.recording.take().unwrap();
         let sources = launches.into_iter().map(|launch| launch.source);
         texts
-            .entry(name(&check, P::NAME))
+            .entry(name(&check, formats.name()))
             .or_default()
             .extend(sources);
     }
 }
 
 /// Holds what was compiled to its oracle, and notes each check and precision, or why it was not executed.
-fn follows<P: Precision>(device: &Device, refused: &HashMap<String, String>, done: &mut Tally) {
-    for check in checks::<P, R>() {
-        let what = match refused.get(&name(&check, P::NAME)) {
+fn follows(formats: Formats, device: &Device, refused: &HashMap<String, String>, done: &mut Tally) {
+    for check in formats.checks() {
+        let what = match refused.get(&name(&check, formats.name())) {
             Some(reason) => format!("not executed ({reason})"),
             None => {
                 let held = |lengths| {
-                    hold(&check, &device.context, lengths, P::NAME).expect("a text was recorded")
+                    hold(&check, &device.context, lengths, formats.name())
+                        .expect("a text was recorded")
                 };
                 follows_snapshot(&check, &held(SMALL));
                 held(EDGES);
                 "executed".to_owned()
             }
         };
-        done.note(&check, P::NAME, what);
+        done.note(&check, formats.name(), what);
     }
 }
 
@@ -100,7 +98,9 @@ fn the_cuda_text_of_every_kernel_in_every_precision_follows_its_oracle() {
     };
     let device = Device::new();
     let mut texts = BTreeMap::new();
-    in_every_precision!(record_texts(&device, &mut texts, SMALL));
+    for formats in Formats::ALL {
+        record_texts(formats, &device, &mut texts, SMALL);
+    }
 
     let mut seen = HashSet::new();
     let kernels: Vec<&Source> = texts
@@ -122,7 +122,9 @@ fn the_cuda_text_of_every_kernel_in_every_precision_follows_its_oracle() {
 
     device.recording.execute_with(Box::new(executor));
     let mut done = Tally::default();
-    in_every_precision!(follows(&device, &refused, &mut done));
+    for formats in Formats::ALL {
+        follows(formats, &device, &refused, &mut done);
+    }
     done.follows_snapshot("cuda-executed");
 }
 
@@ -155,7 +157,7 @@ fn a_wrong_sign_in_a_text_is_seen() {
     let device = Device::new();
     let executor = Wrong(HostCuda::new(compiler));
     device.recording.execute_with(Box::new(executor));
-    let sgd = &checks::<F32, R>()[0];
+    let sgd = &Formats::from(PrecisionKind::F32).checks()[0];
     assert_eq!(sgd.kernel, "sgd");
     let outcomes = sgd.run(&device.context, SMALL).unwrap();
     let worst = outcomes[0].worst().unwrap();

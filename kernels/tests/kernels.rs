@@ -1,13 +1,11 @@
 //! Every kernel against its f64 oracle, on the software driver.
 
-#[macro_use]
-#[path = "kernels/precisions.rs"]
-mod precisions;
-
 #[path = "kernels/agreement.rs"]
 mod agreement;
 #[path = "kernels/bench.rs"]
 mod bench;
+#[path = "kernels/blocking.rs"]
+mod blocking;
 #[path = "kernels/contract.rs"]
 mod contract;
 #[path = "kernels/device_root.rs"]
@@ -22,6 +20,8 @@ mod failure;
 mod first_order;
 #[path = "kernels/formats.rs"]
 mod formats;
+#[path = "kernels/ghosts.rs"]
+mod ghosts;
 #[path = "kernels/grouped.rs"]
 mod grouped;
 #[path = "kernels/identities.rs"]
@@ -34,6 +34,9 @@ mod matrices;
 mod refusals;
 #[path = "kernels/scale.rs"]
 mod scale;
+#[path = "kernels/segments.rs"]
+mod segments;
+mod software;
 #[path = "kernels/statistics.rs"]
 mod statistics;
 #[path = "kernels/step.rs"]

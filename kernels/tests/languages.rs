@@ -6,13 +6,9 @@ use std::fmt::Write;
 use std::sync::Mutex;
 
 use sonew_kernels::context::{Context, Processor};
-use sonew_kernels::contract::{Coverage, SMALL, checks};
-use sonew_kernels::precision::{F32, Precision};
-use sonew_runtime::source::{Cuda, Language, Recorder, Recording, Source, Wgsl, record};
-
-#[macro_use]
-#[path = "kernels/precisions.rs"]
-mod precisions;
+use sonew_kernels::contract::{Coverage, Formats, SMALL};
+use sonew_kernels::precision::PrecisionKind;
+use sonew_runtime::source::{Language, Recording, Source, record};
 
 #[path = "cuda/nvrtc.rs"]
 mod nvrtc;
@@ -32,20 +28,25 @@ struct Text {
 }
 
 /// What the checks of a precision launch on a GPU, and whether it runs them.
-fn of_precision<P: Precision, L: Language>(
-    recording: &Recording<L>,
+fn of_precision(
+    formats: Formats,
+    recording: &Recording,
     texts: &mut Vec<Text>,
     coverage: &mut Tally,
 ) {
     let context = Context::new(recording.client(), Processor::Gpu);
-    for check in checks::<P, Recorder<L>>() {
-        let what = format!("{} in {}", name(&check, P::NAME), L::NAME);
+    for check in formats.checks() {
+        let what = format!(
+            "{} in {}",
+            name(&check, formats.name()),
+            recording.language()
+        );
         // Nothing is computed, so what comes out is of no interest.
         let here = match check.run(&context, SMALL) {
-            Ok(_) => Coverage::of::<P, _>(&context),
+            Ok(_) => formats.coverage(&context),
             Err(error) => Coverage::refused(&error).unwrap_or_else(|| panic!("{what}: {error}")),
         };
-        coverage.note(&check, P::NAME, here.to_string());
+        coverage.note(&check, formats.name(), here.to_string());
         let launches = recording
             .take()
             .unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -53,7 +54,7 @@ fn of_precision<P: Precision, L: Language>(
             if texts.iter().all(|known| known.source != *launch.source) {
                 texts.push(Text {
                     name: case(&check),
-                    precision: P::NAME,
+                    precision: formats.name(),
                     source: (*launch.source).clone(),
                 });
             }
@@ -62,10 +63,12 @@ fn of_precision<P: Precision, L: Language>(
 }
 
 /// Every text of a language once, in the order of launches.
-fn texts<L: Language>(coverage: &mut Tally) -> Vec<Text> {
-    let recording = record::<L>();
+fn texts(language: Language, coverage: &mut Tally) -> Vec<Text> {
+    let recording = record(language);
     let mut texts = Vec::new();
-    in_every_precision!(of_precision<L>(&recording, &mut texts, coverage));
+    for formats in Formats::ALL {
+        of_precision(formats, &recording, &mut texts, coverage);
+    }
     texts
 }
 
@@ -85,7 +88,7 @@ const WHOLE: [&str; 4] = [
     "statistics band 1, average",
 ];
 
-fn follow_snapshots<L: Language>(short: &str) {
+fn follow_snapshots(language: Language, short: &str) {
     let mut coverage = Tally::default();
     let mut table = String::new();
     let mut whole: BTreeMap<String, String> = BTreeMap::new();
@@ -93,7 +96,7 @@ fn follow_snapshots<L: Language>(short: &str) {
         name,
         precision,
         source,
-    } in texts::<L>(&mut coverage)
+    } in texts(language, &mut coverage)
     {
         let text = source.readable();
         writeln!(
@@ -123,12 +126,12 @@ fn follow_snapshots<L: Language>(short: &str) {
 
 #[test]
 fn every_kernel_compiles_to_the_wgsl_of_the_snapshots() {
-    follow_snapshots::<Wgsl>("wgsl");
+    follow_snapshots(Language::Wgsl, "wgsl");
 }
 
 #[test]
 fn every_kernel_compiles_to_the_cuda_of_the_snapshots() {
-    follow_snapshots::<Cuda<80>>("cuda");
+    follow_snapshots(Language::CudaSm80, "cuda");
 }
 
 /// Compiles all texts for an architecture, two at a time.
@@ -163,12 +166,17 @@ fn nvrtc_takes_every_kernel_for_ampere_and_hopper() {
         return;
     };
     let mut ignored = Tally::default();
-    let ampere = texts::<Cuda<80>>(&mut ignored);
+    let ampere = texts(Language::CudaSm80, &mut ignored);
     compiles(&nvrtc, 80, &ampere);
     // What a Hopper is given differs in what CubeCL may use there; where it does not, its compiler takes the same text.
-    let recording = record::<Cuda<90>>();
+    let recording = record(Language::CudaSm90);
     let mut hopper = Vec::new();
-    of_precision::<F32, _>(&recording, &mut hopper, &mut ignored);
+    of_precision(
+        PrecisionKind::F32.into(),
+        &recording,
+        &mut hopper,
+        &mut ignored,
+    );
     let changed = |text: &Text| {
         ampere
             .iter()

@@ -1,34 +1,28 @@
 //! The network's parts against plain f64 loops, in host memory and on the software driver.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use cubecl::server::Handle;
-use cubecl::wgpu::WgpuRuntime;
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::error::Error;
 use sonew_kernels::matmul::{self, Blueprint, DeviceMatrix, HostMatrix};
 use sonew_kernels::network::{activation, dense, host, loss, reference};
 use sonew_kernels::sweep::Strategy;
-use sonew_runtime::{Device, Selector};
+
+mod software;
+
+use software::Turn;
 
 /// The software driver, held by one test at a time.
 struct Bench {
-    context: Context<WgpuRuntime>,
-    _one_at_a_time: MutexGuard<'static, ()>,
+    context: Context,
+    _turn: Turn,
 }
 
 impl Bench {
     fn open() -> Self {
-        static DEVICE: Mutex<()> = Mutex::new(());
-        let guard = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-        let device = sonew_runtime::open(Selector::Software)
-            .expect("these tests need a Vulkan driver: install mesa-vulkan-drivers");
-        let Device::Wgpu(opened) = device else {
-            panic!("the software driver is a wgpu device");
-        };
+        let (client, turn) = software::open();
         Self {
-            context: Context::new(opened.client, Processor::Cpu),
-            _one_at_a_time: guard,
+            context: Context::new(client, Processor::Cpu),
+            _turn: turn,
         }
     }
 
@@ -421,4 +415,36 @@ fn buffers_of_another_length_are_refused_before_a_launch() {
     length(loss::loss(context, &six, &six, &six, 3, 2, None));
     let empty = activation::backward_tanh(context, &six, &six, 0, 2);
     assert!(matches!(empty, Err(Error::Shape { .. })));
+}
+
+#[test]
+fn the_exponential_of_a_negative_number_is_within_two_units_in_the_last_place() {
+    for i in 0..=1_740_000 {
+        let x = i as f32 * -5e-5;
+        let exact = f64::from(x).exp();
+        let error = (f64::from(host::exp_of_negative(x)) - exact).abs();
+        assert!(
+            error <= 2.0 * f64::from(f32::EPSILON) * exact,
+            "exp({x}): {error:e}"
+        );
+    }
+    assert_eq!(host::exp_of_negative(0.0), 1.0);
+    assert!(host::exp_of_negative(f32::NEG_INFINITY) < 2e-38);
+    assert!(host::exp_of_negative(f32::NAN).is_nan());
+}
+
+#[test]
+fn tanh_is_within_a_few_units_in_the_last_place() {
+    for i in -200_000..=200_000 {
+        let x = i as f32 * 5e-5;
+        let exact = f64::from(x).tanh();
+        let error = (f64::from(host::tanh(x)) - exact).abs();
+        // Eight units in the last place of the result: seven roundings in p, four in q, three outside.
+        assert!(
+            error <= 8.0 * f64::from(f32::EPSILON) * exact.abs(),
+            "tanh({x}): {error:e}"
+        );
+    }
+    assert!(host::tanh(f32::NAN).is_nan());
+    assert!((host::tanh(f32::INFINITY) - 1.0).abs() < 1e-6);
 }

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
 use sonew_kernels::context::Context;
@@ -89,28 +88,24 @@ pub(crate) fn defaults(rule: FirstOrderKind) -> FirstOrderConfig {
     }
 }
 
-pub(crate) fn build<P: Precision, R: Runtime>(
+pub(crate) fn build<P: Precision>(
     config: FirstOrderConfig,
-    context: Rc<Context<R>>,
+    context: Rc<Context>,
     segments: &Segments,
-) -> Box<dyn Optimizer<R>> {
+) -> Box<dyn Optimizer> {
     match config.rule {
-        FirstOrderKind::Sgd => Box::new(Rule::<Sgd, P, R>::new(config, context, segments)),
-        FirstOrderKind::Momentum => {
-            Box::new(Rule::<Momentum, P, R>::new(config, context, segments))
-        }
-        FirstOrderKind::Nesterov => {
-            Box::new(Rule::<Nesterov, P, R>::new(config, context, segments))
-        }
-        FirstOrderKind::Adagrad => Box::new(Rule::<Adagrad, P, R>::new(config, context, segments)),
-        FirstOrderKind::RmsProp => Box::new(Rule::<RmsProp, P, R>::new(config, context, segments)),
-        FirstOrderKind::Adam => Box::new(Rule::<Adam, P, R>::new(config, context, segments)),
+        FirstOrderKind::Sgd => Box::new(Rule::<Sgd, P>::new(config, context, segments)),
+        FirstOrderKind::Momentum => Box::new(Rule::<Momentum, P>::new(config, context, segments)),
+        FirstOrderKind::Nesterov => Box::new(Rule::<Nesterov, P>::new(config, context, segments)),
+        FirstOrderKind::Adagrad => Box::new(Rule::<Adagrad, P>::new(config, context, segments)),
+        FirstOrderKind::RmsProp => Box::new(Rule::<RmsProp, P>::new(config, context, segments)),
+        FirstOrderKind::Adam => Box::new(Rule::<Adam, P>::new(config, context, segments)),
     }
 }
 
-struct Rule<L, P, R: Runtime> {
+struct Rule<L, P> {
     config: FirstOrderConfig,
-    context: Rc<Context<R>>,
+    context: Rc<Context>,
     segments: Segments,
     states: Vec<Handle>,
     evidence: Handle,
@@ -119,8 +114,8 @@ struct Rule<L, P, R: Runtime> {
     rule: core::marker::PhantomData<(L, P)>,
 }
 
-impl<L: FirstOrder, P: Precision, R: Runtime> Rule<L, P, R> {
-    fn new(config: FirstOrderConfig, context: Rc<Context<R>>, segments: &Segments) -> Self {
+impl<L: FirstOrder, P: Precision> Rule<L, P> {
+    fn new(config: FirstOrderConfig, context: Rc<Context>, segments: &Segments) -> Self {
         let start = match config.rule {
             FirstOrderKind::Adagrad => config.initial_accumulator as f32,
             _ => 0.0,
@@ -129,7 +124,7 @@ impl<L: FirstOrder, P: Precision, R: Runtime> Rule<L, P, R> {
         let states = (0..L::STATES.len())
             .map(|_| context.upload(&P::State::encode(&vec![start; n])))
             .collect();
-        let sweep = Sweep::of::<P, R>(&context, L::NAME, 0);
+        let sweep = Sweep::of::<P>(&context, L::NAME, 0);
         let units = sweep.total_units(segments);
         Self {
             config,
@@ -144,7 +139,7 @@ impl<L: FirstOrder, P: Precision, R: Runtime> Rule<L, P, R> {
     }
 }
 
-impl<L: FirstOrder, P: Precision, R: Runtime> Optimizer<R> for Rule<L, P, R> {
+impl<L: FirstOrder, P: Precision> Optimizer for Rule<L, P> {
     fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
         let hyper = Hyper {
             lr,
@@ -160,7 +155,7 @@ impl<L: FirstOrder, P: Precision, R: Runtime> Optimizer<R> for Rule<L, P, R> {
             states: &self.states,
             evidence: &self.evidence,
         };
-        descend::<L, P, R>(
+        descend::<L, P>(
             &self.context,
             &self.segments,
             buffers,

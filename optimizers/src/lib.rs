@@ -9,7 +9,7 @@
 //! ```no_run
 //! # use std::rc::Rc;
 //! # use sonew_optimizers::{OptimizerConfig, PrecisionKind, Context, Segments};
-//! # fn f<R: cubecl::Runtime>(context: Rc<Context<R>>, weights: &[f32]) -> Result<(), Box<dyn std::error::Error>> {
+//! # fn f(context: Rc<Context>, weights: &[f32]) -> Result<(), Box<dyn std::error::Error>> {
 //! let segments = Segments::new(&[weights.len()])?;
 //! let mut config = OptimizerConfig::named("tridiag-sonew")?;
 //! config.set("beta2", "0.99")?;
@@ -45,11 +45,10 @@ pub use sonew_kernels::sonew::{EdgeRemoval, Graft};
 
 use std::time::Duration;
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 
 /// Moves the parameters of one arena.
-pub trait Optimizer<R: Runtime> {
+pub trait Optimizer {
     /// Takes one step with learning rate `lr` ≥ 0: updates the states from `grads` and `params` from the states, both
     /// arenas of the layout and in the format that the optimizer was built for.
     ///

@@ -5,7 +5,6 @@
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::{Evidence, PivotEvidence};
@@ -21,9 +20,9 @@ use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::{Error, Optimizer, SonewConfig, StatisticsForm, StepReport};
 
-pub(crate) struct Sonew<P, R: Runtime> {
+pub(crate) struct Sonew<P> {
     config: SonewConfig,
-    context: Rc<Context<R>>,
+    context: Rc<Context>,
     segments: Segments,
     moment: Handle,
     diagonal: Handle,
@@ -59,14 +58,14 @@ struct Staged {
     second: Option<Handle>,
 }
 
-impl<P: Precision, R: Runtime> Sonew<P, R> {
+impl<P: Precision> Sonew<P> {
     pub(crate) fn new(
         config: SonewConfig,
-        context: Rc<Context<R>>,
+        context: Rc<Context>,
         segments: &Segments,
     ) -> Result<Self, Error> {
-        let sweep = Sweep::of::<P, R>(&context, "statistics", config.band);
-        let blueprint = Blueprint::of::<P, R>(&context, "sonew-step", config.band);
+        let sweep = Sweep::of::<P>(&context, "statistics", config.band);
+        let blueprint = Blueprint::of::<P>(&context, "sonew-step", config.band);
         let grafting = config.graft != Graft::None;
         let norms = grafting || config.relative_epsilon > 0.0;
         let ghosts = Ghosts::new(segments, config.band, config.removal, blueprint);
@@ -141,7 +140,7 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
         else {
             return Ok(Damping::Absolute(self.config.epsilon));
         };
-        largest_row_sum::<P, R>(
+        largest_row_sum::<P>(
             &self.context,
             &self.segments,
             &scratch.reduction,
@@ -182,7 +181,7 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
         t: u64,
     ) -> Result<(), Error> {
         let config = self.config;
-        step::<P, R>(
+        step::<P>(
             &self.context,
             &self.segments,
             StepBuffers {
@@ -220,7 +219,7 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
         t: u64,
     ) -> Result<(), Error> {
         let config = self.config;
-        statistics::<P, R>(
+        statistics::<P>(
             &self.context,
             &self.segments,
             StatisticsBuffers {
@@ -260,7 +259,7 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
         };
         let rmsprop = config.graft == Graft::RmsProp;
         if rmsprop {
-            norm_per_tensor::<P, R>(
+            norm_per_tensor::<P>(
                 &self.context,
                 &self.segments,
                 &scratch.reduction,
@@ -292,7 +291,7 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
             self.blueprint.sweep.runs_per_block(),
             &staged.tensor_norms,
         )?;
-        apply_graft::<P, R>(
+        apply_graft::<P>(
             &self.context,
             &self.segments,
             params,
@@ -307,7 +306,7 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
     }
 
     fn update(&self, descent: Descent<'_>, damping: Damping<'_>, t: u64) -> Result<(), Error> {
-        update::<P, R>(
+        update::<P>(
             &self.context,
             &self.segments,
             UpdateBuffers {
@@ -328,7 +327,7 @@ impl<P: Precision, R: Runtime> Sonew<P, R> {
     }
 }
 
-impl<P: Precision, R: Runtime> Optimizer<R> for Sonew<P, R> {
+impl<P: Precision> Optimizer for Sonew<P> {
     fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
         let t = self.step + 1;
         let graft = self.stage(grads)?;

@@ -4,7 +4,7 @@ mod software;
 
 use std::rc::Rc;
 
-use software::{R, Software};
+use software::Software;
 use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Processor, Segments};
 
 /// Kernels that the second step launches.
@@ -20,10 +20,7 @@ fn launches(
         config.set(key, value).unwrap();
     }
     // The geometry of a graphics processor runs on the software driver as well.
-    let context = Rc::new(Context::<R>::new(
-        software.context.client().clone(),
-        processor,
-    ));
+    let context = Rc::new(Context::new(software.context.client().clone(), processor));
     let segments = Segments::with_shapes((0..tensors).map(|i| vec![3, 5 + i]).collect()).unwrap();
     let mut optimizer = config
         .build(PrecisionKind::F32, context.clone(), &segments)

@@ -1,15 +1,16 @@
 //! Every optimizer through the same properties. One list; a new optimizer is one more line.
 
 use std::rc::Rc;
-use std::sync::{Mutex, MutexGuard};
 
-use cubecl::Runtime;
 use sonew_kernels::precision::HostFormat;
 use sonew_optimizers::{
     Context, Error, NonFinite, Numerics, Optimizer, OptimizerConfig, Precision, PrecisionKind,
-    PrecisionVisitor, Processor, Segments,
+    PrecisionVisitor, Segments,
 };
-use sonew_runtime::{DeviceVisitor, Opened, Selector};
+
+mod software;
+
+use software::Software;
 
 /// Name, settings, learning rate for the quadratic, state bytes per parameter.
 const MATRIX: &[(&str, &[(&str, &str)], f64, f64)] = &[
@@ -113,11 +114,6 @@ fn config(name: &str, settings: &[(&str, &str)]) -> OptimizerConfig {
 }
 
 /// The software driver is one device: one test at a time.
-fn device_lock() -> MutexGuard<'static, ()> {
-    static LOCK: Mutex<()> = Mutex::new(());
-    LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 const TENSORS: [usize; 4] = [300, 1, 7, 513];
 
 fn segments() -> Segments {
@@ -159,11 +155,8 @@ impl Trajectory {
     }
 }
 
-impl DeviceVisitor for Quadratic {
-    type Output = Trajectory;
-
-    fn visit<R: Runtime>(self, device: Opened<R>) -> Trajectory {
-        let context = Rc::new(Context::new(device.client, Processor::Cpu));
+impl Quadratic {
+    fn run(self, context: &Rc<Context>) -> Trajectory {
         let segments = segments();
         // The gradients here are of size 1: no loss scale, which they would have to be multiplied by.
         let numerics = Numerics {
@@ -174,21 +167,21 @@ impl DeviceVisitor for Quadratic {
         let optimizer = self.config.build(numerics, context.clone(), &segments);
         self.precision.accept(Descend {
             quadratic: self,
-            context,
+            context: context.clone(),
             segments,
             optimizer: optimizer.unwrap(),
         })
     }
 }
 
-struct Descend<R: Runtime> {
+struct Descend {
     quadratic: Quadratic,
-    context: Rc<Context<R>>,
+    context: Rc<Context>,
     segments: Segments,
-    optimizer: Box<dyn Optimizer<R>>,
+    optimizer: Box<dyn Optimizer>,
 }
 
-impl<R: Runtime> PrecisionVisitor for Descend<R> {
+impl PrecisionVisitor for Descend {
     type Output = Trajectory;
 
     fn visit<P: Precision>(self) -> Trajectory {
@@ -245,20 +238,19 @@ fn run(
     steps: usize,
     zero_gradient: bool,
 ) -> Trajectory {
-    let device = sonew_runtime::open(Selector::Software)
-        .expect("these tests need a Vulkan driver: install mesa-vulkan-drivers");
-    device.accept(Quadratic {
+    let software = Software::open();
+    let quadratic = Quadratic {
         precision,
         config,
         lr,
         steps,
         zero_gradient,
-    })
+    };
+    quadratic.run(&software.context)
 }
 
 #[test]
 fn every_optimizer_moves_a_quadratic_down_in_every_precision() {
-    let _lock = device_lock();
     for precision in PrecisionKind::ALL {
         for &(name, settings, lr, _) in MATRIX {
             let run = run(precision, config(name, settings), lr, 40, false);
@@ -274,7 +266,6 @@ fn every_optimizer_moves_a_quadratic_down_in_every_precision() {
 
 #[test]
 fn the_same_start_twice_gives_the_same_bits() {
-    let _lock = device_lock();
     for precision in [PrecisionKind::F32, PrecisionKind::Bf16] {
         for &(name, settings, lr, _) in MATRIX {
             let [first, second] =
@@ -287,7 +278,6 @@ fn the_same_start_twice_gives_the_same_bits() {
 
 #[test]
 fn a_zero_gradient_moves_nothing_in_any_precision() {
-    let _lock = device_lock();
     for precision in PrecisionKind::ALL {
         for &(name, settings, lr, _) in MATRIX {
             let run = run(precision, config(name, settings), lr, 3, true);
@@ -298,7 +288,6 @@ fn a_zero_gradient_moves_nothing_in_any_precision() {
 
 #[test]
 fn state_takes_the_documented_bytes_and_half_of_them_in_a_format_of_16_bits() {
-    let _lock = device_lock();
     for precision in PrecisionKind::ALL {
         for &(name, settings, lr, bytes) in MATRIX {
             let run = run(precision, config(name, settings), lr, 1, false);

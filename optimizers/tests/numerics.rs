@@ -8,7 +8,7 @@ use sonew_optimizers::{
     StateFormat, WeightRounding,
 };
 
-use software::{R, Software};
+use software::Software;
 
 struct Bench {
     device: Software,
@@ -25,7 +25,7 @@ impl Bench {
         }
     }
 
-    fn optimizer(&self, name: &str, numerics: Numerics) -> Box<dyn Optimizer<R>> {
+    fn optimizer(&self, name: &str, numerics: Numerics) -> Box<dyn Optimizer> {
         let mut config = OptimizerConfig::named(name).unwrap();
         if name == "shampoo" {
             config.set("block-size", "50").unwrap();

@@ -5,7 +5,7 @@ mod software;
 use sonew_kernels::kronecker::reference;
 use sonew_optimizers::{Error, Optimizer, OptimizerConfig, PrecisionKind, Segments};
 
-use software::{R, Software};
+use software::Software;
 
 struct Bench {
     device: Software,
@@ -18,7 +18,7 @@ impl Bench {
         }
     }
 
-    fn optimizer(&self, settings: &[(&str, &str)], segments: &Segments) -> Box<dyn Optimizer<R>> {
+    fn optimizer(&self, settings: &[(&str, &str)], segments: &Segments) -> Box<dyn Optimizer> {
         let mut config = OptimizerConfig::named("shampoo").unwrap();
         for (key, value) in settings {
             config.set(key, value).unwrap();
@@ -293,7 +293,7 @@ fn spread_roots_come_to_use_at_the_interval_s_end(place: &str) {
             .map(|(t, [m, n])| filled(10 * step + t, m * n, 1.0))
             .collect()
     };
-    let moved = |optimizer: &mut Box<dyn Optimizer<R>>, step: usize| {
+    let moved = |optimizer: &mut Box<dyn Optimizer>, step: usize| {
         let params = bench.upload(&segments, &network_start());
         let grads = bench.upload(&segments, &gradient(step));
         optimizer.step(&params, &grads, 0.01).unwrap();

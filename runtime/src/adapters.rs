@@ -1,14 +1,17 @@
 //! Adapters through wgpu: GPUs and software drivers.
 
 use cubecl::Runtime;
+#[cfg(feature = "vulkan")]
+use cubecl::features::Plane;
 use cubecl::future::block_on;
-use cubecl::wgpu::{AutoGraphicsApi, GraphicsApi, WgpuDevice, WgpuRuntime};
+use cubecl::wgpu::{AutoGraphicsApi, GraphicsApi, WgpuDevice};
 use wgpu::DeviceType;
 
+use crate::gpu::Door;
 use crate::guard::{Failure, PATIENCE, guarded};
 use crate::{
-    Backend, DeviceInfo, Error, LookedFor, Missing, Opened, Processor, Selector, Sought, Survey,
-    formats,
+    Backend, Device, DeviceInfo, Error, Gpu, LookedFor, Missing, Processor, Selector, Sought,
+    Survey, formats,
 };
 
 /// The library through which every Vulkan driver is found; macOS needs none.
@@ -21,16 +24,52 @@ const LOADER: Option<&str> = if cfg!(target_vendor = "apple") {
 };
 
 /// An adapter before it is opened.
+#[derive(Clone)]
 struct Adapter {
     selector: Selector,
-    device: WgpuDevice,
+    door: Door,
     name: String,
     driver: String,
 }
 
+impl Adapter {
+    /// The same hardware, given SPIR-V; `None` where that is not for this program or this system.
+    #[cfg(feature = "vulkan")]
+    fn given_spirv(&self) -> Option<Self> {
+        let Door::Wgsl(ref device) = self.door else {
+            return None;
+        };
+        let selector = match self.selector {
+            Selector::Wgpu(index) => Selector::Vulkan(index),
+            _ => Selector::VulkanSoftware,
+        };
+        (AutoGraphicsApi::backend() == wgpu::Backend::Vulkan).then(|| Self {
+            selector,
+            door: Door::Spirv(device.clone()),
+            ..self.clone()
+        })
+    }
+
+    #[cfg(not(feature = "vulkan"))]
+    fn given_spirv(&self) -> Option<Self> {
+        None
+    }
+
+    /// This adapter as `selector` names it, if it does.
+    fn named(&self, selector: Selector) -> Option<Self> {
+        let given = if self.selector == selector {
+            Some(self.clone())
+        } else {
+            self.given_spirv()
+        };
+        given.filter(|it| it.selector == selector)
+    }
+}
+
 /// Everything that wgpu lists here.
 struct Listing {
-    /// The GPUs in the order of [`Selector::Wgpu`], then the software driver if there is one.
+    /// The GPUs in the order of [`Selector::Wgpu`], then the software driver if there is one; all of
+    /// them to be given WGSL.
     adapters: Vec<Adapter>,
     /// Whether the Vulkan loader is here; `true` where none is needed.
     loader: bool,
@@ -50,8 +89,10 @@ pub(crate) fn survey(survey: &mut Survey) {
         if listing.of(kind).next().is_none() {
             survey.missing.push(listing.missing(kind));
         }
-        for adapter in listing.of(kind) {
-            match open(adapter) {
+        let wgsl = listing.of(kind).cloned();
+        let spirv = listing.of(kind).filter_map(Adapter::given_spirv);
+        for adapter in wgsl.chain(spirv) {
+            match open(&adapter) {
                 Ok(opened) => survey.devices.push(opened.info),
                 Err(error) => survey.missing.push(unusable(kind, error.to_string())),
             }
@@ -60,10 +101,7 @@ pub(crate) fn survey(survey: &mut Survey) {
 }
 
 /// Opens the adapter that `selector` names among those of `kind`.
-pub(crate) fn open_selected(
-    selector: Selector,
-    kind: Sought,
-) -> Result<Opened<WgpuRuntime>, Error> {
+pub(crate) fn open_selected(selector: Selector, kind: Sought) -> Result<Device, Error> {
     let absent = |missing| Error::NoDevice {
         selector,
         missing: vec![missing],
@@ -73,17 +111,17 @@ pub(crate) fn open_selected(
     if found == 0 {
         return Err(absent(listing.missing(kind)));
     }
-    match listing.of(kind).find(|it| it.selector == selector) {
-        Some(adapter) => open(adapter),
+    match listing.of(kind).find_map(|it| it.named(selector)) {
+        Some(adapter) => open(&adapter),
         None => Err(Error::OutOfRange { selector, found }),
     }
 }
 
-fn open(adapter: &Adapter) -> Result<Opened<WgpuRuntime>, Error> {
+fn open(adapter: &Adapter) -> Result<Device, Error> {
     let selector = adapter.selector;
     let name = adapter.name.clone();
-    let device = adapter.device.clone();
-    let client = match guarded(move || WgpuRuntime::client(&device)) {
+    let door = adapter.door.clone();
+    let client = match guarded(move || Gpu::client(&door)) {
         Ok(client) => client,
         Err(Failure::Panicked(reason)) => {
             return Err(Error::Refused {
@@ -101,16 +139,23 @@ fn open(adapter: &Adapter) -> Result<Opened<WgpuRuntime>, Error> {
         }
     };
     let properties = client.properties();
+    #[cfg(feature = "vulkan")]
+    if matches!(adapter.door, Door::Spirv(_)) && !takes_spirv(properties) {
+        return Err(Error::Refused {
+            selector,
+            name,
+            reason: "the driver lacks a feature of Vulkan that SPIR-V needs".into(),
+        });
+    }
     let info = DeviceInfo {
         id: selector,
         name,
-        // Which language is used was decided when CubeCL was built; its name for itself tells.
-        backend: if WgpuRuntime::name(&client).contains("spirv") {
-            Backend::WgpuSpirv
-        } else {
-            Backend::WgpuWgsl
+        backend: match adapter.door {
+            #[cfg(feature = "vulkan")]
+            Door::Spirv(_) => Backend::WgpuSpirv,
+            _ => Backend::WgpuWgsl,
         },
-        processor: if selector == Selector::Software {
+        processor: if selector.is_software() {
             Processor::Cpu
         } else {
             Processor::Gpu
@@ -124,7 +169,14 @@ fn open(adapter: &Adapter) -> Result<Opened<WgpuRuntime>, Error> {
         ),
         formats: formats::all(properties),
     };
-    Ok(Opened { client, info })
+    Ok(Device { client, info })
+}
+
+/// `CubeCL` falls back on WGSL without a word where the driver lacks something. Only with SPIR-V it
+/// offers to synchronise a plane.
+#[cfg(feature = "vulkan")]
+fn takes_spirv(properties: &cubecl::ir::DeviceProperties) -> bool {
+    properties.features.plane.contains(Plane::Sync)
 }
 
 /// Asks wgpu exactly as `CubeCL` does, so that its n-th adapter of a type is ours.
@@ -151,7 +203,7 @@ fn list() -> Listing {
         for (i, info) in infos.iter().filter(|it| it.device_type == kind).enumerate() {
             adapters.push(Adapter {
                 selector: Selector::Wgpu(adapters.len()),
-                device: device(i),
+                door: Door::Wgsl(device(i)),
                 name: info.name.clone(),
                 driver: driver(info),
             });
@@ -165,7 +217,7 @@ fn list() -> Listing {
     if let Some(info) = infos.iter().find(|it| it.device_type == DeviceType::Cpu) {
         adapters.push(Adapter {
             selector: Selector::Software,
-            device: WgpuDevice::Cpu,
+            door: Door::Wgsl(WgpuDevice::Cpu),
             name: info.name.clone(),
             driver: driver(info),
         });
@@ -190,7 +242,7 @@ impl Listing {
         let software = kind == Sought::SoftwareDriver;
         self.adapters
             .iter()
-            .filter(move |adapter| (adapter.selector == Selector::Software) == software)
+            .filter(move |adapter| adapter.selector.is_software() == software)
     }
 
     fn missing(&self, kind: Sought) -> Missing {

@@ -2,11 +2,9 @@
 
 use std::panic::{self, AssertUnwindSafe};
 
-use cubecl::Runtime;
-use cubecl::client::ComputeClient;
 use cubecl::server::ServerError;
 
-use crate::Error;
+use crate::{Client, Error};
 
 /// Submits what is queued on the calling thread's stream and reports the errors of earlier launches.
 ///
@@ -19,7 +17,7 @@ use crate::Error;
 /// [`Error::Launch`] with the listed errors; [`Error::Panicked`] where `CubeCL` panicked instead.
 /// A kernel whose *compilation* panics inside `CubeCL` shows in neither: validate formats and limits
 /// before launching.
-pub fn check<R: Runtime>(client: &ComputeClient<R>, operation: &str) -> Result<(), Error> {
+pub fn check(client: &Client, operation: &str) -> Result<(), Error> {
     match panic::catch_unwind(AssertUnwindSafe(|| client.flush())) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Error::Launch {

@@ -4,14 +4,12 @@ use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
-use cubecl::Runtime;
-use cubecl::client::ComputeClient;
 use cubecl::future::block_on;
 use cubecl::server::ProfileError;
 use serde::Serialize;
 
-use crate::Error;
 use crate::check::{check, explain, message, one_line};
+use crate::{Client, Error};
 
 /// The clock behind a [`Timing`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -54,8 +52,8 @@ pub struct Timing {
 /// [`Error::Launch`] for a failed launch before or inside `work`, as a time of work that did not
 /// happen is no time; [`Error::Clock`] where the clock fails, through CUDA also for a failed launch; [`Error::Panicked`] where `work` or
 /// `CubeCL` panics, for one because a kernel launched in `work` cannot be compiled.
-pub fn time<R: Runtime, O: Send + 'static>(
-    client: &ComputeClient<R>,
+pub fn time<O: Send + 'static>(
+    client: &Client,
     work: impl FnOnce() -> O + Send,
     name: &str,
 ) -> Result<(O, Timing), Error> {

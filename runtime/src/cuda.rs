@@ -6,13 +6,13 @@
 use std::ffi::c_int;
 
 use cubecl::Runtime;
-use cubecl::cuda::{CudaDevice, CudaRuntime};
 use cudarc::driver::{CudaContext, result::device};
 
+use crate::gpu::Door;
 use crate::guard::{Failure, PATIENCE, guarded};
 use crate::{
-    Backend, DeviceInfo, Error, LookedFor, Missing, Opened, Processor, Selector, Sought, Survey,
-    formats,
+    Backend, Device, DeviceInfo, Error, Gpu, LookedFor, Missing, Processor, Selector, Sought,
+    Survey, formats,
 };
 
 /// A CUDA device before it is opened.
@@ -39,7 +39,7 @@ pub(crate) fn survey(survey: &mut Survey) {
 }
 
 /// Opens the CUDA device with this index.
-pub(crate) fn open_index(index: usize) -> Result<Opened<CudaRuntime>, Error> {
+pub(crate) fn open_index(index: usize) -> Result<Device, Error> {
     let selector = Selector::Cuda(index);
     let mut cards = cards().map_err(|missing| Error::NoDevice {
         selector,
@@ -54,10 +54,11 @@ pub(crate) fn open_index(index: usize) -> Result<Opened<CudaRuntime>, Error> {
     open(cards.swap_remove(index))
 }
 
-fn open(card: Card) -> Result<Opened<CudaRuntime>, Error> {
+fn open(card: Card) -> Result<Device, Error> {
     let id = Selector::Cuda(card.index);
-    let index = card.index;
-    let client = match guarded(move || CudaRuntime::client(&CudaDevice { index })) {
+    // Nobody has more cards than `u16` counts.
+    let door = Door::Cuda(card.index as u16);
+    let client = match guarded(move || Gpu::client(&door)) {
         Ok(client) => client,
         Err(Failure::Panicked(reason)) => {
             return Err(Error::Refused {
@@ -89,7 +90,7 @@ fn open(card: Card) -> Result<Opened<CudaRuntime>, Error> {
         ),
         formats: formats::all(properties),
     };
-    Ok(Opened { client, info })
+    Ok(Device { client, info })
 }
 
 /// The CUDA devices, at least one, or why there is none that kernels could run on.

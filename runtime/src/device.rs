@@ -1,85 +1,33 @@
-//! Opening a device and running generic code on it.
+//! Opening a device.
 
 use std::fmt;
 
-use cubecl::Runtime;
-use cubecl::client::ComputeClient;
-
-#[cfg(any(not(feature = "wgpu"), not(feature = "cuda")))]
+#[cfg(not(all(feature = "wgpu", feature = "vulkan", feature = "cuda")))]
 use crate::Missing;
-use crate::{DeviceInfo, Error, Selector, Sought};
+use crate::{Client, DeviceInfo, Error, Selector, Sought};
 
-/// An opened device of a runtime known to the compiler.
+/// An opened device.
 #[derive(Clone)]
-pub struct Opened<R: Runtime> {
+pub struct Device {
     /// What kernels are launched with and buffers are made by.
-    pub client: ComputeClient<R>,
+    pub client: Client,
     /// What the device is.
     pub info: DeviceInfo,
 }
 
 // By hand, as `CubeCL`'s client has no `Debug`.
-impl<R: Runtime> fmt::Debug for Opened<R> {
+impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opened")
+        f.debug_struct("Device")
             .field("info", &self.info)
             .finish_non_exhaustive()
-    }
-}
-
-/// An opened device of whichever runtime was asked for.
-///
-/// Which variants exist depends on this crate's features; [`Device::accept`] covers them all.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Device {
-    /// Through wgpu.
-    #[cfg(feature = "wgpu")]
-    Wgpu(Opened<cubecl::wgpu::WgpuRuntime>),
-    /// Through CUDA.
-    #[cfg(feature = "cuda")]
-    Cuda(Opened<cubecl::cuda::CudaRuntime>),
-}
-
-/// Something to do with a device, written once for every runtime.
-///
-/// A trait instead of a closure, as no closure is generic over the runtime.
-pub trait DeviceVisitor {
-    /// What it returns.
-    type Output;
-
-    /// Does it on `device`.
-    fn visit<R: Runtime>(self, device: Opened<R>) -> Self::Output;
-}
-
-impl Device {
-    /// Runs `visitor` with the runtime behind this device.
-    pub fn accept<V: DeviceVisitor>(self, visitor: V) -> V::Output {
-        #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
-        let _ = visitor;
-        match self {
-            #[cfg(feature = "wgpu")]
-            Device::Wgpu(opened) => visitor.visit(opened),
-            #[cfg(feature = "cuda")]
-            Device::Cuda(opened) => visitor.visit(opened),
-        }
-    }
-
-    /// What the device is.
-    pub fn info(&self) -> &DeviceInfo {
-        match *self {
-            #[cfg(feature = "wgpu")]
-            Device::Wgpu(ref opened) => &opened.info,
-            #[cfg(feature = "cuda")]
-            Device::Cuda(ref opened) => &opened.info,
-        }
     }
 }
 
 /// Opens one device.
 ///
 /// [`Selector::Auto`] takes the first CUDA device, else the first GPU through wgpu, else the software
-/// driver. It passes over a kind of device only where there is none: a device that exists and cannot
+/// driver, both of them in WGSL. It passes over a kind of device only where there is none: a device that exists and cannot
 /// be opened is an error, not a reason to compute a hundred times slower somewhere else.
 ///
 /// Opening the same device again gives another client of the same device.
@@ -94,6 +42,8 @@ pub fn open(selector: Selector) -> Result<Device, Error> {
         Selector::Cuda(index) => open_cuda(index),
         Selector::Wgpu(_) => open_wgpu(selector, Sought::WgpuGpu),
         Selector::Software => open_wgpu(selector, Sought::SoftwareDriver),
+        Selector::Vulkan(_) => open_vulkan(selector, Sought::WgpuGpu),
+        Selector::VulkanSoftware => open_vulkan(selector, Sought::SoftwareDriver),
     }
 }
 
@@ -113,7 +63,7 @@ fn open_first() -> Result<Device, Error> {
 
 #[cfg(feature = "cuda")]
 fn open_cuda(index: usize) -> Result<Device, Error> {
-    crate::cuda::open_index(index).map(Device::Cuda)
+    crate::cuda::open_index(index)
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -126,7 +76,7 @@ fn open_cuda(index: usize) -> Result<Device, Error> {
 
 #[cfg(feature = "wgpu")]
 fn open_wgpu(selector: Selector, kind: Sought) -> Result<Device, Error> {
-    crate::adapters::open_selected(selector, kind).map(Device::Wgpu)
+    crate::adapters::open_selected(selector, kind)
 }
 
 #[cfg(not(feature = "wgpu"))]
@@ -134,5 +84,18 @@ fn open_wgpu(selector: Selector, kind: Sought) -> Result<Device, Error> {
     Err(Error::NoDevice {
         selector,
         missing: vec![Missing::not_built(kind, "wgpu")],
+    })
+}
+
+#[cfg(feature = "vulkan")]
+fn open_vulkan(selector: Selector, kind: Sought) -> Result<Device, Error> {
+    crate::adapters::open_selected(selector, kind)
+}
+
+#[cfg(not(feature = "vulkan"))]
+fn open_vulkan(selector: Selector, kind: Sought) -> Result<Device, Error> {
+    Err(Error::NoDevice {
+        selector,
+        missing: vec![Missing::not_built(kind, "vulkan")],
     })
 }

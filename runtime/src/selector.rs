@@ -8,7 +8,8 @@ use thiserror::Error;
 
 /// Names one device of this machine.
 ///
-/// Written and parsed as `auto`, `cuda:N`, `wgpu:N` or `wgpu:cpu`, also in serialised form.
+/// Written and parsed as `auto`, `cuda:N`, `wgpu:N`, `wgpu:cpu`, `vulkan:N` or `vulkan:cpu`, also in
+/// serialised form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Selector {
@@ -17,21 +18,34 @@ pub enum Selector {
     Auto,
     /// The CUDA device with this index, as CUDA counts them.
     Cuda(usize),
-    /// The wgpu GPU with this index: discrete GPUs first, then integrated, then virtual ones.
+    /// The wgpu GPU with this index, given WGSL: discrete GPUs first, then integrated, then virtual
+    /// ones.
     Wgpu(usize),
-    /// The driver that computes on the CPU, such as Mesa's lavapipe.
+    /// The driver that computes on the CPU, such as Mesa's lavapipe, given WGSL.
     Software,
+    /// The GPU that [`Selector::Wgpu`] of this index names, given SPIR-V through Vulkan.
+    Vulkan(usize),
+    /// The driver that computes on the CPU, given SPIR-V through Vulkan.
+    VulkanSoftware,
 }
 
 /// A text that names no device.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "parsing a device selector: found `{found}`, expected one of `auto`, `cuda:N`, `wgpu:N` \
-     (N counts from 0) or `wgpu:cpu`; the survey of devices lists the ones that exist here"
+    "parsing a device selector: found `{found}`, expected one of `auto`, `cuda:N`, `wgpu:N`, \
+     `vulkan:N` (N counts from 0), `wgpu:cpu` or `vulkan:cpu`; the survey of devices lists the ones that exist here"
 )]
 pub struct ParseSelectorError {
     /// The text that was given.
     pub found: String,
+}
+
+impl Selector {
+    /// Whether it names a driver that computes on the CPU.
+    #[cfg(feature = "wgpu")]
+    pub(crate) fn is_software(self) -> bool {
+        matches!(self, Selector::Software | Selector::VulkanSoftware)
+    }
 }
 
 impl fmt::Display for Selector {
@@ -42,6 +56,8 @@ impl fmt::Display for Selector {
             Selector::Cuda(index) => f.pad(&format!("cuda:{index}")),
             Selector::Wgpu(index) => f.pad(&format!("wgpu:{index}")),
             Selector::Software => f.pad("wgpu:cpu"),
+            Selector::Vulkan(index) => f.pad(&format!("vulkan:{index}")),
+            Selector::VulkanSoftware => f.pad("vulkan:cpu"),
         }
     }
 }
@@ -56,8 +72,10 @@ impl FromStr for Selector {
         match text.split_once(':') {
             None if text == "auto" => Ok(Selector::Auto),
             Some(("wgpu", "cpu")) => Ok(Selector::Software),
+            Some(("vulkan", "cpu")) => Ok(Selector::VulkanSoftware),
             Some(("cuda", digits)) => index(digits).map(Selector::Cuda).ok_or_else(error),
             Some(("wgpu", digits)) => index(digits).map(Selector::Wgpu).ok_or_else(error),
+            Some(("vulkan", digits)) => index(digits).map(Selector::Vulkan).ok_or_else(error),
             _ => Err(error()),
         }
     }

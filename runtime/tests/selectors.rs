@@ -2,13 +2,15 @@
 
 use sonew_runtime::Selector;
 
-const FORMS: [(&str, Selector); 6] = [
+const FORMS: [(&str, Selector); 8] = [
     ("auto", Selector::Auto),
     ("cuda:0", Selector::Cuda(0)),
     ("cuda:7", Selector::Cuda(7)),
     ("wgpu:0", Selector::Wgpu(0)),
     ("wgpu:12", Selector::Wgpu(12)),
     ("wgpu:cpu", Selector::Software),
+    ("vulkan:3", Selector::Vulkan(3)),
+    ("vulkan:cpu", Selector::VulkanSoftware),
 ];
 
 #[test]
@@ -43,6 +45,8 @@ fn a_wrong_text_is_refused_with_the_valid_forms() {
         "cuda:0:1",
         "wgpu",
         "wgpu:gpu",
+        "vulkan",
+        "vulkan:+1",
         "cuda:cpu",
         "CUDA:0",
         " auto",
@@ -52,7 +56,14 @@ fn a_wrong_text_is_refused_with_the_valid_forms() {
         let error = text.parse::<Selector>().unwrap_err();
         assert_eq!(error.found, text);
         let message = error.to_string();
-        for form in ["`auto`", "`cuda:N`", "`wgpu:N`", "`wgpu:cpu`"] {
+        for form in [
+            "`auto`",
+            "`cuda:N`",
+            "`wgpu:N`",
+            "`vulkan:N`",
+            "`wgpu:cpu`",
+            "`vulkan:cpu`",
+        ] {
             assert!(message.contains(form), "{message}");
         }
     }

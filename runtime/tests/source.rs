@@ -6,11 +6,8 @@ use std::sync::{Arc, Mutex};
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 use half::{bf16, f16};
-use sonew_runtime::source::{
-    Buffer, Executor, Language, Launch, Recorder, Recording, Source, record,
-};
-use sonew_runtime::source::{Cuda, Wgsl};
-use sonew_runtime::{Error, check};
+use sonew_runtime::source::{Buffer, Executor, Language, Launch, Recording, Source, record};
+use sonew_runtime::{Client, Error, Gpu, check};
 
 /// y ← αx + y on vectors, in f32 arithmetic.
 #[cube(launch_unchecked)]
@@ -52,7 +49,7 @@ fn squares(x: &Array<f32>, y: &mut Array<f32>) {
 }
 
 /// Two buffers of 64 values, the bytes of the second 0, 1, 2 and so on.
-fn buffers<L: Language>(client: &ComputeClient<Recorder<L>>, value_bytes: usize) -> [Handle; 2] {
+fn buffers(client: &Client, value_bytes: usize) -> [Handle; 2] {
     let count = 64 * value_bytes;
     let ascending: Vec<u8> = (0..count).map(|i| i as u8).collect();
     [
@@ -61,8 +58,8 @@ fn buffers<L: Language>(client: &ComputeClient<Recorder<L>>, value_bytes: usize)
     ]
 }
 
-fn launch<F: Float, L: Language>(
-    client: &ComputeClient<Recorder<L>>,
+fn launch<F: Float>(
+    client: &Client,
     [x, y]: &[Handle; 2],
     count: CubeCount,
     units: u32,
@@ -71,7 +68,7 @@ fn launch<F: Float, L: Language>(
     let vectors = 64 / width;
     // SAFETY: `buffers` made both with 64 values.
     unsafe {
-        axpy::launch_unchecked::<F, Recorder<L>>(
+        axpy::launch_unchecked::<F, Gpu>(
             client,
             count,
             CubeDim::new_1d(units),
@@ -85,22 +82,22 @@ fn launch<F: Float, L: Language>(
 }
 
 /// A recording with one launch of 64 values in `F`.
-fn recorded<F: Float + CubeElement, L: Language>(width: usize) -> (Recording<L>, [Handle; 2]) {
-    let recording = record::<L>();
+fn recorded<F: Float + CubeElement>(language: Language, width: usize) -> (Recording, [Handle; 2]) {
+    let recording = record(language);
     let client = recording.client();
     let handles = buffers(&client, size_of::<F>());
-    launch::<F, L>(&client, &handles, CubeCount::new_1d(3), 32, width);
+    launch::<F>(&client, &handles, CubeCount::new_1d(3), 32, width);
     (recording, handles)
 }
 
-fn one<F: Float + CubeElement, L: Language>(width: usize) -> Launch {
-    let mut launches = recorded::<F, L>(width).0.take().unwrap();
+fn one<F: Float + CubeElement>(language: Language, width: usize) -> Launch {
+    let mut launches = recorded::<F>(language, width).0.take().unwrap();
     assert_eq!(launches.len(), 1);
     launches.remove(0)
 }
 
-fn has_its_entry<F: Float + CubeElement, L: Language>(width: usize, entry: &str) {
-    let Launch { source, cubes } = one::<F, L>(width);
+fn has_its_entry<F: Float + CubeElement>(language: Language, width: usize, entry: &str) {
+    let Launch { source, cubes } = one::<F>(language, width);
     assert_eq!((cubes, source.units), ((3, 1, 1), (32, 1, 1)));
     assert!(source.entry.starts_with("axpy"), "{}", source.entry);
     assert!(source.kernel.contains("axpy::Axpy"), "{}", source.kernel);
@@ -121,20 +118,20 @@ fn has_its_entry<F: Float + CubeElement, L: Language>(width: usize, entry: &str)
 
 #[test]
 fn a_launch_leaves_its_kernels_text() {
-    has_its_entry::<f32, Cuda<80>>(4, "__launch_bounds__(32)NAME (");
-    has_its_entry::<bf16, Cuda<90>>(8, "__launch_bounds__(32)NAME (");
-    has_its_entry::<f16, Wgsl>(4, "@workgroup_size(32, 1, 1)\nfn NAME(");
+    has_its_entry::<f32>(Language::CudaSm80, 4, "__launch_bounds__(32)NAME (");
+    has_its_entry::<bf16>(Language::CudaSm90, 8, "__launch_bounds__(32)NAME (");
+    has_its_entry::<f16>(Language::Wgsl, 4, "@workgroup_size(32, 1, 1)\nfn NAME(");
     #[cfg(feature = "vulkan")]
-    has_its_entry::<f32, sonew_runtime::source::Spirv>(4, "\"NAME\"");
+    has_its_entry::<f32>(Language::Spirv, 4, "\"NAME\"");
 }
 
 /// Texts with much that `CubeCL` leaves to chance.
 fn texts() -> String {
-    fn text<L: Language>() -> String {
-        let recording = record::<L>();
+    fn text(language: Language) -> String {
+        let recording = record(language);
         let client = recording.client();
         let [x, y] = buffers(&client, 4);
-        squares::launch::<Recorder<L>>(
+        squares::launch::<Gpu>(
             &client,
             CubeCount::new_1d(1),
             CubeDim::new_1d(64),
@@ -145,11 +142,11 @@ fn texts() -> String {
         );
         recording.take().unwrap()[0].source.text.clone()
     }
-    let vectors = one::<bf16, Cuda<90>>(8).source.text.clone();
+    let vectors = one::<bf16>(Language::CudaSm90, 8).source.text.clone();
     assert_eq!(vectors.matches("struct __align__").count(), 3, "{vectors}");
-    let cuda = text::<Cuda<80>>();
+    let cuda = text(Language::CudaSm80);
     assert_eq!(cuda.matches("// Shared array").count(), 2, "{cuda}");
-    let wgsl = text::<Wgsl>();
+    let wgsl = text(Language::Wgsl);
     for text in [&cuda, &wgsl] {
         assert!(text.matches("l_mut_").count() > 3, "{text}");
     }
@@ -189,10 +186,10 @@ fn the_text_is_the_same_in_every_run() {
 
 #[test]
 fn a_variant_is_compiled_once_and_launches_come_in_order() {
-    let (recording, handles) = recorded::<f32, Wgsl>(4);
+    let (recording, handles) = recorded::<f32>(Language::Wgsl, 4);
     let client = recording.client();
-    launch::<f32, Wgsl>(&client, &handles, CubeCount::new_1d(1), 32, 2);
-    launch::<f32, Wgsl>(&client, &handles, CubeCount::new_2d(5, 6), 32, 4);
+    launch::<f32>(&client, &handles, CubeCount::new_1d(1), 32, 2);
+    launch::<f32>(&client, &handles, CubeCount::new_2d(5, 6), 32, 4);
     let launches = recording.take().unwrap();
     let cubes: Vec<_> = launches.iter().map(|launch| launch.cubes).collect();
     assert_eq!(cubes, [(3, 1, 1), (1, 1, 1), (5, 6, 1)]);
@@ -203,7 +200,7 @@ fn a_variant_is_compiled_once_and_launches_come_in_order() {
 
 #[test]
 fn what_a_language_cannot_say_is_an_error_of_the_launch() {
-    let (recording, handles) = recorded::<bf16, Wgsl>(4);
+    let (recording, handles) = recorded::<bf16>(Language::Wgsl, 4);
     let client = recording.client();
     let error = check(&client, "reading").unwrap_err();
     assert!(matches!(error, Error::Launch { .. }), "{error}");
@@ -217,30 +214,30 @@ fn what_a_language_cannot_say_is_an_error_of_the_launch() {
 
     // The device is none the worse for it.
     assert_eq!(check(&client, "reading"), Ok(()));
-    launch::<f16, Wgsl>(&client, &handles, CubeCount::new_1d(1), 32, 4);
+    launch::<f16>(&client, &handles, CubeCount::new_1d(1), 32, 4);
     assert_eq!(recording.take().unwrap().len(), 1);
 }
 
 #[test]
 fn limits_are_those_of_the_device() {
-    let recording = record::<Wgsl>();
+    let recording = record(Language::Wgsl);
     let client = recording.client();
     let handles = buffers(&client, 4);
     for (cubes, units) in [(1, 1025), (65536, 32)] {
-        launch::<f32, Wgsl>(&client, &handles, CubeCount::new_1d(cubes), units, 4);
+        launch::<f32>(&client, &handles, CubeCount::new_1d(cubes), units, 4);
         let error = recording.take().unwrap_err();
         assert!(matches!(error, Error::Launch { .. }), "{error}");
     }
-    let hopper = record::<Cuda<90>>().client().properties().clone();
-    let ampere = record::<Cuda<80>>().client().properties().clone();
+    let hopper = record(Language::CudaSm90).client().properties().clone();
+    let ampere = record(Language::CudaSm80).client().properties().clone();
     assert!(hopper.features.cube_cluster && !ampere.features.cube_cluster);
     assert!(hopper.hardware.max_shared_memory_size > ampere.hardware.max_shared_memory_size);
 }
 
 #[test]
 fn buffers_keep_what_was_written() {
-    fn kept<L: Language>() {
-        let (recording, [x, y]) = recorded::<f32, L>(4);
+    fn kept(language: Language) {
+        let (recording, [x, y]) = recorded::<f32>(language, 4);
         let client = recording.client();
         let ascending: Vec<u8> = (0..=255).collect();
         assert_eq!(client.read_one(x).unwrap().to_vec(), [0; 256]);
@@ -255,8 +252,8 @@ fn buffers_keep_what_was_written() {
         let read = client.read_one_unchecked_tensor(descriptor);
         assert_eq!(read.to_vec(), ascending[..24]);
     }
-    kept::<Cuda<80>>();
-    kept::<Wgsl>();
+    kept(Language::CudaSm80);
+    kept(Language::Wgsl);
 }
 
 /// What an executor was given.
@@ -296,16 +293,16 @@ impl Executor for Increment {
     }
 }
 
-fn executes<L: Language>() {
-    let recording = record::<L>();
+fn executes(language: Language) {
+    let recording = record(language);
     let client = recording.client();
     let handles = buffers(&client, 4);
     let seen = Arc::new(Mutex::new(Vec::new()));
-    launch::<f32, L>(&client, &handles, CubeCount::new_1d(2), 32, 4);
+    launch::<f32>(&client, &handles, CubeCount::new_1d(2), 32, 4);
     recording.execute_with(Box::new(Increment(seen.clone())));
-    launch::<f32, L>(&client, &handles, CubeCount::new_1d(2), 32, 4);
+    launch::<f32>(&client, &handles, CubeCount::new_1d(2), 32, 4);
     let counts = client.create_from_slice(u32::as_bytes(&[7, 8, 9]));
-    launch::<f32, L>(
+    launch::<f32>(
         &client,
         &handles,
         CubeCount::Dynamic(counts.binding()),
@@ -334,7 +331,7 @@ fn executes<L: Language>() {
     assert_eq!(recording.take().unwrap().len(), 3);
 
     for (cubes, reason) in [(4, "four cubes"), (13, "thirteen cubes")] {
-        launch::<f32, L>(&client, &handles, CubeCount::new_1d(cubes), 32, 4);
+        launch::<f32>(&client, &handles, CubeCount::new_1d(cubes), 32, 4);
         let error = recording.take().unwrap_err();
         assert!(error.to_string().contains(reason), "{error}");
     }
@@ -342,6 +339,6 @@ fn executes<L: Language>() {
 
 #[test]
 fn an_executor_is_given_what_the_driver_would_be() {
-    executes::<Cuda<80>>();
-    executes::<Wgsl>();
+    executes(Language::CudaSm80);
+    executes(Language::Wgsl);
 }

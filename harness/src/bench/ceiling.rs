@@ -1,6 +1,5 @@
 //! What a device can do at most, measured: how fast it copies and how fast it multiplies.
 
-use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
 use sonew_kernels::matmul::{self, DeviceMatrix, HostMatrix};
 use sonew_kernels::precision::{F32Twins, Native, Twins, convert, require};
@@ -26,22 +25,18 @@ impl Ceiling {
     ///
     /// # Errors
     /// Whatever launches refuse or report.
-    pub fn measure<R: Runtime>(
-        context: &Context<R>,
-        values: usize,
-        effort: Effort,
-    ) -> Result<Self, BenchError> {
+    pub fn measure(context: &Context, values: usize, effort: Effort) -> Result<Self, BenchError> {
         let segments = Segments::new(&[values])?;
         let values_copied = arena(&segments, 0);
         let from = context.upload(&values_copied);
         let to = context.upload(&vec![0f32; segments.arena_len()]);
-        let wide = context.processor() == Processor::Cpu && require::<F32Twins, R>(context).is_ok();
+        let wide = context.processor() == Processor::Cpu && require::<F32Twins>(context).is_ok();
         let copy = Stopwatch::new(
             Work::new(context, || {
                 if wide {
-                    convert::<Twins, Twins, R>(context, &segments, &from, &to)?;
+                    convert::<Twins, Twins>(context, &segments, &from, &to)?;
                 } else {
-                    convert::<Native<f32>, Native<f32>, R>(context, &segments, &from, &to)?;
+                    convert::<Native<f32>, Native<f32>>(context, &segments, &from, &to)?;
                 }
                 Ok(())
             }),
@@ -65,7 +60,7 @@ impl Ceiling {
 }
 
 /// Seconds of a product of two n × n matrices, whose first row is right.
-fn product<R: Runtime>(context: &Context<R>, n: usize, effort: Effort) -> Result<f64, BenchError> {
+fn product(context: &Context, n: usize, effort: Effort) -> Result<f64, BenchError> {
     let matrix = |seed: usize| -> Vec<f32> { (0..n * n).map(|i| noise(i + seed)).collect() };
     let (a, b) = (matrix(0), matrix(1 << 24));
     let mut c = vec![0f32; n * n];

@@ -4,7 +4,6 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
 use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Segments};
 
@@ -27,8 +26,8 @@ pub struct FirstUse {
 ///
 /// # Errors
 /// [`BenchError::Wrong`] for an optimizer that is, and whatever a step refuses or reports.
-pub fn first_uses<R: Runtime>(
-    context: &Rc<Context<R>>,
+pub fn first_uses(
+    context: &Rc<Context>,
     precision: PrecisionKind,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<FirstUse>, BenchError> {

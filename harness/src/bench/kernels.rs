@@ -1,9 +1,8 @@
 //! The kernels that stream over the arena, and the least that each has to move.
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
-use sonew_kernels::contract::{Check, checks, of_band};
+use sonew_kernels::contract::{Check, Formats};
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{
     Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
@@ -40,22 +39,22 @@ pub struct Subject {
 }
 
 /// What times kernels.
-pub trait Timer<R: Runtime> {
+pub trait Timer {
     /// Times the launches of a kernel that was proven.
     ///
     /// # Errors
     /// As [`Work::run`].
-    fn time(&mut self, subject: Subject, work: Work<'_, R>) -> Result<(), BenchError>;
+    fn time(&mut self, subject: Subject, work: Work<'_>) -> Result<(), BenchError>;
 }
 
 /// Proves the kernels, and has `timer` time them.
 ///
 /// # Errors
 /// [`BenchError::Wrong`] for a kernel that is, and whatever launches refuse or report.
-pub fn kernels<R: Runtime>(
-    context: &Context<R>,
+pub fn kernels(
+    context: &Context,
     request: &Request,
-    timer: &mut dyn Timer<R>,
+    timer: &mut dyn Timer,
 ) -> Result<(), BenchError> {
     for &precision in &request.precisions {
         for lengths in &request.sizes {
@@ -93,20 +92,21 @@ const GAMMA: Tolerance = Tolerance {
     relative: 0.0078,
 };
 
-struct Times<'a, R: Runtime> {
-    context: &'a Context<R>,
+struct Times<'a> {
+    context: &'a Context,
     request: &'a Request,
     precision: PrecisionKind,
     lengths: &'a [usize],
     segments: Segments,
-    timer: &'a mut dyn Timer<R>,
+    timer: &'a mut dyn Timer,
 }
 
-impl<R: Runtime> PrecisionVisitor for Times<'_, R> {
+impl PrecisionVisitor for Times<'_> {
     type Output = Result<(), BenchError>;
 
     fn visit<P: Precision>(mut self) -> Self::Output {
-        let all = checks::<P, R>();
+        let formats = Formats::from(self.precision);
+        let all = formats.checks();
         self.conversion::<P>(&all)?;
         self.rule::<Sgd, P>(&all)?;
         self.rule::<Momentum, P>(&all)?;
@@ -115,7 +115,7 @@ impl<R: Runtime> PrecisionVisitor for Times<'_, R> {
         self.rule::<RmsProp, P>(&all)?;
         self.rule::<Adam, P>(&all)?;
         for &band in &self.request.bands {
-            let checks = of_band::<P, R>(band);
+            let checks = formats.checks_of_band(band);
             self.statistics::<P>(&checks, band)?;
             self.factor::<P>(&checks, band)?;
             self.step::<P>(&checks, band)?;
@@ -124,16 +124,16 @@ impl<R: Runtime> PrecisionVisitor for Times<'_, R> {
     }
 }
 
-impl<R: Runtime> Times<'_, R> {
+impl Times<'_> {
     /// Proves a kernel by the checks whose case begins with `proof`, times it, and notes that it has to move `bytes` bytes for each parameter.
     fn time<P: Precision>(
         &mut self,
         (kernel, case): (&'static str, String),
-        (checks, proof): (&[Check<R>], (&'static str, &str)),
+        (checks, proof): (&[Check], (&'static str, &str)),
         bytes: usize,
         work: impl FnMut() -> Result<(), BenchError>,
     ) -> Result<(), BenchError> {
-        prove::<P, R>(
+        prove::<P>(
             self.context,
             checks,
             proof,
@@ -172,7 +172,7 @@ impl<R: Runtime> Times<'_, R> {
     }
 
     /// From the format of the parameters to f32.
-    fn conversion<P: Precision>(&mut self, checks: &[Check<R>]) -> Result<(), BenchError> {
+    fn conversion<P: Precision>(&mut self, checks: &[Check]) -> Result<(), BenchError> {
         if !self.request.asks("convert") {
             return Ok(());
         }
@@ -183,18 +183,18 @@ impl<R: Runtime> Times<'_, R> {
         let proof = (checks, ("convert", <P::Params as HostFormat>::NAME));
         let bytes = <P::Params as Storage>::BYTES + 4;
         self.time::<P>(("convert", case), proof, bytes, || {
-            convert::<P::Params, Native<f32>, R>(context, &segments, &from, &to)?;
+            convert::<P::Params, Native<f32>>(context, &segments, &from, &to)?;
             Ok(())
         })
     }
 
-    fn rule<L: FirstOrder, P: Precision>(&mut self, checks: &[Check<R>]) -> Result<(), BenchError> {
+    fn rule<L: FirstOrder, P: Precision>(&mut self, checks: &[Check]) -> Result<(), BenchError> {
         if !self.request.asks(L::NAME) {
             return Ok(());
         }
         let (params, grads) = (self.filled::<P::Params>(1), self.filled::<P::Params>(2));
         let states = self.empty::<P::State>(L::STATES.len());
-        let evidence = self.slots(Sweep::of::<P, R>(self.context, L::NAME, 0));
+        let evidence = self.slots(Sweep::of::<P>(self.context, L::NAME, 0));
         let (context, segments) = (self.context, self.segments.clone());
         // Gradients are read, parameters and states read and written.
         let bytes =
@@ -207,14 +207,14 @@ impl<R: Runtime> Times<'_, R> {
                 states: &states,
                 evidence: &evidence,
             };
-            descend::<L, P, R>(context, &segments, buffers, HYPER, Strategy::Inferred)?;
+            descend::<L, P>(context, &segments, buffers, HYPER, Strategy::Inferred)?;
             Ok(())
         })
     }
 
     fn statistics<P: Precision>(
         &mut self,
-        checks: &[Check<R>],
+        checks: &[Check],
         band: usize,
     ) -> Result<(), BenchError> {
         if !self.request.asks("statistics") {
@@ -222,7 +222,7 @@ impl<R: Runtime> Times<'_, R> {
         }
         let grads = self.filled::<P::Params>(2);
         let states = self.empty::<P::State>(2 + band);
-        let evidence = self.slots(Sweep::of::<P, R>(self.context, "statistics", band));
+        let evidence = self.slots(Sweep::of::<P>(self.context, "statistics", band));
         let (context, segments) = (self.context, self.segments.clone());
         let bytes = <P::Params as Storage>::BYTES + 2 * states.len() * <P::State as Storage>::BYTES;
         let case = format!("band {band}");
@@ -236,13 +236,13 @@ impl<R: Runtime> Times<'_, R> {
                 evidence: &evidence,
             };
             let (beta, decay) = (RATES.beta1, RATES.decay);
-            statistics::<P, R>(context, &segments, buffers, beta, decay, Strategy::Inferred)?;
+            statistics::<P>(context, &segments, buffers, beta, decay, Strategy::Inferred)?;
             Ok(())
         })
     }
 
     /// The factor, and L D Lᵀ m by it.
-    fn factor<P: Precision>(&mut self, checks: &[Check<R>], band: usize) -> Result<(), BenchError> {
+    fn factor<P: Precision>(&mut self, checks: &[Check], band: usize) -> Result<(), BenchError> {
         let asked = ["banded-ldl", "precondition"].map(|kernel| self.request.asks(kernel));
         if asked == [false, false] {
             return Ok(());
@@ -251,8 +251,8 @@ impl<R: Runtime> Times<'_, R> {
         let (moment, grads) = (self.filled::<P::State>(3), self.filled::<P::Params>(2));
         // Statistics of a gradient, which the first launch below damps.
         let h = self.empty::<P::State>(2 + band);
-        let blueprint = Blueprint::of::<P, R>(context, "banded-ldl", band);
-        let evidence = self.slots(Sweep::of::<P, R>(context, "statistics", band));
+        let blueprint = Blueprint::of::<P>(context, "banded-ldl", band);
+        let evidence = self.slots(Sweep::of::<P>(context, "statistics", band));
         let buffers = StatisticsBuffers {
             grads: &grads,
             moment: &h[0],
@@ -261,7 +261,7 @@ impl<R: Runtime> Times<'_, R> {
             evidence: &evidence,
         };
         let decay = RATES.decay;
-        statistics::<P, R>(context, &segments, buffers, 0.9, decay, Strategy::Inferred)?;
+        statistics::<P>(context, &segments, buffers, 0.9, decay, Strategy::Inferred)?;
         let (psi, outputs) = (self.empty::<P::State>(band), self.empty::<P::State>(2));
         let cut = self.slots(blueprint.sweep);
         let proof = (checks, ("banded-ldl", ""));
@@ -278,7 +278,7 @@ impl<R: Runtime> Times<'_, R> {
                     evidence: &cut,
                 };
                 let (removal, inferred) = (removal(band), Strategy::Inferred);
-                factor::<P, R>(
+                factor::<P>(
                     context, &segments, buffers, 1.0, 1e-2, GAMMA, removal, inferred,
                 )?;
                 Ok(())
@@ -293,7 +293,7 @@ impl<R: Runtime> Times<'_, R> {
                     moment: &moment,
                     direction: &outputs[1],
                 };
-                precondition::<P, R>(context, &segments, buffers, Strategy::Inferred)?;
+                precondition::<P>(context, &segments, buffers, Strategy::Inferred)?;
                 Ok(())
             })?;
         }
@@ -301,13 +301,13 @@ impl<R: Runtime> Times<'_, R> {
     }
 
     /// Everything in one launch.
-    fn step<P: Precision>(&mut self, checks: &[Check<R>], band: usize) -> Result<(), BenchError> {
+    fn step<P: Precision>(&mut self, checks: &[Check], band: usize) -> Result<(), BenchError> {
         if !self.request.asks("sonew-step") {
             return Ok(());
         }
         let (context, segments) = (self.context, self.segments.clone());
         let removal = removal(band);
-        let blueprint = Blueprint::of::<P, R>(context, "sonew-step", band);
+        let blueprint = Blueprint::of::<P>(context, "sonew-step", band);
         let values = Ghosts::new(&segments, band, removal, blueprint).state_len();
         let states: Vec<Handle> = (0..2 + band)
             .map(|_| self.zeros::<P::State>(values))
@@ -331,7 +331,7 @@ impl<R: Runtime> Times<'_, R> {
                 cut: &cut,
             };
             let inferred = Strategy::Inferred;
-            step::<P, R>(context, &segments, buffers, RATES, GAMMA, removal, inferred)?;
+            step::<P>(context, &segments, buffers, RATES, GAMMA, removal, inferred)?;
             Ok(())
         })
     }

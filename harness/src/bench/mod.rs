@@ -28,7 +28,6 @@ pub use stopwatch::{Effort, Seconds, Stopwatch, Work};
 
 use std::rc::Rc;
 
-use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
 use sonew_optimizers::Context;
 
@@ -69,8 +68,8 @@ impl Last {
     }
 }
 
-impl<R: Runtime> Timer<R> for Last {
-    fn time(&mut self, _: Subject, work: Work<'_, R>) -> Result<(), BenchError> {
+impl Timer for Last {
+    fn time(&mut self, _: Subject, work: Work<'_>) -> Result<(), BenchError> {
         self.seconds = Some(Stopwatch::new(work, self.effort)?.run(self.effort)?);
         Ok(())
     }
@@ -83,8 +82,8 @@ struct Times<'a> {
     tell: &'a mut dyn FnMut(&str),
 }
 
-impl<R: Runtime> Timer<R> for Times<'_> {
-    fn time(&mut self, subject: Subject, work: Work<'_, R>) -> Result<(), BenchError> {
+impl Timer for Times<'_> {
+    fn time(&mut self, subject: Subject, work: Work<'_>) -> Result<(), BenchError> {
         let Subject {
             kernel,
             case,
@@ -123,8 +122,8 @@ impl Bench {
     ///
     /// # Errors
     /// [`BenchError::Wrong`] for what computes something else than its oracle, and whatever launches refuse or report.
-    pub fn measure<R: Runtime>(
-        context: &Rc<Context<R>>,
+    pub fn measure(
+        context: &Rc<Context>,
         request: &Request,
         tell: &mut dyn FnMut(&str),
     ) -> Result<Self, BenchError> {

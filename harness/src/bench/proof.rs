@@ -1,6 +1,5 @@
 //! Nothing is timed that is wrong.
 
-use cubecl::Runtime;
 use sonew_kernels::contract::Check;
 use sonew_kernels::precision::Precision;
 use sonew_optimizers::Context;
@@ -12,9 +11,9 @@ use super::BenchError;
 ///
 /// # Errors
 /// [`BenchError::Wrong`], [`BenchError::Unproven`], and whatever launches refuse or report.
-pub fn prove<P: Precision, R: Runtime>(
-    context: &Context<R>,
-    checks: &[Check<R>],
+pub fn prove<P: Precision>(
+    context: &Context,
+    checks: &[Check],
     (kernel, case): (&'static str, &str),
     lengths: &[usize],
     most: usize,

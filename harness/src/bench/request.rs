@@ -1,8 +1,7 @@
 //! What is measured.
 
-use cubecl::Runtime;
-use sonew_kernels::contract::Coverage;
-use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor};
+use sonew_kernels::contract::{Coverage, Formats};
+use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::tuned::TUNABLE;
 use sonew_optimizers::Context;
 use sonew_runtime::DeviceInfo;
@@ -67,8 +66,11 @@ impl Request {
     }
 
     /// All that a device is known to have the memory for.
-    pub fn full<R: Runtime>(context: &Context<R>, info: &DeviceInfo) -> Self {
-        let runs = |precision: &PrecisionKind| precision.accept(Runs(context));
+    pub fn full(context: &Context, info: &DeviceInfo) -> Self {
+        let runs = |&precision: &PrecisionKind| {
+            let coverage = Formats::from(precision).coverage(context);
+            !matches!(coverage, Coverage::Unsupported { .. })
+        };
         let mut sizes = vec![autoencoder(), vec![1 << 24]];
         // Twenty-six buffers of 512 MiB where the band is 10 wide.
         if info.memory_bytes.is_some_and(|bytes| bytes >= 24 << 30) {
@@ -125,15 +127,4 @@ impl Request {
 pub fn autoencoder() -> Vec<usize> {
     let shapes = shapes(&AUTOENCODER_SIZES).into_iter();
     shapes.map(|shape| shape.iter().product()).collect()
-}
-
-/// Whether a device runs a precision.
-struct Runs<'a, R: Runtime>(&'a Context<R>);
-
-impl<R: Runtime> PrecisionVisitor for Runs<'_, R> {
-    type Output = bool;
-
-    fn visit<P: Precision>(self) -> bool {
-        !matches!(Coverage::of::<P, R>(self.0), Coverage::Unsupported { .. })
-    }
 }

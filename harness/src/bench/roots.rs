@@ -3,7 +3,6 @@
 
 use std::rc::Rc;
 
-use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
 use sonew_kernels::kronecker::accuracy::{conditioned, relative_error, root_in_f64};
 use sonew_kernels::kronecker::{
@@ -40,8 +39,8 @@ pub struct RootTime {
 ///
 /// # Errors
 /// [`BenchError::Wrong`] for a root that is, and whatever launches refuse or report.
-pub fn roots<R: Runtime>(
-    context: &Rc<Context<R>>,
+pub fn roots(
+    context: &Rc<Context>,
     effort: Effort,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<RootTime>, BenchError> {
@@ -83,8 +82,8 @@ fn prove(found: &[f32], matrix: &[f32], n: usize) -> Result<(), BenchError> {
     })
 }
 
-fn by_decomposition<R: Runtime>(
-    context: &Context<R>,
+fn by_decomposition(
+    context: &Context,
     matrix: &[f32],
     n: usize,
     effort: Effort,
@@ -111,8 +110,8 @@ fn by_decomposition<R: Runtime>(
     })
 }
 
-fn on_device<R: Runtime>(
-    context: &Context<R>,
+fn on_device(
+    context: &Context,
     matrix: &[f32],
     (matrices, n): (usize, usize),
     effort: Effort,

@@ -1,6 +1,5 @@
 //! How a step of SONew grows: with the number of parameters over four decades, and with the width of the band.
 
-use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
 use sonew_optimizers::{Context, PrecisionKind};
 
@@ -75,8 +74,8 @@ impl Line {
 ///
 /// # Errors
 /// As [`kernels`].
-pub fn scaling<R: Runtime>(
-    context: &Context<R>,
+pub fn scaling(
+    context: &Context,
     effort: Effort,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Scaling, BenchError> {

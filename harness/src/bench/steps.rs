@@ -4,7 +4,6 @@
 use std::fmt;
 use std::rc::Rc;
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
 use sonew_optimizers::{Context, Optimizer, OptimizerConfig, PrecisionKind, Segments};
@@ -79,8 +78,8 @@ pub struct TrainingTime {
 ///
 /// # Errors
 /// [`BenchError::Wrong`] where they are off, [`BenchError::Unproven`] for an optimizer without a run in f64.
-pub fn prove<R: Runtime>(
-    context: &Rc<Context<R>>,
+pub fn prove(
+    context: &Rc<Context>,
     optimizer: &'static str,
     precision: PrecisionKind,
 ) -> Result<(), BenchError> {
@@ -105,8 +104,8 @@ pub fn prove<R: Runtime>(
 }
 
 /// Parameters and gradients of the autoencoder on a device.
-pub struct Model<R: Runtime> {
-    context: Rc<Context<R>>,
+pub struct Model {
+    context: Rc<Context>,
     precision: PrecisionKind,
     /// Where the tensors lie.
     pub segments: Segments,
@@ -116,12 +115,12 @@ pub struct Model<R: Runtime> {
     pub grads: Handle,
 }
 
-impl<R: Runtime> Model<R> {
+impl Model {
     /// Fills parameters and gradients with unstructured values.
     ///
     /// # Errors
     /// None at these sizes.
-    pub fn new(context: &Rc<Context<R>>, precision: PrecisionKind) -> Result<Self, BenchError> {
+    pub fn new(context: &Rc<Context>, precision: PrecisionKind) -> Result<Self, BenchError> {
         let segments = Segments::with_shapes(shapes(&AUTOENCODER_SIZES))?;
         let upload = |seed| context.upload(&precision.encode(&arena(&segments, seed)));
         Ok(Self {
@@ -137,7 +136,7 @@ impl<R: Runtime> Model<R> {
     ///
     /// # Errors
     /// As [`OptimizerConfig::build`].
-    pub fn optimizer(&self, name: &str) -> Result<Box<dyn Optimizer<R>>, BenchError> {
+    pub fn optimizer(&self, name: &str) -> Result<Box<dyn Optimizer>, BenchError> {
         let config = OptimizerConfig::named(name)?;
         Ok(config.build(self.precision, self.context.clone(), &self.segments)?)
     }
@@ -147,8 +146,8 @@ impl<R: Runtime> Model<R> {
 ///
 /// # Errors
 /// [`BenchError::Wrong`] for an optimizer that is, and whatever a step refuses or reports.
-pub fn optimizers<R: Runtime>(
-    context: &Rc<Context<R>>,
+pub fn optimizers(
+    context: &Rc<Context>,
     precision: PrecisionKind,
     effort: Effort,
     tell: &mut dyn FnMut(&str),
@@ -199,8 +198,8 @@ pub fn optimizers<R: Runtime>(
 ///
 /// # Errors
 /// [`BenchError::Wrong`] for an optimizer or a network that is, and whatever a step of training refuses or reports.
-pub fn training<R: Runtime>(
-    context: &Rc<Context<R>>,
+pub fn training(
+    context: &Rc<Context>,
     precision: PrecisionKind,
     effort: Effort,
     tell: &mut dyn FnMut(&str),

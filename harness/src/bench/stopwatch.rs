@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
 use sonew_optimizers::Context;
 
@@ -55,17 +54,14 @@ impl Seconds {
 }
 
 /// Something that is timed, on a device.
-pub struct Work<'a, R: Runtime> {
-    context: &'a Context<R>,
+pub struct Work<'a> {
+    context: &'a Context,
     launch: Box<dyn FnMut() -> Result<(), BenchError> + 'a>,
 }
 
-impl<'a, R: Runtime> Work<'a, R> {
+impl<'a> Work<'a> {
     /// Work that `launch` gives to the device.
-    pub fn new(
-        context: &'a Context<R>,
-        launch: impl FnMut() -> Result<(), BenchError> + 'a,
-    ) -> Self {
+    pub fn new(context: &'a Context, launch: impl FnMut() -> Result<(), BenchError> + 'a) -> Self {
         Self {
             context,
             launch: Box::new(launch),
@@ -87,18 +83,18 @@ impl<'a, R: Runtime> Work<'a, R> {
 }
 
 /// Work in batches.
-pub struct Stopwatch<'a, R: Runtime> {
-    work: Work<'a, R>,
+pub struct Stopwatch<'a> {
+    work: Work<'a>,
     launches: u64,
     seconds: Vec<f64>,
 }
 
-impl<'a, R: Runtime> Stopwatch<'a, R> {
+impl<'a> Stopwatch<'a> {
     /// Runs the work until a batch of it takes as long as asked for. What has to be compiled is compiled then.
     ///
     /// # Errors
     /// As [`Work::run`].
-    pub fn new(mut work: Work<'a, R>, effort: Effort) -> Result<Self, BenchError> {
+    pub fn new(mut work: Work<'a>, effort: Effort) -> Result<Self, BenchError> {
         let wanted = effort.batch.as_secs_f64();
         let mut launches = 1;
         work.run(launches)?;

@@ -176,7 +176,7 @@ pub enum Command {
         /// The folder to write to.
         #[arg(long, default_value = "report")]
         out: PathBuf,
-        /// Only these devices: cuda:N, wgpu:N, wgpu:cpu. The software driver is left out unless it is named or there is nothing else.
+        /// Only these devices: cuda:N, wgpu:N, vulkan:N, wgpu:cpu, vulkan:cpu. The software driver is left out unless it is named or there is nothing else.
         #[arg(long, value_delimiter = ',')]
         device: Vec<Selector>,
         /// Only this kernel.
@@ -190,7 +190,7 @@ pub enum Command {
     Source {
         /// The kernel, as `verify` names it.
         kernel: String,
-        /// cuda (C++ for sm_80), wgsl, or spirv (disassembled; in a program built with --features vulkan).
+        /// cuda (C++ for sm_80), wgsl, or spirv (disassembled).
         #[arg(long, default_value = "cuda")]
         target: Target,
         /// The precision.
@@ -204,7 +204,7 @@ pub enum Command {
 /// A device, and how its kernels are laid out.
 #[derive(Debug, Clone, Args)]
 pub struct DeviceArgs {
-    /// The device: auto (CUDA, else a GPU through wgpu, else a software driver), cuda:N, wgpu:N or wgpu:cpu.
+    /// The device: auto (CUDA, else a GPU through wgpu, else a software driver), cuda:N, wgpu:N or vulkan:N (WGSL or SPIR-V), wgpu:cpu or vulkan:cpu.
     #[arg(long, default_value = "auto")]
     pub device: Selector,
     /// Use the blueprints that `sonew tune` stored for this device, instead of the defaults.

@@ -15,7 +15,6 @@ mod tensor;
 
 use std::path::Path;
 
-use cubecl::Runtime;
 use sonew_kernels::context::Context;
 
 use crate::arrays::Arrays;
@@ -83,7 +82,7 @@ impl Prepared {
     ///
     /// # Errors
     /// Whatever the kernel refuses, and failures of the device.
-    pub fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    pub fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         require_room(context, self.name, self.largest)?;
         Ok(self.request.run(context)?.of(self.name))
     }

@@ -1,6 +1,5 @@
 //! All kernels that run on a file. A line here and a [`Kernel`] are what it takes to add one.
 
-use cubecl::Runtime;
 use sonew_kernels::context::Context;
 use sonew_kernels::first_order::{Adagrad, Adam, Momentum, Nesterov, RmsProp, Sgd};
 
@@ -26,7 +25,7 @@ pub(super) trait Kernel: Sized {
     fn oracle(&self) -> Result<Found, KernelIoError>;
 
     /// What the kernel says.
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError>;
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError>;
 
     /// What it says in host memory, if it was asked for a form of it that needs no device.
     fn on_host(&self) -> Option<Result<Found, KernelIoError>> {
@@ -68,7 +67,7 @@ macro_rules! table {
                 }
             }
 
-            pub fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+            pub fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
                 match self {
                     $(Self::$name(kernel) => kernel.run(context),)*
                 }

@@ -1,6 +1,5 @@
 //! One tensor of n values on a device, in an arena of its own.
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
@@ -12,8 +11,8 @@ use sonew_kernels::sweep::Sweep;
 use super::KernelIoError;
 
 /// The arena, and what goes there and comes back.
-pub(super) struct Tensor<'a, R: Runtime> {
-    pub context: &'a Context<R>,
+pub(super) struct Tensor<'a> {
+    pub context: &'a Context,
     pub segments: Segments,
     kernel: &'static str,
     n: usize,
@@ -25,9 +24,9 @@ pub(super) struct Noted {
     pub first: u64,
 }
 
-impl<'a, R: Runtime> Tensor<'a, R> {
+impl<'a> Tensor<'a> {
     pub fn new(
-        context: &'a Context<R>,
+        context: &'a Context,
         kernel: &'static str,
         n: usize,
     ) -> Result<Self, KernelIoError> {
@@ -109,8 +108,8 @@ impl<'a, R: Runtime> Tensor<'a, R> {
 }
 
 /// Requires that the device has a buffer of so many f32: it is not asked for one that would end its driver.
-pub(super) fn require_room<R: Runtime>(
-    context: &Context<R>,
+pub(super) fn require_room(
+    context: &Context,
     kernel: &'static str,
     values: usize,
 ) -> Result<(), KernelError> {

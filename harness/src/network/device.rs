@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::matmul::{Blueprint, DeviceMatrix, device as product};
@@ -39,8 +38,8 @@ pub(super) struct DeviceNetwork {
 }
 
 impl DeviceNetwork {
-    pub fn new<R: Runtime>(
-        context: &Context<R>,
+    pub fn new(
+        context: &Context,
         precision: PrecisionKind,
         layout: Layout,
         batch: usize,
@@ -75,9 +74,9 @@ impl DeviceNetwork {
     }
 
     /// Fills the activations of the first `rows` rows; the last layer's are logits.
-    fn forward<R: Runtime>(
+    fn forward(
         &self,
-        context: &Context<R>,
+        context: &Context,
         params: &Handle,
         images: &Handle,
         rows: usize,
@@ -103,9 +102,9 @@ impl DeviceNetwork {
     }
 
     /// The loss of a full batch and its gradient, times `scale`.
-    pub fn gradients<R: Runtime>(
+    pub fn gradients(
         &mut self,
-        context: &Context<R>,
+        context: &Context,
         params: &Handle,
         images: &[f32],
         scale: f64,
@@ -180,11 +179,7 @@ impl DeviceNetwork {
     }
 
     /// The parameters in f32.
-    fn wide_params<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        params: &Handle,
-    ) -> Result<Handle, NetworkError> {
+    fn wide_params(&self, context: &Context, params: &Handle) -> Result<Handle, NetworkError> {
         let Some([wide, _]) = &self.narrow else {
             return Ok(params.clone());
         };
@@ -193,9 +188,9 @@ impl DeviceNetwork {
         Ok(wide.clone())
     }
 
-    fn round<R: Runtime>(
+    fn round(
         &self,
-        context: &Context<R>,
+        context: &Context,
         values: &Handle,
         rows: usize,
         columns: usize,
@@ -205,9 +200,9 @@ impl DeviceNetwork {
     }
 
     /// The mean loss over all images, in batches; the last may be short.
-    pub fn evaluate<R: Runtime>(
+    pub fn evaluate(
         &self,
-        context: &Context<R>,
+        context: &Context,
         params: &Handle,
         images: &Images,
     ) -> Result<f64, NetworkError> {
@@ -247,7 +242,7 @@ fn part(buffer: &Handle, range: Range<usize>) -> Handle {
 mod tests {
     use sonew_kernels::context::Processor;
     use sonew_kernels::network::reference::{Layer as Oracle, loss_and_gradients};
-    use sonew_runtime::{DeviceVisitor, Opened, Selector};
+    use sonew_runtime::{Device, Selector};
 
     use super::*;
     use crate::init::Weights;
@@ -307,10 +302,8 @@ mod tests {
         values
     }
 
-    impl DeviceVisitor for BothRoutes {
-        type Output = [Found; 2];
-
-        fn visit<R: Runtime>(self, device: Opened<R>) -> [Found; 2] {
+    impl BothRoutes {
+        fn run(self, device: Device) -> [Found; 2] {
             let context = Context::new(device.client, Processor::Cpu);
             let weights = self.weights();
             let tensors: Vec<&[f32]> = weights
@@ -395,7 +388,7 @@ mod tests {
         let (loss, expected) = loss_and_gradients(&oracle, x, x, BATCH);
         let device = sonew_runtime::open(Selector::Software)
             .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
-        for (found, route) in device.accept(check).iter().zip(["host", "device"]) {
+        for (found, route) in check.run(device).iter().zip(["host", "device"]) {
             assert!((found.loss - loss).abs() < loss_error * loss, "{route}");
             assert!((found.evaluated - all).abs() < loss_error * all, "{route}");
             assert!(found.gaps_are_zero, "{route}");

@@ -10,10 +10,8 @@
 mod device;
 mod host;
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::matmul::Blueprint;
@@ -69,10 +67,9 @@ pub struct Gradients {
 ///
 /// Parameters, gradients, inputs, activations and their gradients are held in the format of the precision's parameters:
 /// each result of a product, of a layer's elementwise part and of a sum is rounded to it once. Products and sums are in f32.
-pub struct Network<R: Runtime> {
+pub struct Network {
     place: Place,
     precision: PrecisionKind,
-    runtime: PhantomData<fn() -> R>,
 }
 
 enum Place {
@@ -80,14 +77,14 @@ enum Place {
     Device(Box<device::DeviceNetwork>),
 }
 
-impl<R: Runtime> Network<R> {
+impl Network {
     /// A network of the given layer sizes, input and output included, for batches of `batch` images.
     ///
     /// # Errors
     /// [`NetworkError::Shape`] for fewer than two layers, an empty layer, an output of another size than the input, or
     /// an empty batch; [`NetworkError::Kernel`] if the device has no buffer of the size needed.
     pub fn new(
-        context: &Context<R>,
+        context: &Context,
         precision: PrecisionKind,
         sizes: &[usize],
         batch: usize,
@@ -101,7 +98,7 @@ impl<R: Runtime> Network<R> {
     /// # Errors
     /// As [`Network::new`].
     pub fn with_products(
-        context: &Context<R>,
+        context: &Context,
         precision: PrecisionKind,
         sizes: &[usize],
         batch: usize,
@@ -136,11 +133,7 @@ impl<R: Runtime> Network<R> {
             let device = device::DeviceNetwork::new(context, precision, layout, batch, products);
             Place::Device(Box::new(device))
         };
-        Ok(Self {
-            place,
-            precision,
-            runtime: PhantomData,
-        })
+        Ok(Self { place, precision })
     }
 
     /// Where the tensors lie in the arena.
@@ -158,7 +151,7 @@ impl<R: Runtime> Network<R> {
     /// the loss are read.
     pub fn gradients(
         &mut self,
-        context: &Context<R>,
+        context: &Context,
         params: &Handle,
         images: &[f32],
         scale: f64,
@@ -186,7 +179,7 @@ impl<R: Runtime> Network<R> {
     /// As [`Network::gradients`].
     pub fn evaluate(
         &mut self,
-        context: &Context<R>,
+        context: &Context,
         params: &Handle,
         images: &Images,
     ) -> Result<f64, NetworkError> {
@@ -216,8 +209,8 @@ impl<R: Runtime> Network<R> {
 }
 
 /// What `run` makes of the parameters in f32.
-fn with_parameters<R: Runtime, O>(
-    context: &Context<R>,
+fn with_parameters<O>(
+    context: &Context,
     precision: PrecisionKind,
     params: &Handle,
     run: impl FnOnce(&[f32]) -> O,

@@ -4,9 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// The loss of a batch is NaN or infinite, or too many steps in a row were skipped.
-    #[error(
-        "no progress: the loss of step {step} is {loss}; {cause}; try a smaller --lr or a larger --set epsilon"
-    )]
+    #[error("no progress: the loss of step {step} is {loss}; {cause}; try {advice}")]
     Diverged {
         /// The step, from 0 on.
         step: usize,
@@ -14,11 +12,11 @@ pub enum TrainError {
         loss: f64,
         /// What the optimizer's last step saw.
         cause: String,
+        /// Which of the run's options may help.
+        advice: &'static str,
     },
     /// The loss over all images is NaN or infinite at the end.
-    #[error(
-        "the loss after epoch {epoch} is {loss}; {cause}; try a smaller --lr or a larger --set epsilon"
-    )]
+    #[error("the loss after epoch {epoch} is {loss}; {cause}; try {advice}")]
     NoLoss {
         /// The epoch, from 0 on.
         epoch: usize,
@@ -26,6 +24,8 @@ pub enum TrainError {
         loss: f64,
         /// What the optimizer's last step saw.
         cause: String,
+        /// Which of the run's options may help.
+        advice: &'static str,
     },
     /// A gradient is NaN or infinite, and the run is told to stop then.
     #[error(

@@ -5,7 +5,6 @@ mod error;
 mod run;
 mod start;
 
-use cubecl::Runtime;
 use serde::Serialize;
 
 use crate::interrupt::Interrupt;
@@ -40,9 +39,9 @@ struct Config<'a> {
 
 /// Trains as planned, writing the record to `folder`. However the run ends, what it found until then comes back, and the folder
 /// says how it ended.
-pub fn train<R: Runtime>(
+pub fn train(
     device: &sonew_runtime::DeviceInfo,
-    mut run: Run<'_, R>,
+    mut run: Run<'_>,
     folder: &mut RunFolder,
     interrupt: &Interrupt,
     quiet: bool,
@@ -80,9 +79,9 @@ pub fn train<R: Runtime>(
 }
 
 /// Says and records what the run is.
-fn begin<R: Runtime>(
+fn begin(
     device: &sonew_runtime::DeviceInfo,
-    run: &Run<'_, R>,
+    run: &Run<'_>,
     folder: &mut RunFolder,
 ) -> Result<(), TrainError> {
     let tensors = run.tensors();

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_optimizers::{Context, NonFinite, Optimizer};
 
@@ -27,27 +26,23 @@ struct Split {
 }
 
 /// A run that can begin: its states are allocated, and nothing is recorded yet.
-pub struct Run<'a, R: Runtime> {
+pub struct Run<'a> {
     pub(super) plan: &'a Plan,
     pub(super) images: &'a Images,
-    pub(super) network: Network<R>,
-    pub(super) optimizer: Box<dyn Optimizer<R>>,
+    pub(super) network: Network,
+    pub(super) optimizer: Box<dyn Optimizer>,
     pub(super) order: BatchOrder,
-    context: Rc<Context<R>>,
+    context: Rc<Context>,
     params: Handle,
     batch: Vec<f32>,
 }
 
-impl<'a, R: Runtime> Run<'a, R> {
+impl<'a> Run<'a> {
     /// Allocates what the run needs; `start` and `plan` belong together.
     ///
     /// # Errors
     /// [`TrainError`] with what the network or the optimizer refuses.
-    pub fn new(
-        context: Rc<Context<R>>,
-        start: &'a Start,
-        plan: &'a Plan,
-    ) -> Result<Self, TrainError> {
+    pub fn new(context: Rc<Context>, start: &'a Start, plan: &'a Plan) -> Result<Self, TrainError> {
         let network = Network::new(
             &context,
             plan.numerics.precision,
@@ -133,8 +128,12 @@ impl<'a, R: Runtime> Run<'a, R> {
                 let progressed = loss.is_finite() && self.optimizer.steps() > taken_before;
                 idle = if progressed { 0 } else { idle + 1 };
                 if idle > self.patience() {
-                    let cause = self.cause();
-                    return Err(TrainError::Diverged { step, loss, cause });
+                    return Err(TrainError::Diverged {
+                        step,
+                        loss,
+                        cause: self.cause(),
+                        advice: self.advice(),
+                    });
                 }
             }
             let seconds = started.elapsed().as_secs_f64();
@@ -191,6 +190,7 @@ impl<'a, R: Runtime> Run<'a, R> {
                 epoch: summary.losses.len() - 1,
                 loss,
                 cause: self.cause(),
+                advice: self.advice(),
             }),
             _ => Ok(false),
         }
@@ -242,6 +242,20 @@ impl<'a, R: Runtime> Run<'a, R> {
             self.plan.epochs,
             self.plan.lr,
         )
+    }
+
+    /// The options that may help. An ε on every diagonal helps, where the optimizer has one and uses it.
+    fn advice(&self) -> &'static str {
+        let settings = self.plan.optimizer.settings();
+        let has = |key| settings.iter().find(|setting| setting.key == key);
+        let replaced = has("relative-epsilon").is_some_and(|it| it.value.parse() != Ok(0.0));
+        if replaced {
+            "a smaller --lr or a larger --set relative-epsilon"
+        } else if has("epsilon").is_some() {
+            "a smaller --lr or a larger --set epsilon"
+        } else {
+            "a smaller --lr"
+        }
     }
 
     /// Why there is no progress, as far as the optimizer's last step tells.

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use cubecl::Runtime;
 use sonew_kernels::segments::Segments;
 use sonew_optimizers::Context;
 use sonew_runtime::{DeviceInfo, Processor};
@@ -106,11 +105,7 @@ impl Start {
     ///
     /// # Errors
     /// As [`OptimizerConfig::build`](sonew_optimizers::OptimizerConfig::build).
-    pub fn suits<R: Runtime>(
-        &self,
-        plan: &Plan,
-        context: &Rc<Context<R>>,
-    ) -> Result<(), TrainError> {
+    pub fn suits(&self, plan: &Plan, context: &Rc<Context>) -> Result<(), TrainError> {
         let built = plan
             .optimizer
             .build(plan.numerics, context.clone(), &self.segments);

@@ -8,7 +8,6 @@ mod meaning;
 use candidates::candidates;
 pub use file::{TunedFile, TunedFileError};
 
-use cubecl::Runtime;
 use serde::Serialize;
 use sonew_kernels::precision::{Precision, PrecisionVisitor};
 use sonew_kernels::sonew::{Blueprint, Ghosts};
@@ -154,8 +153,8 @@ impl Found {
 /// # Errors
 /// [`BenchError::Unknown`] for a kernel that cannot be tuned, [`BenchError::TooLarge`], and failures of the device. What a
 /// candidate is refused for is in its row.
-pub fn tune<R: Runtime>(
-    context: &Context<R>,
+pub fn tune(
+    context: &Context,
     info: &DeviceInfo,
     request: &Request,
     tell: &mut dyn FnMut(&str),
@@ -175,15 +174,15 @@ pub fn tune<R: Runtime>(
     })
 }
 
-struct Tune<'a, R: Runtime> {
-    context: &'a Context<R>,
+struct Tune<'a> {
+    context: &'a Context,
     info: &'a DeviceInfo,
     kernel: &'static str,
     request: &'a Request,
     tell: &'a mut dyn FnMut(&str),
 }
 
-impl<R: Runtime> PrecisionVisitor for Tune<'_, R> {
+impl PrecisionVisitor for Tune<'_> {
     type Output = Result<Found, BenchError>;
 
     fn visit<P: Precision>(self) -> Self::Output {
@@ -200,9 +199,9 @@ impl<R: Runtime> PrecisionVisitor for Tune<'_, R> {
         // Without what the context at hand may have been tuned to.
         let untuned = Context::new(context.client().clone(), processor);
         let default = match kernel {
-            "banded-ldl" | "sonew-step" => Blueprint::of::<P, R>(&untuned, kernel, band),
+            "banded-ldl" | "sonew-step" => Blueprint::of::<P>(&untuned, kernel, band),
             _ => Blueprint {
-                sweep: Sweep::of::<P, R>(&untuned, kernel, band),
+                sweep: Sweep::of::<P>(&untuned, kernel, band),
                 unroll: true,
             },
         };

@@ -1,6 +1,5 @@
 //! Inputs of the checks, and arenas to run them on.
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 
 use super::outcome::Outcome;
@@ -12,14 +11,14 @@ use crate::segments::Segments;
 use crate::sweep::Sweep;
 
 /// A device, and tensors in one arena.
-pub(super) struct Bench<'a, R: Runtime> {
-    pub context: &'a Context<R>,
+pub(super) struct Bench<'a> {
+    pub context: &'a Context,
     pub segments: Segments,
     lengths: Vec<usize>,
 }
 
-impl<'a, R: Runtime> Bench<'a, R> {
-    pub fn new(context: &'a Context<R>, lengths: &[usize]) -> Result<Self, Error> {
+impl<'a> Bench<'a> {
+    pub fn new(context: &'a Context, lengths: &[usize]) -> Result<Self, Error> {
         Ok(Self {
             context,
             segments: Segments::new(lengths)?,

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use cubecl::Runtime;
-
 use crate::context::Context;
 use crate::error::Error;
 use crate::precision::{Precision, Storage, require};
@@ -24,7 +22,7 @@ pub enum Coverage {
 
 impl Coverage {
     /// That of a precision, by its formats.
-    pub fn of<P: Precision, R: Runtime>(context: &Context<R>) -> Self {
+    pub(super) fn of<P: Precision>(context: &Context) -> Self {
         let words = [
             <P::Params as Storage>::PER_WORD,
             <P::State as Storage>::PER_WORD,
@@ -34,7 +32,7 @@ impl Coverage {
         } else {
             Self::Native
         };
-        let refused = require::<P, R>(context).err();
+        let refused = require::<P>(context).err();
         refused.as_ref().and_then(Self::refused).unwrap_or(here)
     }
 

@@ -1,7 +1,5 @@
 //! SGD to Adam: three steps each.
 
-use cubecl::Runtime;
-
 use super::Check;
 use super::bench::Bench;
 use super::outcome::{Outcome, largest};
@@ -22,19 +20,19 @@ const HYPER: Hyper = Hyper {
     step: 1,
 };
 
-pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
+pub(super) fn checks<P: Precision>() -> Vec<Check> {
     vec![
-        Check::new(Sgd::NAME, "", rule::<Sgd, P, R>),
-        Check::new(Momentum::NAME, "", rule::<Momentum, P, R>),
-        Check::new(Nesterov::NAME, "", rule::<Nesterov, P, R>),
-        Check::new(Adagrad::NAME, "", rule::<Adagrad, P, R>),
-        Check::new(RmsProp::NAME, "", rule::<RmsProp, P, R>),
-        Check::new(Adam::NAME, "", rule::<Adam, P, R>),
+        Check::new(Sgd::NAME, "", rule::<Sgd, P>),
+        Check::new(Momentum::NAME, "", rule::<Momentum, P>),
+        Check::new(Nesterov::NAME, "", rule::<Nesterov, P>),
+        Check::new(Adagrad::NAME, "", rule::<Adagrad, P>),
+        Check::new(RmsProp::NAME, "", rule::<RmsProp, P>),
+        Check::new(Adam::NAME, "", rule::<Adam, P>),
     ]
 }
 
-fn rule<L: FirstOrder, P: Precision, R: Runtime>(
-    context: &Context<R>,
+fn rule<L: FirstOrder, P: Precision>(
+    context: &Context,
     lengths: &[usize],
 ) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
@@ -48,7 +46,7 @@ fn rule<L: FirstOrder, P: Precision, R: Runtime>(
         .iter()
         .map(|&n| vec![vec![0.0; n]; L::STATES.len()])
         .collect();
-    let evidence = bench.slots(Sweep::of::<P, R>(context, L::NAME, 0));
+    let evidence = bench.slots(Sweep::of::<P>(context, L::NAME, 0));
     let mut outcomes = Vec::new();
     for t in 1..=3 {
         let gradient = bench.dyadic(100 * t);
@@ -63,7 +61,7 @@ fn rule<L: FirstOrder, P: Precision, R: Runtime>(
             step: t as u64,
             ..HYPER
         };
-        descend::<L, P, R>(context, &bench.segments, buffers, hyper, Strategy::Inferred)?;
+        descend::<L, P>(context, &bench.segments, buffers, hyper, Strategy::Inferred)?;
         let found = bench.read::<P::Params>(&params)?;
         let mut outcome = Outcome::named(format!("weights after step {t}"));
         for (tensor, w) in weights.iter_mut().enumerate() {

@@ -1,7 +1,5 @@
 //! SONew with the step length of another method: statistics, factor and staging in one launch or in two, then application.
 
-use cubecl::Runtime;
-
 use super::Check;
 use super::bench::Bench;
 use super::outcome::{Outcome, largest};
@@ -20,7 +18,7 @@ use crate::sweep::{Strategy, Sweep};
 const EPSILON: f64 = 1.0 / 64.0;
 const BAND: usize = 1;
 
-pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
+pub(super) fn checks<P: Precision>() -> Vec<Check> {
     let apart = [Graft::Sgd, Graft::Momentum, Graft::Adam, Graft::RmsProp].map(|it| (it, false));
     let whole = [Graft::Sgd, Graft::Momentum, Graft::Adam].map(|it| (it, true));
     apart
@@ -30,14 +28,14 @@ pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
             let how = if whole { ", in one launch" } else { "" };
             let name = format!("band {BAND}, {}{how}", format!("{graft:?}").to_lowercase());
             Check::new("sonew-graft", name, move |context, lengths| {
-                grafted::<P, R>(context, lengths, graft, whole)
+                grafted::<P>(context, lengths, graft, whole)
             })
         })
         .collect()
 }
 
-fn grafted<P: Precision, R: Runtime>(
-    context: &Context<R>,
+fn grafted<P: Precision>(
+    context: &Context,
     lengths: &[usize],
     graft: Graft,
     whole: bool,
@@ -45,24 +43,24 @@ fn grafted<P: Precision, R: Runtime>(
     let removal = EdgeRemoval::Outgoing;
     let bench = Bench::new(context, lengths)?;
     let segments = &bench.segments;
-    let blueprint = Blueprint::of::<P, R>(context, "sonew-step", BAND);
+    let blueprint = Blueprint::of::<P>(context, "sonew-step", BAND);
     let values = if whole {
         Ghosts::new(segments, BAND, removal, blueprint).state_len()
     } else {
         segments.arena_len()
     };
-    let states = States::zeros::<P, R>(&bench, values, BAND);
+    let states = States::zeros::<P>(&bench, values, BAND);
     let mut weights = bench.dyadic(3);
     let params = bench.arena::<P::Params>(&weights)?;
     let g = bench.dyadic(50);
     let grads = bench.arena::<P::Params>(&g)?;
-    let sweep = Sweep::of::<P, R>(context, "statistics", BAND);
+    let sweep = Sweep::of::<P>(context, "statistics", BAND);
     let evidence = bench.slots(if whole { blueprint.sweep } else { sweep });
     let average = Decay::Average(BETA);
     let reduction = Reduction::new(context, segments);
     let partials = bench.values(segments.blocks() - 2);
     let norms = bench.values(lengths.len());
-    norm_per_tensor::<P, R>(context, segments, &reduction, &grads, &partials, &norms)?;
+    norm_per_tensor::<P>(context, segments, &reduction, &grads, &partials, &norms)?;
     let runs = blueprint.sweep.runs_per_block();
     let direction = bench.empty::<P::State>();
     let of_runs = bench.values(2 * runs * (segments.blocks() - 2));
@@ -91,7 +89,7 @@ fn grafted<P: Precision, R: Runtime>(
             cut: &cut,
         };
         let inferred = Strategy::Inferred;
-        step::<P, R>(context, segments, buffers, RATES, GAMMA, removal, inferred)?;
+        step::<P>(context, segments, buffers, RATES, GAMMA, removal, inferred)?;
     } else {
         let buffers = StatisticsBuffers {
             grads: &grads,
@@ -101,7 +99,7 @@ fn grafted<P: Precision, R: Runtime>(
             evidence: &evidence,
         };
         let inferred = Strategy::Inferred;
-        statistics::<P, R>(context, segments, buffers, BETA, average, inferred)?;
+        statistics::<P>(context, segments, buffers, BETA, average, inferred)?;
         let buffers = UpdateBuffers {
             moment: &states.moment,
             diagonal: &states.diagonal,
@@ -109,7 +107,7 @@ fn grafted<P: Precision, R: Runtime>(
             evidence: &cut,
             tensor_of_block: &table,
         };
-        update::<P, R>(
+        update::<P>(
             context,
             segments,
             buffers,
@@ -123,7 +121,7 @@ fn grafted<P: Precision, R: Runtime>(
     }
     let tensor_norms = bench.values(2 * lengths.len());
     reduction.pairs_of_norms(context, &of_runs, runs, &tensor_norms)?;
-    apply_graft::<P, R>(
+    apply_graft::<P>(
         context,
         segments,
         &params,

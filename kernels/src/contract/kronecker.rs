@@ -1,6 +1,5 @@
 //! Shampoo on the device: statistics and directions, roots, and the descent in every precision.
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 
 use super::Check;
@@ -22,7 +21,7 @@ const BETA1: f64 = 0.875;
 const BETA2: f64 = 0.9375;
 const EPSILON: f64 = 1.0 / 64.0;
 
-pub(super) fn checks<R: Runtime>() -> Vec<Check<R>> {
+pub(super) fn checks() -> Vec<Check> {
     vec![
         Check::new("kronecker-apply", "", |context, _| products(context)),
         Check::new("inverse-root", "on the device", |context, _| roots(context)),
@@ -30,7 +29,7 @@ pub(super) fn checks<R: Runtime>() -> Vec<Check<R>> {
 }
 
 /// The descent, for each graft.
-pub(super) fn descents<P: Precision, R: Runtime>() -> Vec<Check<R>> {
+pub(super) fn descents<P: Precision>() -> Vec<Check> {
     [
         (Graft::None, false),
         (Graft::Sgd, true),
@@ -43,14 +42,14 @@ pub(super) fn descents<P: Precision, R: Runtime>() -> Vec<Check<R>> {
         let form = if nesterov { ", nesterov" } else { "" };
         let case = format!("{}{form}", format!("{graft:?}").to_lowercase());
         Check::new("kronecker-descent", case, move |context, lengths| {
-            descent::<P, R>(context, lengths, graft, nesterov)
+            descent::<P>(context, lengths, graft, nesterov)
         })
     })
     .collect()
 }
 
 /// Statistics and directions of a matrix in blocks of at most 5, of a vector, and of what is too long.
-fn products<R: Runtime>(context: &Context<R>) -> Result<Vec<Outcome>, Error> {
+fn products(context: &Context) -> Result<Vec<Outcome>, Error> {
     let segments = Segments::with_shapes(vec![vec![12, 7], vec![9], vec![5000, 2]])?;
     let limits = Limits {
         block: 5,
@@ -117,7 +116,7 @@ fn products<R: Runtime>(context: &Context<R>) -> Result<Vec<Outcome>, Error> {
 }
 
 /// Roots of several sizes, orders and conditions at once.
-fn roots<R: Runtime>(context: &Context<R>) -> Result<Vec<Outcome>, Error> {
+fn roots(context: &Context) -> Result<Vec<Outcome>, Error> {
     let cases = [
         (2, 2, 1e2, 1e-4),
         (5, 4, 1e6, 5e-4),
@@ -232,8 +231,8 @@ struct States {
     graft_momentum: Handle,
 }
 
-fn descent<P: Precision, R: Runtime>(
-    context: &Context<R>,
+fn descent<P: Precision>(
+    context: &Context,
     lengths: &[usize],
     graft: Graft,
     nesterov: bool,
@@ -265,7 +264,7 @@ fn descent<P: Precision, R: Runtime>(
         let (grads, direction) = (bench.arena::<P::Params>(&g)?, bench.arena::<P::State>(&s)?);
         if let Some(norms) = &states.norms {
             let partials = bench.values(segments.blocks() - 2);
-            norm_per_tensor::<P, R>(context, segments, &reduction, &grads, &partials, norms)?;
+            norm_per_tensor::<P>(context, segments, &reduction, &grads, &partials, norms)?;
         }
         let rates = DescentRates {
             lr: 0.125,
@@ -285,7 +284,7 @@ fn descent<P: Precision, R: Runtime>(
             tensor_of_block: &table,
             evidence: &evidence,
         };
-        measure::<P, R>(context, segments, buffers, graft, rates, strategy)?;
+        measure::<P>(context, segments, buffers, graft, rates, strategy)?;
         reduction.pairs_of_norms(context, &of_runs, sweep.runs_per_block(), &of_tensors)?;
         let buffers = DescentBuffers {
             params: &states.params,
@@ -299,7 +298,7 @@ fn descent<P: Precision, R: Runtime>(
             momentum: &states.momentum,
             graft_momentum: &states.graft_momentum,
         };
-        descend::<P, R>(context, segments, buffers, graft, nesterov, rates, strategy)?;
+        descend::<P>(context, segments, buffers, graft, nesterov, rates, strategy)?;
         let found = bench.read::<P::Params>(&states.params)?;
         let mut outcome = Outcome::named(format!("weights after step {t}"));
         for (tensor, oracle) in oracles.iter_mut().enumerate() {

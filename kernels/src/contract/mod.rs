@@ -23,13 +23,13 @@ mod units;
 
 pub use coverage::Coverage;
 pub use outcome::{Outcome, Worst};
-pub use sonew::of_band;
-
-use cubecl::Runtime;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::precision::{F32, Precision};
+use crate::precision::{
+    Bf16, Bf16Compact, Bf16Mixed, Bf16States, F16, F16Mixed, F32, Precision, PrecisionKind,
+    PrecisionVisitor,
+};
 
 /// Tensor lengths of the snapshots.
 pub const SMALL: &[usize] = &[1, 7, 300];
@@ -44,22 +44,22 @@ pub const EDGES: &[usize] = &[
 /// last of them short.
 pub const LARGE: &[usize] = &[1 << 24, 1023, 5];
 
-type Run<R> = Box<dyn Fn(&Context<R>, &[usize]) -> Result<Vec<Outcome>, Error>>;
+type Run = Box<dyn Fn(&Context, &[usize]) -> Result<Vec<Outcome>, Error>>;
 
 /// A kernel in one precision, and how it is checked.
-pub struct Check<R: Runtime> {
+pub struct Check {
     /// The kernel.
     pub kernel: &'static str,
     /// Which of its variants.
     pub case: String,
-    run: Run<R>,
+    run: Run,
 }
 
-impl<R: Runtime> Check<R> {
+impl Check {
     fn new(
         kernel: &'static str,
         case: impl Into<String>,
-        run: impl Fn(&Context<R>, &[usize]) -> Result<Vec<Outcome>, Error> + 'static,
+        run: impl Fn(&Context, &[usize]) -> Result<Vec<Outcome>, Error> + 'static,
     ) -> Self {
         Self {
             kernel,
@@ -72,24 +72,87 @@ impl<R: Runtime> Check<R> {
     ///
     /// # Errors
     /// Whatever the launches refuse or report.
-    pub fn run(&self, context: &Context<R>, lengths: &[usize]) -> Result<Vec<Outcome>, Error> {
+    pub fn run(&self, context: &Context, lengths: &[usize]) -> Result<Vec<Outcome>, Error> {
         (self.run)(context, lengths)
     }
 }
 
-/// All checks of a precision. Kernels that compute in f32 whatever the precision of the model are checked in [`F32`].
-pub fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
+/// A precision, and what the contract asks in it.
+#[derive(Clone, Copy)]
+pub struct Formats {
+    name: &'static str,
+    checks: fn() -> Vec<Check>,
+    of_band: fn(usize) -> Vec<Check>,
+    coverage: fn(&Context) -> Coverage,
+}
+
+impl Formats {
+    /// Every precision of the contract: those of [`PrecisionKind`], and those of states that are narrower than parameters.
+    pub const ALL: [Self; 7] = [
+        Self::new::<F32>(),
+        Self::new::<Bf16>(),
+        Self::new::<Bf16Mixed>(),
+        Self::new::<F16>(),
+        Self::new::<F16Mixed>(),
+        Self::new::<Bf16Compact>(),
+        Self::new::<Bf16States>(),
+    ];
+
+    const fn new<P: Precision>() -> Self {
+        Self {
+            name: P::NAME,
+            checks: checks::<P>,
+            of_band: sonew::of_band::<P>,
+            coverage: Coverage::of::<P>,
+        }
+    }
+
+    /// [`Precision::NAME`].
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// All checks. Kernels that compute in f32 whatever the precision of the model are checked in [`F32`].
+    pub fn checks(&self) -> Vec<Check> {
+        (self.checks)()
+    }
+
+    /// The checks of the banded kernels at one band.
+    pub fn checks_of_band(&self, band: usize) -> Vec<Check> {
+        (self.of_band)(band)
+    }
+
+    /// How a device runs it, by its formats.
+    pub fn coverage(&self, context: &Context) -> Coverage {
+        (self.coverage)(context)
+    }
+}
+
+impl From<PrecisionKind> for Formats {
+    fn from(precision: PrecisionKind) -> Self {
+        struct Of;
+        impl PrecisionVisitor for Of {
+            type Output = Formats;
+            fn visit<P: Precision>(self) -> Formats {
+                Formats::new::<P>()
+            }
+        }
+        precision.accept(Of)
+    }
+}
+
+fn checks<P: Precision>() -> Vec<Check> {
     let mut checks = Vec::new();
-    checks.extend(first_order::checks::<P, R>());
-    checks.extend(sonew::checks::<P, R>());
-    checks.extend(grafting::checks::<P, R>());
-    checks.extend(norms::checks::<P, R>());
-    checks.extend(rounding::checks::<P, R>());
-    checks.extend(kronecker::descents::<P, R>());
-    checks.extend(units::checks::<P, R>());
+    checks.extend(first_order::checks::<P>());
+    checks.extend(sonew::checks::<P>());
+    checks.extend(grafting::checks::<P>());
+    checks.extend(norms::checks::<P>());
+    checks.extend(rounding::checks::<P>());
+    checks.extend(kronecker::descents::<P>());
+    checks.extend(units::checks::<P>());
     if P::NAME == F32::NAME {
-        checks.extend(kronecker::checks::<R>());
-        checks.extend(network::checks::<R>());
+        checks.extend(kronecker::checks());
+        checks.extend(network::checks());
     }
     checks
 }

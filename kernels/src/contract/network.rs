@@ -1,7 +1,5 @@
 //! What the autoencoder needs beyond a matrix product, in f32.
 
-use cubecl::Runtime;
-
 use super::Check;
 use super::bench::dyadic;
 use super::outcome::Outcome;
@@ -16,7 +14,7 @@ const ROWS: usize = 70;
 const WIDTH: usize = 37;
 const UNIT: f64 = <<F32 as Precision>::State as HostFormat>::ROUNDOFF;
 
-pub(super) fn checks<R: Runtime>() -> Vec<Check<R>> {
+pub(super) fn checks() -> Vec<Check> {
     let naive = Strategy::Forced(matmul::Blueprint::Naive);
     vec![
         Check::new("activation", "tanh", |context, _| activate(context, false)),
@@ -37,12 +35,12 @@ fn matrix(seed: usize, count: usize, scale: f64) -> Vec<f64> {
     (0..count).map(|i| scale * dyadic(seed, i)).collect()
 }
 
-fn upload<R: Runtime>(context: &Context<R>, values: &[f64]) -> cubecl::server::Handle {
+fn upload(context: &Context, values: &[f64]) -> cubecl::server::Handle {
     let narrow: Vec<f32> = values.iter().map(|&x| x as f32).collect();
     context.upload(&narrow)
 }
 
-fn activate<R: Runtime>(context: &Context<R>, linear: bool) -> Result<Vec<Outcome>, Error> {
+fn activate(context: &Context, linear: bool) -> Result<Vec<Outcome>, Error> {
     let (z, bias) = (matrix(9, ROWS * WIDTH, 8.0), matrix(10, WIDTH, 1.0));
     let buffer = upload(context, &z);
     let biases = upload(context, &bias);
@@ -55,7 +53,7 @@ fn activate<R: Runtime>(context: &Context<R>, linear: bool) -> Result<Vec<Outcom
     Ok(vec![outcome])
 }
 
-fn backward<R: Runtime>(context: &Context<R>) -> Result<Vec<Outcome>, Error> {
+fn backward(context: &Context) -> Result<Vec<Outcome>, Error> {
     let (delta, a) = (matrix(11, ROWS * WIDTH, 1.0), matrix(12, ROWS * WIDTH, 1.0));
     let buffer = upload(context, &delta);
     activation::backward_tanh(context, &buffer, &upload(context, &a), ROWS, WIDTH)?;
@@ -70,7 +68,7 @@ fn backward<R: Runtime>(context: &Context<R>) -> Result<Vec<Outcome>, Error> {
     Ok(vec![outcome])
 }
 
-fn column_sums<R: Runtime>(context: &Context<R>) -> Result<Vec<Outcome>, Error> {
+fn column_sums(context: &Context) -> Result<Vec<Outcome>, Error> {
     let mut outcomes = Vec::new();
     for rows in [1, 33, 1100] {
         let delta = matrix(13, rows * WIDTH, 1.0);
@@ -90,7 +88,7 @@ fn column_sums<R: Runtime>(context: &Context<R>) -> Result<Vec<Outcome>, Error> 
     Ok(outcomes)
 }
 
-fn cross_entropy<R: Runtime>(context: &Context<R>) -> Result<Vec<Outcome>, Error> {
+fn cross_entropy(context: &Context) -> Result<Vec<Outcome>, Error> {
     // Logits of up to a hundred.
     let sizes = [1.0, 4.0, 16.0, 100.0];
     let z: Vec<f64> = (0..ROWS * WIDTH)
@@ -112,8 +110,8 @@ fn cross_entropy<R: Runtime>(context: &Context<R>) -> Result<Vec<Outcome>, Error
     Ok(vec![of_loss, of_gradient])
 }
 
-fn product<R: Runtime>(
-    context: &Context<R>,
+fn product(
+    context: &Context,
     strategy: Strategy<matmul::Blueprint>,
 ) -> Result<Vec<Outcome>, Error> {
     let [m, k, n] = [30, 50, 20];

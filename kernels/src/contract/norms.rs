@@ -1,7 +1,5 @@
 //! Norms of tensors, which are f32 in every precision.
 
-use cubecl::Runtime;
-
 use super::Check;
 use super::bench::Bench;
 use super::outcome::Outcome;
@@ -11,14 +9,11 @@ use crate::precision::{F32, HostFormat, Precision};
 use crate::sonew::reference::Statistics;
 use crate::sonew::{Reduction, largest_row_sum, norm_per_tensor};
 
-pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
-    vec![Check::new("norms", "", norms::<P, R>)]
+pub(super) fn checks<P: Precision>() -> Vec<Check> {
+    vec![Check::new("norms", "", norms::<P>)]
 }
 
-fn norms<P: Precision, R: Runtime>(
-    context: &Context<R>,
-    lengths: &[usize],
-) -> Result<Vec<Outcome>, Error> {
+fn norms<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
     let segments = &bench.segments;
     let reduction = Reduction::new(context, segments);
@@ -28,7 +23,7 @@ fn norms<P: Precision, R: Runtime>(
     let unit = <F32 as Precision>::State::ROUNDOFF;
 
     let params = bench.arena::<P::Params>(&values)?;
-    norm_per_tensor::<P, R>(context, segments, &reduction, &params, &partials, &out)?;
+    norm_per_tensor::<P>(context, segments, &reduction, &params, &partials, &out)?;
     let mut lengths_found = Outcome::named("‖g‖");
     let expected: Vec<f64> = values
         .iter()
@@ -48,7 +43,7 @@ fn norms<P: Precision, R: Runtime>(
         }
     }
     let edges = [bench.arena::<P::State>(&edge)?];
-    largest_row_sum::<P, R>(
+    largest_row_sum::<P>(
         context, segments, &reduction, &diagonal, &edges, &partials, &out,
     )?;
     let mut rows = Outcome::named("‖H‖₁");

@@ -1,7 +1,5 @@
 //! Conversions between f32 and the formats of a precision: bit for bit.
 
-use cubecl::Runtime;
-
 use super::Check;
 use super::bench::{Bench, noise};
 use super::outcome::Outcome;
@@ -12,12 +10,12 @@ use crate::precision::{
 };
 use crate::sweep::Sweep;
 
-pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
+pub(super) fn checks<P: Precision>() -> Vec<Check> {
     let format = <P::Params as HostFormat>::NAME;
     vec![
-        Check::new("convert", format, conversions::<P, R>),
-        Check::new("stochastic-rounding", format, draws::<P, R>),
-        Check::new("inspect", "", inspections::<P, R>),
+        Check::new("convert", format, conversions::<P>),
+        Check::new("stochastic-rounding", format, draws::<P>),
+        Check::new("inspect", "", inspections::<P>),
     ]
 }
 
@@ -27,10 +25,7 @@ fn spread(t: usize, i: usize) -> f64 {
     f64::from((scale * noise(t, i)) as f32)
 }
 
-fn conversions<P: Precision, R: Runtime>(
-    context: &Context<R>,
-    lengths: &[usize],
-) -> Result<Vec<Outcome>, Error> {
+fn conversions<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
     let values = bench.tensors(spread);
     let (wide, narrow) = (
@@ -38,8 +33,8 @@ fn conversions<P: Precision, R: Runtime>(
         bench.empty::<P::Params>(),
     );
     let back = bench.empty::<Native<f32>>();
-    convert::<Native<f32>, P::Params, R>(context, &bench.segments, &wide, &narrow)?;
-    convert::<P::Params, Native<f32>, R>(context, &bench.segments, &narrow, &back)?;
+    convert::<Native<f32>, P::Params>(context, &bench.segments, &wide, &narrow)?;
+    convert::<P::Params, Native<f32>>(context, &bench.segments, &narrow, &back)?;
     let mut outcome = Outcome::named("there and back");
     for (found, values) in bench.read::<Native<f32>>(&back)?.iter().zip(&values) {
         outcome.add(found, &held::<P>(values), |_| 0.0);
@@ -63,10 +58,7 @@ fn random_bits(index: u32, key: u32, step: u32) -> u32 {
     mixed(mixed(index ^ key).wrapping_add(step))
 }
 
-fn draws<P: Precision, R: Runtime>(
-    context: &Context<R>,
-    lengths: &[usize],
-) -> Result<Vec<Outcome>, Error> {
+fn draws<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outcome>, Error> {
     let (seed, step) = (5, 3);
     let bench = Bench::new(context, lengths)?;
     let values = bench.tensors(spread);
@@ -74,7 +66,7 @@ fn draws<P: Precision, R: Runtime>(
         bench.arena::<Native<f32>>(&values)?,
         bench.empty::<P::Params>(),
     );
-    round_stochastically::<P::Params, R>(context, &bench.segments, &wide, &narrow, seed, step)?;
+    round_stochastically::<P::Params>(context, &bench.segments, &wide, &narrow, seed, step)?;
     let mut outcome = Outcome::named("drawn neighbours");
     let bits = 16 - 3 * u32::from(<P::Params as Storage>::PER_WORD == 1);
     let mask = if <P::Params as Storage>::BYTES == 4 {
@@ -101,17 +93,14 @@ fn draws<P: Precision, R: Runtime>(
     Ok(vec![outcome])
 }
 
-fn inspections<P: Precision, R: Runtime>(
-    context: &Context<R>,
-    lengths: &[usize],
-) -> Result<Vec<Outcome>, Error> {
+fn inspections<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
     let values = bench.dyadic(4);
     let grads = bench.arena::<P::Params>(&values)?;
     let wide = bench.empty::<Native<f32>>();
     let slots = bench.slots(Sweep::infer(context.processor()));
     let (segments, factor) = (&bench.segments, 0.25);
-    inspect::<P::Params, R>(context, segments, &grads, Some(&wide), factor, &slots)?;
+    inspect::<P::Params>(context, segments, &grads, Some(&wide), factor, &slots)?;
     let mut outcome = Outcome::named("widened and scaled");
     for (found, values) in bench.read::<Native<f32>>(&wide)?.iter().zip(&values) {
         let scaled: Vec<f64> = values.iter().map(|x| factor * x).collect();

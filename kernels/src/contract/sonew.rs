@@ -1,6 +1,5 @@
 //! SONew: statistics, factor and preconditioning on their own, and the step in one launch.
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 
 use super::Check;
@@ -46,7 +45,7 @@ enum Gradients {
 }
 
 impl Gradients {
-    fn tensors<R: Runtime>(self, bench: &Bench<'_, R>, t: usize) -> Vec<Vec<f64>> {
+    fn tensors(self, bench: &Bench<'_>, t: usize) -> Vec<Vec<f64>> {
         match self {
             Self::Unstructured => bench.dyadic(50 * t),
             Self::Equal => bench.tensors(|_, _| 0.5),
@@ -63,12 +62,12 @@ impl Gradients {
     }
 }
 
-pub(super) fn checks<P: Precision, R: Runtime>() -> Vec<Check<R>> {
-    BANDS.into_iter().flat_map(of_band::<P, R>).collect()
+pub(super) fn checks<P: Precision>() -> Vec<Check> {
+    BANDS.into_iter().flat_map(of_band::<P>).collect()
 }
 
 /// The checks of SONew with a band of this width.
-pub fn of_band<P: Precision, R: Runtime>(band: usize) -> Vec<Check<R>> {
+pub(super) fn of_band<P: Precision>(band: usize) -> Vec<Check> {
     let mut checks = Vec::new();
     for decay in [Decay::Average(BETA), Decay::Sum(2.0)] {
         let form = match decay {
@@ -78,19 +77,19 @@ pub fn of_band<P: Precision, R: Runtime>(band: usize) -> Vec<Check<R>> {
         checks.push(Check::new(
             "statistics",
             format!("band {band}, {form}"),
-            move |context, lengths| accumulate::<P, R>(context, lengths, band, decay),
+            move |context, lengths| accumulate::<P>(context, lengths, band, decay),
         ));
     }
     checks.push(Check::new(
         "banded-ldl",
         format!("band {band}"),
-        move |context, lengths| factor_and_apply::<P, R>(context, lengths, band),
+        move |context, lengths| factor_and_apply::<P>(context, lengths, band),
     ));
     for removal in [EdgeRemoval::Outgoing, EdgeRemoval::Incident] {
         for gradients in [Gradients::Unstructured, Gradients::Equal, Gradients::Zero] {
             let case = format!("band {band}, {removal:?}, {gradients:?}").to_lowercase();
             checks.push(Check::new("sonew-step", case, move |context, lengths| {
-                fused::<P, R>(context, lengths, band, removal, gradients)
+                fused::<P>(context, lengths, band, removal, gradients)
             }));
         }
     }
@@ -105,11 +104,7 @@ pub(super) struct States {
 }
 
 impl States {
-    pub fn zeros<P: Precision, R: Runtime>(
-        bench: &Bench<'_, R>,
-        values: usize,
-        band: usize,
-    ) -> Self {
+    pub fn zeros<P: Precision>(bench: &Bench<'_>, values: usize, band: usize) -> Self {
         let state = || bench.zeros::<P::State>(values);
         Self {
             moment: state(),
@@ -126,15 +121,15 @@ pub(super) fn roundings(band: usize, t: usize) -> f64 {
     4.0 * t as f64 + 5.0 * column
 }
 
-fn accumulate<P: Precision, R: Runtime>(
-    context: &Context<R>,
+fn accumulate<P: Precision>(
+    context: &Context,
     lengths: &[usize],
     band: usize,
     decay: Decay,
 ) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
-    let states = States::zeros::<P, R>(&bench, bench.segments.arena_len(), band);
-    let evidence = bench.slots(Sweep::of::<P, R>(context, "statistics", band));
+    let states = States::zeros::<P>(&bench, bench.segments.arena_len(), band);
+    let evidence = bench.slots(Sweep::of::<P>(context, "statistics", band));
     let mut oracle: Vec<Statistics> = lengths
         .iter()
         .map(|&n| Statistics::zeros(n, band))
@@ -150,7 +145,7 @@ fn accumulate<P: Precision, R: Runtime>(
             evidence: &evidence,
         };
         let segments = &bench.segments;
-        statistics::<P, R>(context, segments, buffers, BETA, decay, Strategy::Inferred)?;
+        statistics::<P>(context, segments, buffers, BETA, decay, Strategy::Inferred)?;
         for (h, g) in oracle.iter_mut().zip(&g) {
             h.accumulate(g, BETA, decay);
         }
@@ -177,7 +172,7 @@ fn accumulate<P: Precision, R: Runtime>(
 }
 
 /// Statistics of which every format holds each entry, with a condition of at most 5.
-fn held_statistics<R: Runtime>(bench: &Bench<'_, R>, band: usize) -> Vec<Statistics> {
+fn held_statistics(bench: &Bench<'_>, band: usize) -> Vec<Statistics> {
     // bf16 has the fewest digits, and the entries are in the range of f16.
     type Coarsest = <Bf16 as Precision>::State;
     let held = |x: &mut f64| *x = f64::from(Coarsest::rounded(*x as f32));
@@ -199,8 +194,8 @@ fn held_statistics<R: Runtime>(bench: &Bench<'_, R>, band: usize) -> Vec<Statist
         .collect()
 }
 
-fn factor_and_apply<P: Precision, R: Runtime>(
-    context: &Context<R>,
+fn factor_and_apply<P: Precision>(
+    context: &Context,
     lengths: &[usize],
     band: usize,
 ) -> Result<Vec<Outcome>, Error> {
@@ -225,10 +220,10 @@ fn factor_and_apply<P: Precision, R: Runtime>(
         edges: &edges,
         psi: &psi,
         d: &d,
-        evidence: &bench.slots(Blueprint::of::<P, R>(context, "banded-ldl", band).sweep),
+        evidence: &bench.slots(Blueprint::of::<P>(context, "banded-ldl", band).sweep),
     };
     let (segments, inferred) = (&bench.segments, Strategy::Inferred);
-    factor::<P, R>(
+    factor::<P>(
         context, segments, buffers, 1.0, 0.0, GAMMA, removal, inferred,
     )?;
     let buffers = PreconditionBuffers {
@@ -237,7 +232,7 @@ fn factor_and_apply<P: Precision, R: Runtime>(
         moment: &moment,
         direction: &direction,
     };
-    precondition::<P, R>(context, segments, buffers, Strategy::Inferred)?;
+    precondition::<P>(context, segments, buffers, Strategy::Inferred)?;
     let factors: Vec<_> = h
         .iter()
         .map(|h| reference::factor(h, GAMMA, removal))
@@ -271,8 +266,8 @@ fn factor_and_apply<P: Precision, R: Runtime>(
     Ok(outcomes)
 }
 
-fn fused<P: Precision, R: Runtime>(
-    context: &Context<R>,
+fn fused<P: Precision>(
+    context: &Context,
     lengths: &[usize],
     band: usize,
     removal: EdgeRemoval,
@@ -283,9 +278,9 @@ fn fused<P: Precision, R: Runtime>(
         ..RATES
     };
     let bench = Bench::new(context, lengths)?;
-    let blueprint = Blueprint::of::<P, R>(context, "sonew-step", band);
+    let blueprint = Blueprint::of::<P>(context, "sonew-step", band);
     let values = Ghosts::new(&bench.segments, band, removal, blueprint).state_len();
-    let states = States::zeros::<P, R>(&bench, values, band);
+    let states = States::zeros::<P>(&bench, values, band);
     let mut weights = bench.dyadic(3);
     let params = bench.arena::<P::Params>(&weights)?;
     let (non_finite, cut) = (bench.slots(blueprint.sweep), bench.slots(blueprint.sweep));
@@ -307,7 +302,7 @@ fn fused<P: Precision, R: Runtime>(
             cut: &cut,
         };
         let forced = Strategy::Forced(blueprint);
-        step::<P, R>(
+        step::<P>(
             context,
             &bench.segments,
             buffers,

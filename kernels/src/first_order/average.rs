@@ -1,6 +1,7 @@
 //! The exponential moving average, a ← β a + (1−β) x.
 
 use cubecl::prelude::*;
+use sonew_runtime::Gpu;
 
 use crate::precision::{Arithmetic, held, product, sum};
 
@@ -25,7 +26,7 @@ impl Average {
 }
 
 /// The argument of a launch for a decay β.
-pub(crate) fn average<R: Runtime>(beta: f64) -> AverageLaunch<R> {
+pub(crate) fn average(beta: f64) -> AverageLaunch<Gpu> {
     AverageLaunch::new(beta as f32, (1.0 - beta) as f32)
 }
 

@@ -4,6 +4,7 @@ use core::any::type_name;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use super::average::{Average, average};
 use super::rules::FirstOrder;
@@ -162,8 +163,8 @@ fn descend_kernel<L: FirstOrder, S: Precision, NP: Size, NS: Size>(
 /// # Errors
 /// [`Error::Length`] if a buffer does not have the arena's length, [`Error::Range`] for a hyperparameter outside its
 /// range, [`Error::Shape`] for a wrong number of states; launch errors as [`Context::launch`].
-pub fn descend<L: FirstOrder, S: Precision, R: Runtime>(
-    context: &Context<R>,
+pub fn descend<L: FirstOrder, S: Precision>(
+    context: &Context,
     segments: &Segments,
     buffers: Buffers<'_>,
     hyper: Hyper,
@@ -185,18 +186,18 @@ pub fn descend<L: FirstOrder, S: Precision, R: Runtime>(
     for (name, state) in L::STATES.iter().zip(buffers.states) {
         require_arena::<S::State>(operation, name, state, n)?;
     }
-    let sweep = strategy.resolve(|| Sweep::of::<S, R>(context, L::NAME, 0));
+    let sweep = strategy.resolve(|| Sweep::of::<S>(context, L::NAME, 0));
     if sweep.twins {
-        require::<S::Twin, R>(context)?;
-        launch::<L, S::Twin, R>(context, segments, buffers, hyper, sweep)
+        require::<S::Twin>(context)?;
+        launch::<L, S::Twin>(context, segments, buffers, hyper, sweep)
     } else {
-        launch::<L, S, R>(context, segments, buffers, hyper, sweep)
+        launch::<L, S>(context, segments, buffers, hyper, sweep)
     }
 }
 
 /// Launches the rule over buffers that hold the arena.
-fn launch<L: FirstOrder, S: Precision, R: Runtime>(
-    context: &Context<R>,
+fn launch<L: FirstOrder, S: Precision>(
+    context: &Context,
     segments: &Segments,
     buffers: Buffers<'_>,
     hyper: Hyper,
@@ -222,7 +223,7 @@ fn launch<L: FirstOrder, S: Precision, R: Runtime>(
     context.launch(operation, variant, grid, move |client, cubes, units| {
         let mut states = SequenceArg::new();
         for state in buffers.states {
-            states.push(array::<R>(state, n / sweep.width));
+            states.push(array(state, n / sweep.width));
         }
         let values = ValuesLaunch::new(
             hyper.lr as f32,
@@ -236,16 +237,16 @@ fn launch<L: FirstOrder, S: Precision, R: Runtime>(
         // SAFETY: every buffer was checked to hold the whole arena, runs lie between its pads, and the evidence
         // has a slot for each unit of the grid.
         unsafe {
-            descend_kernel::launch_unchecked::<L, S, R>(
+            descend_kernel::launch_unchecked::<L, S, Gpu>(
                 client,
                 cubes,
                 units,
                 lanes_p,
                 lanes_s,
-                array::<R>(buffers.params, vectors),
-                array::<R>(buffers.grads, vectors),
+                array(buffers.params, vectors),
+                array(buffers.grads, vectors),
                 states,
-                slots::<R>(buffers.evidence, grid),
+                slots(buffers.evidence, grid),
                 values,
                 sweep.runs(segments) as u32,
                 sweep,

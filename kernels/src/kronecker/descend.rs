@@ -10,6 +10,7 @@ use core::any::type_name;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use super::graft::{
     DescentRates, Prepared, Rates, graft_update, launch_rates, needs, norm_below, normalised,
@@ -134,8 +135,8 @@ fn descend_kernel<S: Precision, NP: Size, NS: Size>(
 ///
 /// # Errors
 /// As [`super::measure()`].
-pub fn descend<S: Precision, R: Runtime>(
-    context: &Context<R>,
+pub fn descend<S: Precision>(
+    context: &Context,
     segments: &Segments,
     buffers: DescentBuffers<'_>,
     graft: Graft,
@@ -146,7 +147,7 @@ pub fn descend<S: Precision, R: Runtime>(
     let operation = "kronecker descent";
     let (second, norms) = (buffers.second, buffers.grad_norms);
     let prepared =
-        Prepared::new::<S, R>(operation, context, segments, graft, second, norms, strategy)?;
+        Prepared::new::<S>(operation, context, segments, graft, second, norms, strategy)?;
     let Prepared {
         sweep,
         n,
@@ -169,29 +170,29 @@ pub fn descend<S: Precision, R: Runtime>(
     let table = 4 * segments.blocks() as u64;
     require_bytes(operation, "tensor_of_block", buffers.tensor_of_block, table)?;
     let grid = sweep.grid(segments, 10);
-    let rates = launch_rates::<R>(operation, rates)?;
+    let rates = launch_rates(operation, rates)?;
     let vectors = n / sweep.width;
     let variant = (type_name::<S>(), sweep, graft, nesterov);
     context.launch(operation, variant, grid, move |client, cubes, units| {
         // SAFETY: the arenas hold n values and the tables an entry or two for each block or tensor, all checked above;
         // runs cover the blocks between the pads.
         unsafe {
-            descend_kernel::launch_unchecked::<S, R>(
+            descend_kernel::launch_unchecked::<S, Gpu>(
                 client,
                 cubes,
                 units,
                 sweep.width / S::Params::PER_WORD,
                 sweep.width / S::State::PER_WORD,
-                array::<R>(buffers.params, vectors),
-                array::<R>(buffers.grads, vectors),
-                array::<R>(buffers.direction, vectors),
+                array(buffers.params, vectors),
+                array(buffers.grads, vectors),
+                array(buffers.direction, vectors),
                 optional(second, vectors),
                 optional(norms, tensors),
-                array::<R>(buffers.norms, 2 * tensors),
-                array::<R>(buffers.tensor_of_block, segments.blocks()),
-                array::<R>(buffers.preconditioned, tensors),
-                array::<R>(buffers.momentum, vectors),
-                array::<R>(buffers.graft_momentum, vectors),
+                array(buffers.norms, 2 * tensors),
+                array(buffers.tensor_of_block, segments.blocks()),
+                array(buffers.preconditioned, tensors),
+                array(buffers.momentum, vectors),
+                array(buffers.graft_momentum, vectors),
                 rates,
                 runs as u32,
                 sweep,

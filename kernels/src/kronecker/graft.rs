@@ -5,6 +5,7 @@
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use crate::buffers::{require_arena, require_bytes};
 use crate::context::Context;
@@ -118,9 +119,9 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub fn new<S: Precision, R: Runtime>(
+    pub fn new<S: Precision>(
         operation: &'static str,
-        context: &Context<R>,
+        context: &Context,
         segments: &Segments,
         graft: Graft,
         second: Option<&Handle>,
@@ -171,10 +172,10 @@ impl Prepared {
     }
 }
 
-pub(super) fn launch_rates<R: Runtime>(
+pub(super) fn launch_rates(
     operation: &'static str,
     rates: DescentRates,
-) -> Result<RatesLaunch<R>, Error> {
+) -> Result<RatesLaunch<Gpu>, Error> {
     let lr = require_non_negative(operation, "lr", rates.lr)?;
     let decay = require_non_negative(operation, "weight-decay", rates.weight_decay)?;
     require_decay(operation, "beta1", rates.beta1)?;

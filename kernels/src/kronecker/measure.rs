@@ -4,6 +4,7 @@ use core::any::type_name;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use super::graft::{
     DescentRates, Prepared, Rates, graft_update, launch_rates, needs, norm_below, normalised,
@@ -106,8 +107,8 @@ fn measure_kernel<S: Precision, NP: Size, NS: Size>(
 /// # Errors
 /// [`Error::Length`] for a buffer of another length, [`Error::Shape`] for a buffer that the graft lacks or has no use
 /// for, [`Error::Range`] for a number outside its range; launch errors as [`Context::launch`].
-pub fn measure<S: Precision, R: Runtime>(
-    context: &Context<R>,
+pub fn measure<S: Precision>(
+    context: &Context,
     segments: &Segments,
     buffers: MeasureBuffers<'_>,
     graft: Graft,
@@ -117,7 +118,7 @@ pub fn measure<S: Precision, R: Runtime>(
     let operation = "kronecker measure";
     let (second, norms) = (buffers.second, buffers.grad_norms);
     let prepared =
-        Prepared::new::<S, R>(operation, context, segments, graft, second, norms, strategy)?;
+        Prepared::new::<S>(operation, context, segments, graft, second, norms, strategy)?;
     let Prepared {
         sweep,
         n,
@@ -131,26 +132,26 @@ pub fn measure<S: Precision, R: Runtime>(
     require_bytes(operation, "tensor_of_block", buffers.tensor_of_block, table)?;
     let grid = sweep.grid(segments, 7);
     require_slots(operation, buffers.evidence, grid)?;
-    let rates = launch_rates::<R>(operation, rates)?;
+    let rates = launch_rates(operation, rates)?;
     let vectors = n / sweep.width;
     let variant = (type_name::<S>(), sweep, graft);
     context.launch(operation, variant, grid, move |client, cubes, units| {
         // SAFETY: the arenas hold n values, the tables one entry a block, a tensor or two a run, and the evidence a slot
         // for each unit, all checked above; runs cover the blocks between the pads.
         unsafe {
-            measure_kernel::launch_unchecked::<S, R>(
+            measure_kernel::launch_unchecked::<S, Gpu>(
                 client,
                 cubes,
                 units,
                 sweep.width / S::Params::PER_WORD,
                 sweep.width / S::State::PER_WORD,
-                array::<R>(buffers.grads, vectors),
-                array::<R>(buffers.direction, vectors),
+                array(buffers.grads, vectors),
+                array(buffers.direction, vectors),
                 optional(second, vectors),
                 optional(norms, tensors),
-                array::<R>(buffers.norms, 2 * runs),
-                array::<R>(buffers.tensor_of_block, segments.blocks()),
-                slots::<R>(buffers.evidence, grid),
+                array(buffers.norms, 2 * runs),
+                array(buffers.tensor_of_block, segments.blocks()),
+                slots(buffers.evidence, grid),
                 rates,
                 runs as u32,
                 sweep,

@@ -1,7 +1,6 @@
 //! Statistics and directions of all blocks on the device: one launch for the statistics, two for the directions of
 //! matrices and one for those of vectors, however many blocks there are.
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 
 use super::blocking::{Block, Blocking, Side};
@@ -29,8 +28,8 @@ impl DeviceBlocking {
     ///
     /// # Errors
     /// As [`Products::new`].
-    pub fn new<R: Runtime>(
-        context: &Context<R>,
+    pub fn new(
+        context: &Context,
         segments: &Segments,
         blocking: &Blocking,
         blueprint: TileBlueprint,
@@ -87,9 +86,9 @@ impl DeviceBlocking {
     /// # Errors
     /// [`Error::Length`] for a buffer of another length, [`Error::Range`] for β₂ outside (0, 1]; launch errors as
     /// [`Context::launch`].
-    pub fn statistics<R: Runtime>(
+    pub fn statistics(
         &self,
-        context: &Context<R>,
+        context: &Context,
         grads: &Handle,
         factors: &Handle,
         beta2: f64,
@@ -114,9 +113,9 @@ impl DeviceBlocking {
     ///
     /// # Errors
     /// [`Error::Length`] for a buffer of another length; launch errors as [`Context::launch`].
-    pub fn direction<R: Runtime>(
+    pub fn direction(
         &self,
-        context: &Context<R>,
+        context: &Context,
         roots: &Handle,
         grads: &Handle,
         scratch: &Handle,

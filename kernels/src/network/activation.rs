@@ -6,6 +6,7 @@
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use super::{cover, item_count};
 use crate::buffers::{array, require_bytes};
@@ -65,8 +66,8 @@ fn backward_tanh_kernel(delta: &mut Array<f32>, activation: &Array<f32>, items: 
 /// # Errors
 /// [`Error::Length`] if a buffer has another length; [`Error::Shape`] for more values than kernels can index; launch
 /// errors as [`Context::launch`].
-pub fn activate<R: Runtime>(
-    context: &Context<R>,
+pub fn activate(
+    context: &Context,
     z: &Handle,
     bias: &Handle,
     rows: usize,
@@ -81,12 +82,12 @@ pub fn activate<R: Runtime>(
     context.launch(operation, linear, grid, move |client, cubes, units| {
         // SAFETY: z holds `items` values and the bias `columns`, checked above.
         unsafe {
-            activate_kernel::launch_unchecked::<R>(
+            activate_kernel::launch_unchecked::<Gpu>(
                 client,
                 cubes,
                 units,
-                array::<R>(z, items),
-                array::<R>(bias, columns),
+                array(z, items),
+                array(bias, columns),
                 columns as u32,
                 items as u32,
                 linear,
@@ -99,8 +100,8 @@ pub fn activate<R: Runtime>(
 ///
 /// # Errors
 /// As [`activate`].
-pub fn backward_tanh<R: Runtime>(
-    context: &Context<R>,
+pub fn backward_tanh(
+    context: &Context,
     delta: &Handle,
     activation: &Handle,
     rows: usize,
@@ -114,12 +115,12 @@ pub fn backward_tanh<R: Runtime>(
     context.launch(operation, (), grid, move |client, cubes, units| {
         // SAFETY: both buffers hold `items` values, checked above.
         unsafe {
-            backward_tanh_kernel::launch_unchecked::<R>(
+            backward_tanh_kernel::launch_unchecked::<Gpu>(
                 client,
                 cubes,
                 units,
-                array::<R>(delta, items),
-                array::<R>(activation, items),
+                array(delta, items),
+                array(activation, items),
                 items as u32,
             );
         }

@@ -5,6 +5,7 @@
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use super::{cover, item_count};
 use crate::buffers::{array, require_bytes};
@@ -50,8 +51,8 @@ pub fn column_sums_scratch(rows: usize, columns: usize) -> usize {
 /// # Errors
 /// [`Error::Length`] if a buffer has another length; [`Error::Shape`] for more values than kernels can index; launch
 /// errors as [`Context::launch`].
-pub fn column_sums<R: Runtime>(
-    context: &Context<R>,
+pub fn column_sums(
+    context: &Context,
     delta: &Handle,
     scratch: &Handle,
     out: &Handle,
@@ -82,12 +83,12 @@ pub fn column_sums<R: Runtime>(
         context.launch(operation, (), grid, move |client, cubes, units| {
             // SAFETY: `from` holds rows · columns values and `to` at least `items`, checked above.
             unsafe {
-                column_sums_kernel::launch_unchecked::<R>(
+                column_sums_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     units,
-                    array::<R>(from, rows * columns),
-                    array::<R>(to, items),
+                    array(from, rows * columns),
+                    array(to, items),
                     rows as u32,
                     columns as u32,
                     items as u32,

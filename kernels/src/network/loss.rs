@@ -6,6 +6,7 @@
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use super::{cover, item_count};
 use crate::buffers::{array, require_bytes};
@@ -64,8 +65,8 @@ fn loss_kernel(
 /// # Errors
 /// [`Error::Length`] if a buffer has another length; [`Error::Shape`] for more values than kernels can index; launch
 /// errors as [`Context::launch`].
-pub fn loss<R: Runtime>(
-    context: &Context<R>,
+pub fn loss(
+    context: &Context,
     z: &Handle,
     targets: &Handle,
     partials: &Handle,
@@ -85,13 +86,13 @@ pub fn loss<R: Runtime>(
     context.launch(operation, gradient, grid, move |client, cubes, units| {
         // SAFETY: z and targets hold `values` values and partials `items`, checked above.
         unsafe {
-            loss_kernel::launch_unchecked::<R>(
+            loss_kernel::launch_unchecked::<Gpu>(
                 client,
                 cubes,
                 units,
-                array::<R>(z, values),
-                array::<R>(targets, values),
-                array::<R>(partials, items),
+                array(z, values),
+                array(targets, values),
+                array(partials, items),
                 columns as u32,
                 items as u32,
                 scale as f32,
@@ -106,11 +107,7 @@ pub fn loss<R: Runtime>(
 ///
 /// # Errors
 /// As [`Context::download`].
-pub fn mean_loss<R: Runtime>(
-    context: &Context<R>,
-    partials: &Handle,
-    rows: usize,
-) -> Result<f64, Error> {
+pub fn mean_loss(context: &Context, partials: &Handle, rows: usize) -> Result<f64, Error> {
     let partials: Vec<f32> = context.download("loss", partials)?;
     let total: f64 = partials.iter().map(|&part| f64::from(part)).sum();
     Ok(total / rows as f64)

@@ -17,8 +17,6 @@ pub mod loss;
 pub mod reference;
 pub mod rounding;
 
-use cubecl::Runtime;
-
 use crate::context::{Context, Grid, Processor};
 use crate::error::Error;
 
@@ -35,7 +33,7 @@ fn item_count(operation: &'static str, rows: usize, columns: usize) -> Result<us
 }
 
 /// A launch with about one unit per item; kernels walk on by the number of units.
-fn cover<R: Runtime>(context: &Context<R>, items: usize, buffers: u32) -> Grid {
+fn cover(context: &Context, items: usize, buffers: u32) -> Grid {
     let units = match context.processor() {
         Processor::Cpu => 32,
         Processor::Gpu => 256,

@@ -5,6 +5,7 @@ use core::any::type_name;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use super::{cover, item_count};
 use crate::buffers::{array, require_bytes};
@@ -26,8 +27,8 @@ fn round_kernel<S: Storage>(values: &mut Array<f32>, items: u32) {
 /// # Errors
 /// [`Error::Length`] if the buffer has another length; [`Error::Shape`] for more values than kernels can index; launch
 /// errors as [`Context::launch`].
-pub fn round<R: Runtime>(
-    context: &Context<R>,
+pub fn round(
+    context: &Context,
     precision: PrecisionKind,
     values: &Handle,
     rows: usize,
@@ -46,13 +47,13 @@ pub fn round<R: Runtime>(
     })
 }
 
-struct Round<'a, R: Runtime> {
-    context: &'a Context<R>,
+struct Round<'a> {
+    context: &'a Context,
     values: &'a Handle,
     items: usize,
 }
 
-impl<R: Runtime> PrecisionVisitor for Round<'_, R> {
+impl PrecisionVisitor for Round<'_> {
     type Output = Result<(), Error>;
 
     fn visit<P: Precision>(self) -> Self::Output {
@@ -66,11 +67,11 @@ impl<R: Runtime> PrecisionVisitor for Round<'_, R> {
         context.launch("rounding", variant, grid, move |client, cubes, units| {
             // SAFETY: the buffer was checked to hold the items.
             unsafe {
-                round_kernel::launch_unchecked::<P::Params, R>(
+                round_kernel::launch_unchecked::<P::Params, Gpu>(
                     client,
                     cubes,
                     units,
-                    array::<R>(values, items),
+                    array(values, items),
                     items as u32,
                 );
             }

@@ -4,6 +4,7 @@ use core::any::type_name;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use super::stochastic::{Stochastic, random_bits};
 use super::{Native, Storage};
@@ -49,13 +50,13 @@ fn convert_kernel<A: Storage, B: Stochastic, NA: Size, NB: Size>(
 ///
 /// # Errors
 /// [`Error::Length`] for a buffer of another length; launch errors as [`Context::launch`].
-pub fn convert<A: Storage, B: Stochastic, R: Runtime>(
-    context: &Context<R>,
+pub fn convert<A: Storage, B: Stochastic>(
+    context: &Context,
     segments: &Segments,
     from: &Handle,
     to: &Handle,
 ) -> Result<(), Error> {
-    launch::<A, B, R>("convert", context, segments, from, to, None)
+    launch::<A, B>("convert", context, segments, from, to, None)
 }
 
 /// `to` ← `from`, an arena of f32, each value rounded to one of its neighbours ([`Stochastic`]); which, follows from `seed`,
@@ -63,8 +64,8 @@ pub fn convert<A: Storage, B: Stochastic, R: Runtime>(
 ///
 /// # Errors
 /// As [`convert`].
-pub fn round_stochastically<B: Stochastic, R: Runtime>(
-    context: &Context<R>,
+pub fn round_stochastically<B: Stochastic>(
+    context: &Context,
     segments: &Segments,
     from: &Handle,
     to: &Handle,
@@ -73,12 +74,12 @@ pub fn round_stochastically<B: Stochastic, R: Runtime>(
 ) -> Result<(), Error> {
     let draw = [(seed ^ (seed >> 32)) as u32, step as u32];
     let operation = "stochastic rounding";
-    launch::<Native<f32>, B, R>(operation, context, segments, from, to, Some(draw))
+    launch::<Native<f32>, B>(operation, context, segments, from, to, Some(draw))
 }
 
-fn launch<A: Storage, B: Stochastic, R: Runtime>(
+fn launch<A: Storage, B: Stochastic>(
     operation: &'static str,
-    context: &Context<R>,
+    context: &Context,
     segments: &Segments,
     from: &Handle,
     to: &Handle,
@@ -96,14 +97,14 @@ fn launch<A: Storage, B: Stochastic, R: Runtime>(
     context.launch(operation, variant, grid, |client, cubes, units| {
         // SAFETY: both buffers were checked to hold the arena, and runs lie between its pads.
         unsafe {
-            convert_kernel::launch_unchecked::<A, B, R>(
+            convert_kernel::launch_unchecked::<A, B, Gpu>(
                 client,
                 cubes,
                 units,
                 sweep.width / A::PER_WORD,
                 sweep.width / B::PER_WORD,
-                array::<R>(from, vectors),
-                array::<R>(to, vectors),
+                array(from, vectors),
+                array(to, vectors),
                 sweep.runs(segments) as u32,
                 key,
                 step,

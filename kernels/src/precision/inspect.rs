@@ -5,6 +5,7 @@ use core::any::type_name;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use super::{Native, Storage, held};
 use crate::buffers::{array, optional, require_arena};
@@ -56,8 +57,8 @@ fn inspect_kernel<S: Storage, N: Size, W: Size>(
 ///
 /// # Errors
 /// [`Error::Length`] for a buffer of another length; launch errors as [`Context::launch`].
-pub fn inspect<S: Storage, R: Runtime>(
-    context: &Context<R>,
+pub fn inspect<S: Storage>(
+    context: &Context,
     segments: &Segments,
     values: &Handle,
     to: Option<&Handle>,
@@ -81,15 +82,15 @@ pub fn inspect<S: Storage, R: Runtime>(
         // SAFETY: the arenas were checked to hold n values, runs lie between their pads, and the evidence has a slot for
         // each unit.
         unsafe {
-            inspect_kernel::launch_unchecked::<S, R>(
+            inspect_kernel::launch_unchecked::<S, Gpu>(
                 client,
                 cubes,
                 units,
                 sweep.width / S::PER_WORD,
                 sweep.width,
-                array::<R>(values, vectors),
+                array(values, vectors),
                 optional(to, vectors),
-                slots::<R>(evidence, grid),
+                slots(evidence, grid),
                 factor as f32,
                 sweep.runs(segments) as u32,
                 sweep,

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
 
@@ -126,9 +125,9 @@ impl PrecisionKind {
     ///
     /// # Errors
     /// As [`convert`].
-    pub fn widen<R: Runtime>(
+    pub fn widen(
         self,
-        context: &Context<R>,
+        context: &Context,
         segments: &Segments,
         from: &Handle,
         to: &Handle,
@@ -147,9 +146,9 @@ impl PrecisionKind {
     ///
     /// # Errors
     /// As [`convert`].
-    pub fn narrow<R: Runtime>(
+    pub fn narrow(
         self,
-        context: &Context<R>,
+        context: &Context,
         segments: &Segments,
         from: &Handle,
         to: &Handle,
@@ -166,22 +165,22 @@ impl PrecisionKind {
 }
 
 /// A conversion between the parameters' format and f32.
-struct Transfer<'a, R: Runtime> {
-    context: &'a Context<R>,
+struct Transfer<'a> {
+    context: &'a Context,
     segments: &'a Segments,
     buffers: [&'a Handle; 2],
     widens: bool,
 }
 
-impl<R: Runtime> PrecisionVisitor for Transfer<'_, R> {
+impl PrecisionVisitor for Transfer<'_> {
     type Output = Result<(), Error>;
 
     fn visit<P: Precision>(self) -> Self::Output {
         let [from, to] = self.buffers;
         if self.widens {
-            convert::<P::Params, Native<f32>, R>(self.context, self.segments, from, to)
+            convert::<P::Params, Native<f32>>(self.context, self.segments, from, to)
         } else {
-            convert::<Native<f32>, P::Params, R>(self.context, self.segments, from, to)
+            convert::<Native<f32>, P::Params>(self.context, self.segments, from, to)
         }
     }
 }

@@ -305,7 +305,7 @@ precision!(
 ///
 /// # Errors
 /// [`Error::Unsupported`] with the format that it lacks.
-pub fn require<S: Precision, R: Runtime>(context: &Context<R>) -> Result<(), Error> {
+pub fn require<S: Precision>(context: &Context) -> Result<(), Error> {
     let properties = context.client().properties();
     let lacks = |word: StorageType| {
         let usage = properties.type_usage(word);

@@ -1,6 +1,5 @@
 //! The choices of a banded kernel: what the caller asked for (removal, tolerance) and how it is laid out (blueprint).
 
-use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, Processor};
@@ -102,15 +101,11 @@ impl Blueprint {
     }
 
     /// What was tuned for a kernel on a device, or the default.
-    pub fn of<S: Precision, R: Runtime>(
-        context: &Context<R>,
-        kernel: &'static str,
-        band: usize,
-    ) -> Self {
+    pub fn of<S: Precision>(context: &Context, kernel: &'static str, band: usize) -> Self {
         let tuned = context.tuned().get(kernel, S::NAME, band);
         let blueprint = tuned.unwrap_or_else(|| Self::infer::<S>(context.processor(), band));
         Self {
-            sweep: blueprint.sweep.on::<S, R>(context),
+            sweep: blueprint.sweep.on::<S>(context),
             ..blueprint
         }
     }

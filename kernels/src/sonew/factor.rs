@@ -5,6 +5,7 @@ use core::any::type_name;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::elimination::{Gamma, GammaLaunch, Window, Workspace};
@@ -122,8 +123,8 @@ fn factor_kernel<S: Precision, N: Size>(
 /// # Errors
 /// [`Error::Length`] if a buffer does not have the arena's length, [`Error::Shape`] if there are not as many ψ as
 /// off-diagonals, [`Error::Range`] for γ, the correction, ε or the band outside their range; launch errors as [`Context::launch`].
-pub fn factor<S: Precision, R: Runtime>(
-    context: &Context<R>,
+pub fn factor<S: Precision>(
+    context: &Context,
     segments: &Segments,
     buffers: FactorBuffers<'_>,
     correction: f64,
@@ -134,7 +135,7 @@ pub fn factor<S: Precision, R: Runtime>(
 ) -> Result<(), Error> {
     let operation = "sonew factor";
     let band = buffers.edges.len();
-    let blueprint = strategy.resolve(|| Blueprint::of::<S, R>(context, "banded-ldl", band));
+    let blueprint = strategy.resolve(|| Blueprint::of::<S>(context, "banded-ldl", band));
     blueprint.check::<S>(
         operation,
         band,
@@ -171,23 +172,23 @@ pub fn factor<S: Precision, R: Runtime>(
         let sequence = |handles: &[Handle]| {
             let mut sequence = SequenceArg::new();
             for handle in handles {
-                sequence.push(array::<R>(handle, vectors));
+                sequence.push(array(handle, vectors));
             }
             sequence
         };
         // SAFETY: every arena was checked to hold n values and the evidence a slot for each unit. Runs cover the
         // blocks between the pads; a run reads less than a block before and after itself, which lies in the arena.
         unsafe {
-            factor_kernel::launch_unchecked::<S, R>(
+            factor_kernel::launch_unchecked::<S, Gpu>(
                 client,
                 cubes,
                 units,
                 plan.width / S::State::PER_WORD,
-                array::<R>(buffers.diagonal, vectors),
+                array(buffers.diagonal, vectors),
                 sequence(buffers.edges),
                 sequence(buffers.psi),
-                array::<R>(buffers.d, vectors),
-                slots::<R>(buffers.evidence, grid),
+                array(buffers.d, vectors),
+                slots(buffers.evidence, grid),
                 correction as f32,
                 epsilon as f32,
                 GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),

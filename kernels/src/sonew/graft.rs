@@ -6,6 +6,7 @@ use core::any::type_name;
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
+use sonew_runtime::Gpu;
 
 use crate::buffers::{array, require_arena, require_bytes};
 use crate::context::Context;
@@ -233,8 +234,8 @@ fn graft_kernel<S: Precision, NP: Size, NS: Size>(
 /// # Errors
 /// [`Error::Length`] if a buffer has another length than the arena or tables need, [`Error::Range`] for a
 /// hyperparameter outside its range; launch errors as [`Context::launch`].
-pub fn apply_graft<S: Precision, R: Runtime>(
-    context: &Context<R>,
+pub fn apply_graft<S: Precision>(
+    context: &Context,
     segments: &Segments,
     params: &Handle,
     direction: &Handle,
@@ -267,16 +268,16 @@ pub fn apply_graft<S: Precision, R: Runtime>(
     context.launch(operation, variant, grid, move |client, cubes, units| {
         // SAFETY: the arenas hold n values, the tables one entry a block and two a tensor, all checked above.
         unsafe {
-            graft_kernel::launch_unchecked::<S, R>(
+            graft_kernel::launch_unchecked::<S, Gpu>(
                 client,
                 cubes,
                 units,
                 sweep.width / S::Params::PER_WORD,
                 sweep.width / S::State::PER_WORD,
-                array::<R>(params, vectors),
-                array::<R>(direction, vectors),
-                array::<R>(norms, 2 * tensors),
-                array::<R>(tensor_of_block, segments.blocks()),
+                array(params, vectors),
+                array(direction, vectors),
+                array(norms, 2 * tensors),
+                array(tensor_of_block, segments.blocks()),
                 lr as f32,
                 (lr * weight_decay) as f32,
                 sweep.runs(segments) as u32,

@@ -7,6 +7,7 @@ use core::any::type_name;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
@@ -102,8 +103,8 @@ fn precondition_kernel<S: Precision, N: Size>(
 /// # Errors
 /// [`Error::Length`] if a buffer does not have the arena's length, [`Error::Range`] if the band is wider than
 /// [`GAP`]; launch errors as [`Context::launch`].
-pub fn precondition<S: Precision, R: Runtime>(
-    context: &Context<R>,
+pub fn precondition<S: Precision>(
+    context: &Context,
     segments: &Segments,
     buffers: PreconditionBuffers<'_>,
     strategy: Strategy<Sweep>,
@@ -128,7 +129,7 @@ pub fn precondition<S: Precision, R: Runtime>(
     // A word at a time, of the format that has the most values in one.
     let width = S::Params::PER_WORD.max(S::State::PER_WORD);
     let sweep = strategy.resolve(|| {
-        let inferred = Sweep::of::<S, R>(context, "precondition", band);
+        let inferred = Sweep::of::<S>(context, "precondition", band);
         Sweep {
             width,
             run: inferred.run * inferred.width / width,
@@ -151,20 +152,20 @@ pub fn precondition<S: Precision, R: Runtime>(
     context.launch(operation, variant, grid, move |client, cubes, units| {
         let mut psi = SequenceArg::new();
         for handle in buffers.psi {
-            psi.push(array::<R>(handle, words));
+            psi.push(array(handle, words));
         }
         // SAFETY: every arena was checked to hold n values; runs stay between the pads and read at most GAP < BLOCK
         // values before and after their own.
         unsafe {
-            precondition_kernel::launch_unchecked::<S, R>(
+            precondition_kernel::launch_unchecked::<S, Gpu>(
                 client,
                 cubes,
                 units,
                 width / S::State::PER_WORD,
                 psi,
-                array::<R>(buffers.d, words),
-                array::<R>(buffers.moment, words),
-                array::<R>(buffers.direction, words),
+                array(buffers.d, words),
+                array(buffers.moment, words),
+                array(buffers.direction, words),
                 sweep.runs(segments) as u32,
                 sweep,
                 band,

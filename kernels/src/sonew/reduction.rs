@@ -5,6 +5,7 @@ use core::any::type_name;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use crate::buffers::{array, require_arena, require_bytes};
 use crate::context::{Context, Grid, Processor};
@@ -76,7 +77,7 @@ pub struct Reduction {
 
 impl Reduction {
     /// Uploads which blocks belong to which tensor.
-    pub fn new<R: Runtime>(context: &Context<R>, segments: &Segments) -> Self {
+    pub fn new(context: &Context, segments: &Segments) -> Self {
         let ranges: Vec<u32> = segments
             .block_ranges()
             .into_iter()
@@ -94,19 +95,19 @@ impl Reduction {
     ///
     /// # Errors
     /// [`Error::Length`] if a buffer has another length; launch errors as [`Context::launch`].
-    pub fn pairs_of_norms<R: Runtime>(
+    pub fn pairs_of_norms(
         &self,
-        context: &Context<R>,
+        context: &Context,
         partials: &Handle,
         per_block: usize,
         out: &Handle,
     ) -> Result<(), Error> {
-        self.fold::<2, R>(context, partials, per_block, out, Fold::Norm)
+        self.fold::<2>(context, partials, per_block, out, Fold::Norm)
     }
 
-    fn fold<const CHANNELS: usize, R: Runtime>(
+    fn fold<const CHANNELS: usize>(
         &self,
-        context: &Context<R>,
+        context: &Context,
         partials: &Handle,
         per_block: usize,
         out: &Handle,
@@ -128,13 +129,13 @@ impl Reduction {
         context.launch(operation, (CHANNELS, how), grid, |client, cubes, dim| {
             // SAFETY: the ranges lie within the partials, whose length was checked; `out` has a value for each cube.
             unsafe {
-                fold_kernel::launch_unchecked::<R>(
+                fold_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     dim,
-                    array::<R>(partials, count),
-                    array::<R>(&self.ranges, 2 * self.tensors),
-                    array::<R>(out, self.tensors * CHANNELS),
+                    array(partials, count),
+                    array(&self.ranges, 2 * self.tensors),
+                    array(out, self.tensors * CHANNELS),
                     per_block as u32,
                     units,
                     CHANNELS,
@@ -171,8 +172,8 @@ fn norm_kernel<S: Storage, N: Size>(
 ///
 /// # Errors
 /// [`Error::Length`] if a buffer has another length; launch errors as [`Context::launch`].
-pub fn norm_per_tensor<S: Precision, R: Runtime>(
-    context: &Context<R>,
+pub fn norm_per_tensor<S: Precision>(
+    context: &Context,
     segments: &Segments,
     reduction: &Reduction,
     values: &Handle,
@@ -189,19 +190,19 @@ pub fn norm_per_tensor<S: Precision, R: Runtime>(
     context.launch(operation, type_name::<S>(), grid, |client, cubes, dim| {
         // SAFETY: the arena holds n values, the partials one for each block swept.
         unsafe {
-            norm_kernel::launch_unchecked::<S::Params, R>(
+            norm_kernel::launch_unchecked::<S::Params, Gpu>(
                 client,
                 cubes,
                 dim,
                 WIDTH / S::Params::PER_WORD,
-                array::<R>(values, n / WIDTH),
-                array::<R>(partials, blocks),
+                array(values, n / WIDTH),
+                array(partials, blocks),
                 blocks as u32,
                 WIDTH,
             );
         }
     })?;
-    reduction.fold::<1, R>(context, partials, 1, out, Fold::Norm)
+    reduction.fold::<1>(context, partials, 1, out, Fold::Norm)
 }
 
 #[cube(launch_unchecked)]
@@ -261,8 +262,8 @@ fn row_sum_kernel<S: Storage, N: Size>(
 ///
 /// # Errors
 /// [`Error::Length`] if a buffer has another length; launch errors as [`Context::launch`].
-pub fn largest_row_sum<S: Precision, R: Runtime>(
-    context: &Context<R>,
+pub fn largest_row_sum<S: Precision>(
+    context: &Context,
     segments: &Segments,
     reduction: &Reduction,
     diagonal: &Handle,
@@ -284,25 +285,25 @@ pub fn largest_row_sum<S: Precision, R: Runtime>(
     context.launch(operation, variant, grid, |client, cubes, dim| {
         let mut band = SequenceArg::new();
         for edge in edges {
-            band.push(array::<R>(edge, n / WIDTH));
+            band.push(array(edge, n / WIDTH));
         }
         // SAFETY: the arenas hold n values and the leading pad is longer than the band; one partial for each block.
         unsafe {
-            row_sum_kernel::launch_unchecked::<S::State, R>(
+            row_sum_kernel::launch_unchecked::<S::State, Gpu>(
                 client,
                 cubes,
                 dim,
                 WIDTH / S::State::PER_WORD,
-                array::<R>(diagonal, n / WIDTH),
+                array(diagonal, n / WIDTH),
                 band,
-                array::<R>(partials, blocks),
+                array(partials, blocks),
                 blocks as u32,
                 WIDTH,
                 edges.len(),
             );
         }
     })?;
-    reduction.fold::<1, R>(context, partials, 1, out, Fold::Max)
+    reduction.fold::<1>(context, partials, 1, out, Fold::Max)
 }
 
 fn per_block_grid(blocks: usize, buffers: usize) -> Grid {

@@ -11,6 +11,7 @@ use core::any::type_name;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
@@ -158,8 +159,8 @@ pub(super) fn read_gradient<S: Storage, N: Size>(
 /// # Errors
 /// [`Error::Length`] if a buffer does not have the arena's length, [`Error::Range`] for β₁, β₂ outside [0, 1), λ ≤ 0
 /// or a band wider than [`GAP`]; launch errors as [`Context::launch`].
-pub fn statistics<S: Precision, R: Runtime>(
-    context: &Context<R>,
+pub fn statistics<S: Precision>(
+    context: &Context,
     segments: &Segments,
     buffers: StatisticsBuffers<'_>,
     beta1: f64,
@@ -176,18 +177,18 @@ pub fn statistics<S: Precision, R: Runtime>(
     for edge in buffers.edges {
         require_arena::<S::State>(operation, "edges", edge, n)?;
     }
-    let sweep = strategy.resolve(|| Sweep::of::<S, R>(context, "statistics", band));
+    let sweep = strategy.resolve(|| Sweep::of::<S>(context, "statistics", band));
     if sweep.twins {
-        require::<S::Twin, R>(context)?;
-        launch::<S::Twin, R>(context, segments, buffers, beta1, decay, sweep)
+        require::<S::Twin>(context)?;
+        launch::<S::Twin>(context, segments, buffers, beta1, decay, sweep)
     } else {
-        launch::<S, R>(context, segments, buffers, beta1, decay, sweep)
+        launch::<S>(context, segments, buffers, beta1, decay, sweep)
     }
 }
 
 /// Launches over buffers that hold the arena, with numbers in their ranges.
-fn launch<S: Precision, R: Runtime>(
-    context: &Context<R>,
+fn launch<S: Precision>(
+    context: &Context,
     segments: &Segments,
     buffers: StatisticsBuffers<'_>,
     beta1: f64,
@@ -212,22 +213,22 @@ fn launch<S: Precision, R: Runtime>(
     context.launch(operation, variant, grid, move |client, cubes, units| {
         let mut edges = SequenceArg::new();
         for edge in buffers.edges {
-            edges.push(array::<R>(edge, n / width));
+            edges.push(array(edge, n / width));
         }
         // SAFETY: every buffer was checked to hold the whole arena; runs stop at its trailing pad, one block long,
         // and look at most GAP < BLOCK values ahead; the evidence has a slot for each unit of the grid.
         unsafe {
-            statistics_kernel::launch_unchecked::<S, R>(
+            statistics_kernel::launch_unchecked::<S, Gpu>(
                 client,
                 cubes,
                 units,
                 width / S::Params::PER_WORD,
                 width / S::State::PER_WORD,
-                array::<R>(buffers.grads, n / width),
-                array::<R>(buffers.moment, n / width),
-                array::<R>(buffers.diagonal, n / width),
+                array(buffers.grads, n / width),
+                array(buffers.moment, n / width),
+                array(buffers.diagonal, n / width),
                 edges,
-                slots::<R>(buffers.evidence, grid),
+                slots(buffers.evidence, grid),
                 average(beta1),
                 rho as f32,
                 omega as f32,

@@ -8,6 +8,7 @@ use core::any::type_name;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::elimination::{Gamma, GammaLaunch};
@@ -265,8 +266,8 @@ fn accumulate_vector<S: Precision, N: Size>(
 /// # Errors
 /// [`Error::Unsupported`] for the graft that needs a norm first, [`Error::Length`] if a buffer has another length than it needs,
 /// [`Error::Range`] for a number outside its range; launch errors as [`Context::launch`].
-pub fn step<S: Precision, R: Runtime>(
-    context: &Context<R>,
+pub fn step<S: Precision>(
+    context: &Context,
     segments: &Segments,
     buffers: StepBuffers<'_>,
     rates: StepRates,
@@ -275,17 +276,17 @@ pub fn step<S: Precision, R: Runtime>(
     strategy: Strategy<Blueprint>,
 ) -> Result<(), Error> {
     let band = buffers.edges.len();
-    let blueprint = strategy.resolve(|| Blueprint::of::<S, R>(context, "sonew-step", band));
+    let blueprint = strategy.resolve(|| Blueprint::of::<S>(context, "sonew-step", band));
     if blueprint.sweep.twins {
-        require::<S::Twin, R>(context)?;
-        launch::<S::Twin, R>(context, segments, buffers, rates, gamma, removal, blueprint)
+        require::<S::Twin>(context)?;
+        launch::<S::Twin>(context, segments, buffers, rates, gamma, removal, blueprint)
     } else {
-        launch::<S, R>(context, segments, buffers, rates, gamma, removal, blueprint)
+        launch::<S>(context, segments, buffers, rates, gamma, removal, blueprint)
     }
 }
 
-fn launch<S: Precision, R: Runtime>(
-    context: &Context<R>,
+fn launch<S: Precision>(
+    context: &Context,
     segments: &Segments,
     buffers: StepBuffers<'_>,
     rates: StepRates,
@@ -344,7 +345,7 @@ fn launch<S: Precision, R: Runtime>(
         let state_vectors = states / plan.width;
         let mut edges = SequenceArg::new();
         for edge in buffers.edges {
-            edges.push(array::<R>(edge, state_vectors));
+            edges.push(array(edge, state_vectors));
         }
         let kernel_rates = RatesLaunch::new(
             lr,
@@ -358,13 +359,13 @@ fn launch<S: Precision, R: Runtime>(
             buffers.graft.map_or(0.0, |it| it.epsilon as f32),
         );
         let mut grads = SequenceArg::new();
-        grads.push(array::<R>(buffers.grads, vectors));
+        grads.push(array(buffers.grads, vectors));
         let params = buffers.graft.is_none().then_some(buffers.params);
         // SAFETY: parameters (or u) and gradients hold the arena, states the arena and the ghosts of every run, the norms two
         // values for each run, and the evidence a slot for each unit, all checked above. Runs cover the blocks between
         // the pads; a run reads at most 3 · reach · width < BLOCK gradients before and after itself, which lie in the arena.
         unsafe {
-            step_kernel::launch_unchecked::<S, R>(
+            step_kernel::launch_unchecked::<S, Gpu>(
                 client,
                 cubes,
                 units,
@@ -372,11 +373,11 @@ fn launch<S: Precision, R: Runtime>(
                 plan.width / S::State::PER_WORD,
                 optional(params, vectors),
                 grads,
-                array::<R>(buffers.moment, state_vectors),
-                array::<R>(buffers.diagonal, state_vectors),
+                array(buffers.moment, state_vectors),
+                array(buffers.diagonal, state_vectors),
                 edges,
-                slots::<R>(buffers.non_finite, grid),
-                slots::<R>(buffers.cut, grid),
+                slots(buffers.non_finite, grid),
+                slots(buffers.cut, grid),
                 optional(buffers.graft.map(|it| it.direction), vectors),
                 optional(buffers.graft.map(|it| it.norms), 2 * runs),
                 kernel_rates,

@@ -4,6 +4,7 @@ use core::any::type_name;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::elimination::{Gamma, GammaLaunch};
@@ -236,8 +237,8 @@ fn read<S: Precision, N: Size>(
 /// # Errors
 /// [`Error::Length`] if a buffer has another length than the arena or tables need, [`Error::Range`] for a
 /// hyperparameter outside its range; launch errors as [`Context::launch`].
-pub fn update<S: Precision, R: Runtime>(
-    context: &Context<R>,
+pub fn update<S: Precision>(
+    context: &Context,
     segments: &Segments,
     buffers: UpdateBuffers<'_>,
     descent: Descent<'_>,
@@ -249,7 +250,7 @@ pub fn update<S: Precision, R: Runtime>(
 ) -> Result<(), Error> {
     let operation = "sonew update";
     let band = buffers.edges.len();
-    let blueprint = strategy.resolve(|| Blueprint::of::<S, R>(context, "sonew-step", band));
+    let blueprint = strategy.resolve(|| Blueprint::of::<S>(context, "sonew-step", band));
     blueprint.check::<S>(
         operation,
         band,
@@ -322,7 +323,7 @@ pub fn update<S: Precision, R: Runtime>(
     context.launch(operation, variant, grid, move |client, cubes, units| {
         let mut edges = SequenceArg::new();
         for edge in buffers.edges {
-            edges.push(array::<R>(edge, vectors));
+            edges.push(array(edge, vectors));
         }
         let tensors = segments.tensors().len();
         let scalars = ScalarsLaunch::new(
@@ -339,24 +340,24 @@ pub fn update<S: Precision, R: Runtime>(
         // evidence a slot for each unit. Runs cover the blocks between the pads; a run reads at most
         // 3 · reach · width < BLOCK values before and after itself, which lie in the arena.
         unsafe {
-            update_kernel::launch_unchecked::<S, R>(
+            update_kernel::launch_unchecked::<S, Gpu>(
                 client,
                 cubes,
                 units,
                 plan.width / S::Params::PER_WORD,
                 plan.width / S::State::PER_WORD,
-                array::<R>(buffers.moment, vectors),
-                array::<R>(buffers.diagonal, vectors),
+                array(buffers.moment, vectors),
+                array(buffers.diagonal, vectors),
                 edges,
                 optional(row_sums, tensors),
-                array::<R>(buffers.tensor_of_block, segments.blocks()),
+                array(buffers.tensor_of_block, segments.blocks()),
                 optional(stage.and_then(|s| s.grads), vectors),
                 optional(stage.and_then(|s| s.grad_norms), tensors),
                 optional(params, vectors),
                 optional(stage.and_then(|s| s.second), vectors),
                 optional(stage.map(|s| s.direction), vectors),
                 optional(stage.map(|s| s.norms), 2 * runs),
-                slots::<R>(buffers.evidence, grid),
+                slots(buffers.evidence, grid),
                 scalars,
                 GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),
                 runs as u32,

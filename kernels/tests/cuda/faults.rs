@@ -3,10 +3,11 @@
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 use half::f16;
+use sonew_runtime::Gpu;
 use sonew_runtime::source::{Recording, record};
 
+use crate::LANGUAGE;
 use crate::host::{Compiler, HostCuda};
-use crate::{Language, R};
 
 /// Each unit reads what its neighbour writes.
 #[cube(launch)]
@@ -71,20 +72,20 @@ fn sums_over_a_warp(x: &mut Array<f32>) {
 const UNITS: usize = 32;
 
 /// A device on the host's processor, if there is a compiler.
-fn device(test: &str) -> Option<Recording<Language>> {
+fn device(test: &str) -> Option<Recording> {
     let compiler = Compiler::or_skip(test)?;
-    let recording = record::<Language>();
+    let recording = record(LANGUAGE);
     recording.execute_with(Box::new(HostCuda::new(compiler)));
     Some(recording)
 }
 
-fn values(recording: &Recording<Language>) -> Handle {
+fn values(recording: &Recording) -> Handle {
     let values: Vec<f32> = (0..UNITS).map(|i| i as f32).collect();
     let client = recording.client();
     client.create_from_slice(bytemuck::cast_slice(&values))
 }
 
-fn array(handle: &Handle, length: usize) -> ArrayArg<R> {
+fn array(handle: &Handle, length: usize) -> ArrayArg<Gpu> {
     // SAFETY: every buffer here is made with this many values.
     unsafe { ArrayArg::from_raw_parts(handle.clone(), length) }
 }
@@ -94,7 +95,7 @@ fn cube() -> (CubeCount, CubeDim) {
 }
 
 /// What the executor said about a launch.
-fn complaint(recording: &Recording<Language>) -> String {
+fn complaint(recording: &Recording) -> String {
     recording.take().unwrap_err().to_string()
 }
 
@@ -106,12 +107,12 @@ fn a_result_that_depends_on_the_order_of_units_is_refused() {
     };
     let ((count, dim), x) = (cube(), values(&recording));
     let client = recording.client();
-    races::launch::<R>(&client, count.clone(), dim, array(&x, UNITS));
+    races::launch::<Gpu>(&client, count.clone(), dim, array(&x, UNITS));
     let said = complaint(&recording);
     assert!(said.contains("depends on the order of the units"), "{said}");
 
     let _ = client.flush();
-    forgets_a_barrier::launch::<R>(&client, count, dim, array(&x, UNITS));
+    forgets_a_barrier::launch::<Gpu>(&client, count, dim, array(&x, UNITS));
     let said = complaint(&recording);
     assert!(said.contains("depends on the order of the units"), "{said}");
 }
@@ -123,7 +124,7 @@ fn units_wait_for_each_other_at_a_barrier() {
     };
     let ((count, dim), x) = (cube(), values(&recording));
     let client = recording.client();
-    rotates::launch::<R>(&client, count, dim, array(&x, UNITS));
+    rotates::launch::<Gpu>(&client, count, dim, array(&x, UNITS));
     recording.take().unwrap();
     let bytes = client.read_one(x).unwrap();
     let found: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
@@ -137,7 +138,7 @@ fn a_barrier_that_some_units_do_not_reach_is_refused() {
         return;
     };
     let ((count, dim), x) = (cube(), values(&recording));
-    diverges::launch::<R>(&recording.client(), count, dim, array(&x, UNITS));
+    diverges::launch::<Gpu>(&recording.client(), count, dim, array(&x, UNITS));
     let said = complaint(&recording);
     assert!(said.contains("others have ended"), "{said}");
 }
@@ -148,7 +149,7 @@ fn a_text_that_needs_a_warp_is_not_executed() {
         return;
     };
     let ((count, dim), x) = (cube(), values(&recording));
-    sums_over_a_warp::launch::<R>(&recording.client(), count, dim, array(&x, UNITS));
+    sums_over_a_warp::launch::<Gpu>(&recording.client(), count, dim, array(&x, UNITS));
     let said = complaint(&recording);
     assert!(said.contains("not executed: "), "{said}");
     // Which of the two a compiler stumbles over first is its own affair.
@@ -166,7 +167,7 @@ fn an_access_outside_of_a_buffer_is_refused() {
     let ((count, dim), x) = (cube(), values(&recording));
     // SAFETY: the access outside is turned away; that is what is tested.
     unsafe {
-        overruns::launch_unchecked::<R>(&recording.client(), count, dim, array(&x, UNITS));
+        overruns::launch_unchecked::<Gpu>(&recording.client(), count, dim, array(&x, UNITS));
     }
     let said = complaint(&recording);
     let expected = "buffer_0 is accessed at 32 and has 32 values";
@@ -182,7 +183,7 @@ fn a_buffer_that_is_read_and_written_as_two_is_refused() {
     let client = recording.client();
     let launch = |x: &Handle, y: &Handle| {
         let (x, y) = (array(x, UNITS), array(y, UNITS));
-        copies::launch::<R>(&client, count.clone(), dim, x, y);
+        copies::launch::<Gpu>(&client, count.clone(), dim, x, y);
     };
     launch(&x, &y);
     recording.take().unwrap();
@@ -226,7 +227,7 @@ fn numbers_are_narrowed_to_f16_as_everywhere() {
     let client = recording.client();
     let x = client.create_from_slice(bytemuck::cast_slice(&numbers));
     let (y, z) = (client.empty(2 * count), client.empty(4 * count));
-    narrows::launch::<R>(
+    narrows::launch::<Gpu>(
         &client,
         CubeCount::new_1d(count.div_ceil(256) as u32),
         CubeDim::new_1d(256),

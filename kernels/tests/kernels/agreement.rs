@@ -5,17 +5,18 @@ use std::fmt::Write;
 use cubecl::Runtime;
 use sonew_kernels::context::Context;
 use sonew_kernels::contract::{Check, Coverage, Outcome};
+use sonew_runtime::Gpu;
 
 use crate::tally::{case, name};
 
 /// Runs a check and holds each outcome to its tolerance. What comes back instead is why the device cannot run it.
-pub fn hold<T: Runtime>(
-    check: &Check<T>,
-    context: &Context<T>,
+pub fn hold(
+    check: &Check,
+    context: &Context,
     lengths: &[usize],
     precision: &str,
 ) -> Result<Vec<Outcome>, Coverage> {
-    let backend = T::name(context.client());
+    let backend = Gpu::name(context.client());
     let what = format!("{} on {backend}", name(check, precision));
     let outcomes = match check.run(context, lengths) {
         Ok(outcomes) => outcomes,
@@ -31,7 +32,7 @@ pub fn hold<T: Runtime>(
 }
 
 /// Holds the oracle to its snapshot, which is the same for all precisions and devices.
-pub fn follows_snapshot<T: Runtime>(check: &Check<T>, outcomes: &[Outcome]) {
+pub fn follows_snapshot(check: &Check, outcomes: &[Outcome]) {
     let file = case(check).replace(", ", "-").replace(' ', "-");
     insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!(file, text(outcomes));

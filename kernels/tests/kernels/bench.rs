@@ -1,38 +1,28 @@
 //! The test bench: one device, arenas in and out, inputs and tolerances.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use cubecl::server::Handle;
-use cubecl::wgpu::WgpuRuntime;
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::precision::HostFormat;
 use sonew_kernels::segments::Segments;
-use sonew_runtime::{Device, Selector};
 
-pub type R = WgpuRuntime;
+use crate::software::{self, Turn};
 
 /// Half a unit in the last place of f32, 2⁻²⁴: the relative error of one rounding.
 pub const ROUNDING: f64 = 5.960_464_477_539_063e-8;
 
 /// The software driver, held by one test at a time.
 pub struct Bench {
-    pub context: Context<R>,
-    _one_at_a_time: MutexGuard<'static, ()>,
+    pub context: Context,
+    _turn: Turn,
 }
 
 impl Bench {
     pub fn open() -> Self {
-        static DEVICE: Mutex<()> = Mutex::new(());
-        let guard = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-        let device = sonew_runtime::open(Selector::Software)
-            .expect("these tests need a Vulkan driver: install mesa-vulkan-drivers");
-        let Device::Wgpu(opened) = device else {
-            panic!("the software driver is a wgpu device");
-        };
+        let (client, turn) = software::open();
         Self {
-            context: Context::new(opened.client, Processor::Cpu),
-            _one_at_a_time: guard,
+            context: Context::new(client, Processor::Cpu),
+            _turn: turn,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The contract of all backends on the software driver: oracles against snapshots, and kernels against oracles.
 
-use sonew_kernels::contract::{Coverage, EDGES, SMALL, checks};
-use sonew_kernels::precision::{F32, Precision};
+use sonew_kernels::contract::{EDGES, Formats, SMALL};
+use sonew_kernels::precision::PrecisionKind;
 
 use crate::agreement::{follows_snapshot, hold};
 use crate::bench::*;
@@ -9,18 +9,18 @@ use crate::tally::Tally;
 
 /// Holds each kernel to its oracle on tensors of these lengths, the oracles of `SMALL` to their snapshots, and notes what the
 /// device covers.
-fn follows<P: Precision>(bench: &Bench, lengths: &[usize], coverage: &mut Tally) {
-    for check in checks::<P, R>() {
-        let here = match hold(&check, &bench.context, lengths, P::NAME) {
+fn follows(formats: Formats, bench: &Bench, lengths: &[usize], coverage: &mut Tally) {
+    for check in formats.checks() {
+        let here = match hold(&check, &bench.context, lengths, formats.name()) {
             Ok(outcomes) => {
                 if lengths == SMALL {
                     follows_snapshot(&check, &outcomes);
                 }
-                Coverage::of::<P, R>(&bench.context)
+                formats.coverage(&bench.context)
             }
             Err(lacking) => lacking,
         };
-        coverage.note(&check, P::NAME, here.to_string());
+        coverage.note(&check, formats.name(), here.to_string());
     }
 }
 
@@ -28,7 +28,9 @@ fn follows<P: Precision>(bench: &Bench, lengths: &[usize], coverage: &mut Tally)
 fn follows_everywhere(lengths: &[usize]) {
     let bench = Bench::open();
     let mut coverage = Tally::default();
-    in_every_precision!(follows(&bench, lengths, &mut coverage));
+    for formats in Formats::ALL {
+        follows(formats, &bench, lengths, &mut coverage);
+    }
     coverage.follows_snapshot("software-coverage");
 }
 
@@ -45,7 +47,7 @@ fn every_kernel_in_every_precision_follows_its_oracle_at_the_edges_of_blocks() {
 #[test]
 fn a_kernel_gives_the_same_bits_twice() {
     let bench = Bench::open();
-    for check in checks::<F32, R>() {
+    for check in Formats::from(PrecisionKind::F32).checks() {
         let bits = || -> Vec<u32> {
             let outcomes = check.run(&bench.context, EDGES).unwrap();
             let values = outcomes.iter().flat_map(|outcome| &outcome.found);

@@ -51,7 +51,7 @@ fn walk<L: FirstOrder>(
             weight_decay: SHRINK,
             step: step as u64 + 1,
         };
-        descend::<L, F32, R>(
+        descend::<L, F32>(
             &bench.context,
             &segments,
             buffers,
@@ -175,7 +175,7 @@ fn non_finite_gradients_are_counted_by_the_statistics_and_reach_only_their_neigh
             edges: &edges,
             evidence: &evidence,
         };
-        statistics::<F32, R>(
+        statistics::<F32>(
             &bench.context,
             &segments,
             buffers,
@@ -303,7 +303,7 @@ fn staged(
     let (grad_norms, evidence) = (bench.values(count), bench.slots());
     let rmsprop = graft == Graft::RmsProp;
     if rmsprop {
-        norm_per_tensor::<F32, R>(
+        norm_per_tensor::<F32>(
             &bench.context,
             segments,
             &reduction,
@@ -323,7 +323,7 @@ fn staged(
         grad_norms: rmsprop.then_some(&grad_norms),
         second: rmsprop.then_some(&second),
     };
-    update::<F32, R>(
+    update::<F32>(
         &bench.context,
         segments,
         UpdateBuffers {
@@ -347,7 +347,7 @@ fn staged(
     reduction
         .pairs_of_norms(&bench.context, &run_norms, 2, &norms)
         .unwrap();
-    apply_graft::<F32, R>(
+    apply_graft::<F32>(
         &bench.context,
         segments,
         &params,
@@ -551,7 +551,7 @@ fn a_unit_with_too_many_runs_for_the_software_driver_is_refused_and_not_computed
     for units in [64, 32, 1] {
         let psi: Vec<_> = (0..band).map(|_| bench.zeros(&segments)).collect();
         let (d, evidence) = (bench.zeros(&segments), bench.slots());
-        let result = factor::<F32, R>(
+        let result = factor::<F32>(
             &bench.context,
             &segments,
             FactorBuffers {
@@ -625,7 +625,7 @@ fn a_sweep_with_too_long_a_walk_for_the_software_driver_is_refused() {
             cubes: 1,
             twins: false,
         };
-        descend::<Sgd, F32, R>(
+        descend::<Sgd, F32>(
             &bench.context,
             &segments,
             buffers,

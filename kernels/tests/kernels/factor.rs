@@ -47,7 +47,7 @@ pub fn run_factor(
         d: &d,
         evidence: &evidence,
     };
-    factor::<F32, R>(
+    factor::<F32>(
         &bench.context,
         segments,
         buffers,
@@ -436,7 +436,7 @@ fn preconditioning_with_a_stored_factor_follows_its_oracle() {
             moment: &m,
             direction: &u,
         };
-        precondition::<F32, R>(&bench.context, &segments, buffers, Strategy::Inferred).unwrap();
+        precondition::<F32>(&bench.context, &segments, buffers, Strategy::Inferred).unwrap();
         let u = bench.read(&segments, &u);
         for (t, h) in h.iter().enumerate() {
             let expected =
@@ -508,7 +508,7 @@ fn a_band_too_wide_for_the_software_driver_is_refused_and_not_computed_wrongly()
         absolute: 0.0,
         relative: 0.0,
     };
-    let error = factor::<F32, R>(
+    let error = factor::<F32>(
         &bench.context,
         &segments,
         buffers,

@@ -6,6 +6,7 @@ use sonew_kernels::precision::F32;
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{Decay, StatisticsBuffers, statistics};
 use sonew_kernels::sweep::{Strategy, Sweep};
+use sonew_runtime::Gpu;
 
 use crate::bench::*;
 
@@ -32,7 +33,7 @@ fn a_buffer_of_another_length_is_named_before_anything_launches() {
             states,
             evidence: &evidence,
         };
-        descend::<Adam, F32, R>(
+        descend::<Adam, F32>(
             &bench.context,
             &segments,
             buffers,
@@ -125,7 +126,7 @@ fn a_hyperparameter_out_of_range_is_named_with_its_value() {
             states: &states,
             evidence: &evidence,
         };
-        let error = descend::<Adam, F32, R>(
+        let error = descend::<Adam, F32>(
             &bench.context,
             &segments,
             buffers,
@@ -153,7 +154,7 @@ fn a_band_wider_than_the_gap_between_tensors_is_refused() {
         edges: &edges,
         evidence: &evidence,
     };
-    let error = statistics::<F32, R>(
+    let error = statistics::<F32>(
         &bench.context,
         &segments,
         buffers,
@@ -195,7 +196,7 @@ fn a_blueprint_that_does_not_divide_a_block_is_refused() {
             cubes: 1,
             twins: false,
         };
-        let error = descend::<Adam, F32, R>(
+        let error = descend::<Adam, F32>(
             &bench.context,
             &segments,
             buffers,
@@ -238,7 +239,7 @@ fn a_failed_first_launch_is_reported_and_the_device_goes_on() {
         .launch("shared memory test", 0, grid, |client, count, dim| {
             // SAFETY: the buffer holds four values.
             let array = unsafe { ArrayArg::from_raw_parts(out.clone(), 4) };
-            too_much_shared_memory::launch::<R>(client, count, dim, array);
+            too_much_shared_memory::launch::<Gpu>(client, count, dim, array);
         });
     let error = result.unwrap_err();
     assert!(

@@ -43,7 +43,7 @@ fn follows_the_oracle<L: FirstOrder>(bench: &Bench, scale: f64) {
         };
         // Hyperparameters as the kernel sees them: rounded to f32.
         let h = hyper(step);
-        descend::<L, F32, R>(&bench.context, &segments, buffers, h, Strategy::Inferred).unwrap();
+        descend::<L, F32>(&bench.context, &segments, buffers, h, Strategy::Inferred).unwrap();
         let rounded = Hyper {
             lr: exact(h.lr),
             beta1: exact(h.beta1),
@@ -95,7 +95,7 @@ fn adam_step(
         states: &states,
         evidence: &evidence,
     };
-    descend::<Adam, F32, R>(&bench.context, &segments, buffers, hyper(1), sweep).unwrap();
+    descend::<Adam, F32>(&bench.context, &segments, buffers, hyper(1), sweep).unwrap();
     let seen = bench.evidence(&evidence);
     (bench.read(&segments, &params), seen.count, seen.first)
 }

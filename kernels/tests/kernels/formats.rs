@@ -9,8 +9,9 @@ use sonew_kernels::precision::{
     HostFormat, Native, Pairs, Stochastic, Storage, round_stochastically,
 };
 use sonew_kernels::segments::Segments;
+use sonew_runtime::{Client, Gpu};
 
-use crate::bench::{Bench, R};
+use crate::bench::Bench;
 
 const WIDTH: usize = 4;
 const UNITS: usize = 64;
@@ -58,10 +59,10 @@ fn widened<S: HostFormat>(bench: &Bench, bits: &[u16]) -> Vec<u32> {
         units: UNITS as u32,
         buffers: 3,
     };
-    let launch = |client: &ComputeClient<R>, cubes, units| {
+    let launch = |client: &Client, cubes, units| {
         // SAFETY: both buffers hold `vectors` vectors, and units beyond them do nothing.
         unsafe {
-            widen_kernel::launch_unchecked::<S, R>(
+            widen_kernel::launch_unchecked::<S, Gpu>(
                 client,
                 cubes,
                 units,
@@ -87,10 +88,10 @@ fn rounded<S: HostFormat>(bench: &Bench, values: &[f32]) -> Vec<u16> {
         units: UNITS as u32,
         buffers: 3,
     };
-    let launch = |client: &ComputeClient<R>, cubes, units| {
+    let launch = |client: &Client, cubes, units| {
         // SAFETY: both buffers hold `vectors` vectors, and units beyond them do nothing.
         unsafe {
-            round_kernel::launch_unchecked::<S, R>(
+            round_kernel::launch_unchecked::<S, Gpu>(
                 client,
                 cubes,
                 units,
@@ -215,7 +216,7 @@ fn neighbours_are_drawn_without_bias<S: HostFormat + Stochastic>(bench: &Bench) 
             bench.context.upload(&arena),
             bench.context.upload(&S::encode(&vec![0.0; arena.len()])),
         );
-        round_stochastically::<S, R>(&bench.context, &segments, &from, &to, 5, step).unwrap();
+        round_stochastically::<S>(&bench.context, &segments, &from, &to, 5, step).unwrap();
         let bytes: Vec<u8> = bench.context.download("test", &to).unwrap();
         segments.scatter(&S::decode(&bytes)).concat()
     };

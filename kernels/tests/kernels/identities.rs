@@ -74,7 +74,7 @@ pub fn fused(
     let table = bench.context.upload(&segments.tensor_of_block());
     let row_sums = bench.values(segments.tensors().len());
     if options.relative {
-        largest_row_sum::<F32, R>(
+        largest_row_sum::<F32>(
             &bench.context,
             segments,
             &Reduction::new(&bench.context, segments),
@@ -105,7 +105,7 @@ pub fn fused(
         lr: options.lr,
         weight_decay: options.weight_decay,
     };
-    update::<F32, R>(
+    update::<F32>(
         &bench.context,
         segments,
         buffers,
@@ -303,7 +303,7 @@ fn the_factor_scales_and_damps_the_statistics_it_is_given() {
         d: &d,
         evidence: &evidence,
     };
-    factor::<F32, R>(
+    factor::<F32>(
         &bench.context,
         &segments,
         buffers,

@@ -424,7 +424,7 @@ fn the_descent_names_what_it_lacks_and_what_is_out_of_range() {
     let arena = bench.zeros(&segments);
     let table = bench.context.upload(&segments.tensor_of_block());
     let run = |graft, second: bool, lr: f64| {
-        measure::<F32, R>(
+        measure::<F32>(
             &bench.context,
             &segments,
             MeasureBuffers {

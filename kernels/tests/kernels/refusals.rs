@@ -75,7 +75,7 @@ impl Fixture {
         damping: Damping<'_>,
         gamma: Tolerance,
     ) -> Result<(), Error> {
-        update::<F32, R>(
+        update::<F32>(
             &self.bench.context,
             &self.segments,
             buffers,
@@ -294,7 +294,7 @@ fn grafts_and_the_factor_name_the_hyperparameter_out_of_range() {
         assert_eq!(stage(bad, 0.9), "graft-epsilon");
         assert_eq!(stage(1e-8, bad), "graft-decay");
         let graft = |lr, weight_decay| {
-            argument(apply_graft::<F32, R>(
+            argument(apply_graft::<F32>(
                 context,
                 segments,
                 &f.arena,
@@ -316,7 +316,7 @@ fn grafts_and_the_factor_name_the_hyperparameter_out_of_range() {
                 d: &f.arena,
                 evidence: &f.evidence,
             };
-            argument(factor::<F32, R>(
+            argument(factor::<F32>(
                 context,
                 segments,
                 buffers,
@@ -344,7 +344,7 @@ fn the_statistics_name_what_is_out_of_range() {
             edges: &edges,
             evidence: &f.evidence,
         };
-        argument(statistics::<F32, R>(
+        argument(statistics::<F32>(
             &f.bench.context,
             &f.segments,
             buffers,
@@ -375,7 +375,7 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
             d,
             evidence: &f.evidence,
         };
-        argument(factor::<F32, R>(
+        argument(factor::<F32>(
             context,
             segments,
             buffers,
@@ -397,7 +397,7 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
             moment: &f.arena,
             direction,
         };
-        argument(precondition::<F32, R>(context, segments, buffers, strategy))
+        argument(precondition::<F32>(context, segments, buffers, strategy))
     };
     assert_eq!(
         preconditioned(&one, &f.short, Strategy::Inferred),
@@ -411,7 +411,7 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
     let reduction = Reduction::new(context, segments);
     let (partials, out) = (f.bench.values(segments.blocks() - 2), f.bench.values(2));
     let norm = |values, partials, out| {
-        argument(norm_per_tensor::<F32, R>(
+        argument(norm_per_tensor::<F32>(
             context, segments, &reduction, values, partials, out,
         ))
     };
@@ -419,7 +419,7 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
     assert_eq!(norm(&f.arena, &f.short, &out), "partials");
     assert_eq!(norm(&f.arena, &partials, &f.short), "out");
     let sums = |diagonal, edges: &[Handle]| {
-        argument(largest_row_sum::<F32, R>(
+        argument(largest_row_sum::<F32>(
             context, segments, &reduction, diagonal, edges, &partials, &out,
         ))
     };
@@ -428,7 +428,7 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
 
     let lengths = f.bench.values(4);
     let grafted = |params, norms, table| {
-        argument(apply_graft::<F32, R>(
+        argument(apply_graft::<F32>(
             context,
             segments,
             params,
@@ -473,7 +473,7 @@ fn a_sweep_without_units_or_with_too_many_cubes_is_an_error_and_no_panic() {
             cubes,
             twins: false,
         };
-        descend::<Sgd, F32, R>(
+        descend::<Sgd, F32>(
             &f.bench.context,
             &large,
             buffers,
@@ -526,7 +526,7 @@ fn a_vector_of_one_value_is_refused_where_a_word_holds_two() {
         step: 1,
     };
     let strategy = Strategy::Forced(sweep);
-    let refused = descend::<Sgd, Bf16, R>(&bench.context, &segments, buffers, hyper, strategy);
+    let refused = descend::<Sgd, Bf16>(&bench.context, &segments, buffers, hyper, strategy);
     assert!(refused.is_err());
     assert_eq!(<Bf16 as Precision>::Params::BYTES, 2);
 }

@@ -129,7 +129,7 @@ fn factor_in<P: Precision>(bench: &Bench, h: &Statistics) -> (Vec<f32>, Vec<f32>
     };
     let (context, removal) = (&bench.context, EdgeRemoval::Outgoing);
     let inferred = Strategy::Inferred;
-    factor::<P, R>(
+    factor::<P>(
         context, &segments, buffers, 1.0, 0.0, RELATIVE, removal, inferred,
     )
     .unwrap();
@@ -203,7 +203,7 @@ fn tensors_whose_squares_f32_cannot_hold_have_norms() {
             exact(scale * small * noise(t, i))
         });
         let params = bench.arena(&segments, &values);
-        norm_per_tensor::<F32, R>(
+        norm_per_tensor::<F32>(
             &bench.context,
             &segments,
             &reduction,
@@ -229,7 +229,7 @@ fn the_row_sums_of_statistics_at_their_largest_are_a_number() {
     let partials = bench.values(segments.blocks() - 2);
     let out = bench.values(1);
     let full = bench.arena(&segments, &tensors(&[300], |_, _| f64::from(f32::MAX)));
-    largest_row_sum::<F32, R>(
+    largest_row_sum::<F32>(
         &bench.context,
         &segments,
         &reduction,
@@ -256,7 +256,7 @@ fn an_epsilon_relative_to_row_sums_beyond_f16_is_a_number_there() {
     let params = f16(&[0.0; 40]);
     let mut edges = [24576.0f32; 40];
     edges[39] = 0.0;
-    update::<F16, R>(
+    update::<F16>(
         &bench.context,
         &segments,
         UpdateBuffers {
@@ -318,7 +318,7 @@ fn second_moment<L: FirstOrder, P: Precision>(bench: &Bench, huge: f32, at: usiz
             weight_decay: 0.0,
             step: 1,
         };
-        descend::<L, P, R>(
+        descend::<L, P>(
             &bench.context,
             &segments,
             buffers,

@@ -53,7 +53,7 @@ pub fn accumulate(
             edges: &out.edges,
             evidence: &evidence,
         };
-        statistics::<F32, R>(
+        statistics::<F32>(
             &bench.context,
             &out.segments,
             buffers,
@@ -144,7 +144,7 @@ fn norms_and_row_sums_per_tensor_follow_the_oracle() {
     let reduction = Reduction::new(&bench.context, segments);
     let partials = bench.values(segments.blocks() - 2);
     let out = bench.values(LENGTHS.len());
-    largest_row_sum::<F32, R>(
+    largest_row_sum::<F32>(
         &bench.context,
         segments,
         &reduction,
@@ -165,7 +165,7 @@ fn norms_and_row_sums_per_tensor_follow_the_oracle() {
 
     let values = tensors(LENGTHS, noise);
     let arena = bench.arena(segments, &values);
-    norm_per_tensor::<F32, R>(
+    norm_per_tensor::<F32>(
         &bench.context,
         segments,
         &reduction,

@@ -84,7 +84,7 @@ impl Model {
             non_finite: &self.non_finite,
             cut: &self.cut,
         };
-        step::<F32, R>(
+        step::<F32>(
             &bench.context,
             &self.segments,
             buffers,

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use cubecl::Runtime;
 use sonew_kernels::contract::Check;
 
 /// What a check is called.
-pub fn case<T: Runtime>(check: &Check<T>) -> String {
+pub fn case(check: &Check) -> String {
     format!("{} {}", check.kernel, check.case).trim().to_owned()
 }
 
 /// What a check is called, with what `precision` it is in.
-pub fn name<T: Runtime>(check: &Check<T>, precision: &str) -> String {
+pub fn name(check: &Check, precision: &str) -> String {
     format!("{}, {precision}", case(check))
 }
 
@@ -21,7 +20,7 @@ pub fn name<T: Runtime>(check: &Check<T>, precision: &str) -> String {
 pub struct Tally(BTreeMap<String, Vec<(String, &'static str)>>);
 
 impl Tally {
-    pub fn note<T: Runtime>(&mut self, check: &Check<T>, precision: &'static str, what: String) {
+    pub fn note(&mut self, check: &Check, precision: &'static str, what: String) {
         self.0
             .entry(case(check))
             .or_default()

@@ -67,7 +67,7 @@ fn apply(
     if relative {
         let reduction = Reduction::new(&bench.context, segments);
         let partials = bench.values(segments.blocks() - 2);
-        largest_row_sum::<F32, R>(
+        largest_row_sum::<F32>(
             &bench.context,
             segments,
             &reduction,
@@ -98,7 +98,7 @@ fn apply(
         lr: LR,
         weight_decay: DECAY,
     };
-    update::<F32, R>(
+    update::<F32>(
         &bench.context,
         segments,
         buffers,
@@ -230,7 +230,7 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
         let rmsprop = graft == Graft::RmsProp;
         if rmsprop {
             let partials = bench.values(segments.blocks() - 2);
-            norm_per_tensor::<F32, R>(
+            norm_per_tensor::<F32>(
                 &bench.context,
                 segments,
                 &reduction,
@@ -257,7 +257,7 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
             evidence: &evidence,
             tensor_of_block: &table,
         };
-        update::<F32, R>(
+        update::<F32>(
             &bench.context,
             segments,
             buffers,
@@ -277,7 +277,7 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
                 &norms,
             )
             .unwrap();
-        apply_graft::<F32, R>(
+        apply_graft::<F32>(
             &bench.context,
             segments,
             &params,

@@ -6,7 +6,6 @@ mod sonew;
 
 use std::rc::Rc;
 
-use cubecl::Runtime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sonew_kernels::context::Context;
@@ -265,13 +264,22 @@ impl OptimizerConfig {
     /// # Errors
     /// As [`OptimizerConfig::validate`] and [`Numerics::validate`]; [`Error::Kernel`] if Shampoo's factors are too large or
     /// the device lacks a format or has no buffer of that size.
-    pub fn build<R: Runtime>(
+    pub fn build(
         &self,
         numerics: impl Into<Numerics>,
-        context: Rc<Context<R>>,
+        context: Rc<Context>,
         segments: &Segments,
-    ) -> Result<Box<dyn Optimizer<R>>, Error> {
-        let numerics = numerics.into();
+    ) -> Result<Box<dyn Optimizer>, Error> {
+        self.built(numerics.into(), context, segments)
+    }
+
+    // Not generic, so that every optimizer in every precision is compiled here, once.
+    fn built(
+        &self,
+        numerics: Numerics,
+        context: Rc<Context>,
+        segments: &Segments,
+    ) -> Result<Box<dyn Optimizer>, Error> {
         self.validate()?;
         numerics.validate()?;
         let builder = Builder {
@@ -317,57 +325,57 @@ impl OptimizerConfig {
     }
 }
 
-struct Builder<'a, R: Runtime> {
+struct Builder<'a> {
     config: OptimizerConfig,
     numerics: Numerics,
-    context: Rc<Context<R>>,
+    context: Rc<Context>,
     segments: &'a Segments,
 }
 
-impl<R: Runtime> PrecisionVisitor for Builder<'_, R> {
-    type Output = Result<Box<dyn Optimizer<R>>, Error>;
+impl PrecisionVisitor for Builder<'_> {
+    type Output = Result<Box<dyn Optimizer>, Error>;
 
     fn visit<P: Precision>(self) -> Self::Output {
         self.build::<P, F32>()
     }
 }
 
-impl<R: Runtime> Builder<'_, R> {
+impl Builder<'_> {
     /// An optimizer for arenas of P, which takes its steps in W on f32 copies if the numerics ask for that.
-    fn build<P: Precision, W: Precision>(self) -> Result<Box<dyn Optimizer<R>>, Error> {
+    fn build<P: Precision, W: Precision>(self) -> Result<Box<dyn Optimizer>, Error> {
         let Self {
             config,
             numerics,
             context,
             segments,
         } = self;
-        precision::require::<P, R>(&context)?;
+        precision::require::<P>(&context)?;
         // Copies of parameters and gradients are f32, whatever the precision.
         let arena = 4 * segments.arena_len() as u64;
         context.require_buffer("building an optimizer", "an arena of all tensors", arena)?;
         if !numerics.guards() {
-            return config.plain::<P, R>(context, segments);
+            return config.plain::<P>(context, segments);
         }
         let inner = if numerics.widens() {
-            config.plain::<W, R>(context.clone(), segments)?
+            config.plain::<W>(context.clone(), segments)?
         } else {
-            config.plain::<P, R>(context.clone(), segments)?
+            config.plain::<P>(context.clone(), segments)?
         };
-        let guarded = Guarded::<P, R>::new(inner, numerics, context, segments);
+        let guarded = Guarded::<P>::new(inner, numerics, context, segments);
         Ok(Box::new(guarded))
     }
 }
 
 impl OptimizerConfig {
-    fn plain<P: Precision, R: Runtime>(
+    fn plain<P: Precision>(
         self,
-        context: Rc<Context<R>>,
+        context: Rc<Context>,
         segments: &Segments,
-    ) -> Result<Box<dyn Optimizer<R>>, Error> {
+    ) -> Result<Box<dyn Optimizer>, Error> {
         Ok(match self {
-            Self::FirstOrder(config) => first_order::build::<P, R>(config, context, segments),
-            Self::Sonew(config) => Box::new(Sonew::<P, R>::new(config, context, segments)?),
-            Self::Shampoo(config) => Box::new(Shampoo::<P, R>::new(config, context, segments)?),
+            Self::FirstOrder(config) => first_order::build::<P>(config, context, segments),
+            Self::Sonew(config) => Box::new(Sonew::<P>::new(config, context, segments)?),
+            Self::Shampoo(config) => Box::new(Shampoo::<P>::new(config, context, segments)?),
         })
     }
 }

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::Evidence;
@@ -15,10 +14,10 @@ use super::loss_scale::Scale;
 use super::{NonFinite, Numerics, WeightRounding};
 use crate::{Error, Optimizer, StepReport};
 
-pub(crate) struct Guarded<P, R: Runtime> {
-    inner: Box<dyn Optimizer<R>>,
+pub(crate) struct Guarded<P> {
+    inner: Box<dyn Optimizer>,
     numerics: Numerics,
-    context: Rc<Context<R>>,
+    context: Rc<Context>,
     segments: Segments,
     scale: Option<Scale>,
     wide: Option<Wide>,
@@ -40,12 +39,12 @@ struct Wide {
     filled: bool,
 }
 
-impl<P: Precision, R: Runtime> Guarded<P, R> {
+impl<P: Precision> Guarded<P> {
     /// `inner` takes f32 arenas if the numerics widen, those of `P` otherwise.
     pub fn new(
-        inner: Box<dyn Optimizer<R>>,
+        inner: Box<dyn Optimizer>,
         numerics: Numerics,
-        context: Rc<Context<R>>,
+        context: Rc<Context>,
         segments: &Segments,
     ) -> Self {
         let arena = || context.upload(&vec![0f32; segments.arena_len()]);
@@ -74,7 +73,7 @@ impl<P: Precision, R: Runtime> Guarded<P, R> {
         let factor = 1.0 / self.loss_scale();
         let wide = self.wide.as_ref().map(|wide| &wide.grads);
         let (context, segments) = (&self.context, &self.segments);
-        inspect::<P::Params, R>(context, segments, grads, wide, factor, &self.evidence)?;
+        inspect::<P::Params>(context, segments, grads, wide, factor, &self.evidence)?;
         if self.numerics.non_finite == NonFinite::Proceed {
             return Ok(true);
         }
@@ -105,7 +104,7 @@ impl<P: Precision, R: Runtime> Guarded<P, R> {
     }
 }
 
-impl<P: Precision, R: Runtime> Optimizer<R> for Guarded<P, R> {
+impl<P: Precision> Optimizer for Guarded<P> {
     fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
         let call = self.calls;
         let admitted = self.admits(grads);
@@ -119,16 +118,16 @@ impl<P: Precision, R: Runtime> Optimizer<R> for Guarded<P, R> {
         let (context, segments) = (&self.context, &self.segments);
         let master = self.numerics.weights == WeightRounding::Master;
         if !(master && wide.filled) {
-            convert::<P::Params, Native<f32>, R>(context, segments, params, &wide.params)?;
+            convert::<P::Params, Native<f32>>(context, segments, params, &wide.params)?;
             wide.filled = true;
         }
         self.inner.step(&wide.params, &wide.grads, lr)?;
         if self.numerics.weights == WeightRounding::Stochastic {
             let seed = self.numerics.seed;
             let from = &wide.params;
-            round_stochastically::<P::Params, R>(context, segments, from, params, seed, call)?;
+            round_stochastically::<P::Params>(context, segments, from, params, seed, call)?;
         } else {
-            convert::<Native<f32>, P::Params, R>(context, segments, &wide.params, params)?;
+            convert::<Native<f32>, P::Params>(context, segments, &wide.params, params)?;
         }
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::{self, Blocking, DeviceBlocking, Workspace};
@@ -54,8 +53,8 @@ impl Factors {
         }))
     }
 
-    pub fn on_device<P: Precision, R: Runtime>(
-        context: &Context<R>,
+    pub fn on_device<P: Precision>(
+        context: &Context,
         segments: &Segments,
         blocking: &Blocking,
         statistics: &[f32],
@@ -81,14 +80,14 @@ impl Factors {
     }
 
     /// As [`Factors::Host`] and [`Factors::Device`], for a blocking without blocks.
-    pub fn none<P: Precision, R: Runtime>(context: &Context<R>, segments: &Segments) -> Self {
+    pub fn none<P: Precision>(context: &Context, segments: &Segments) -> Self {
         Self::None(context.upload(&P::State::encode(&vec![0.0; segments.arena_len()])))
     }
 
     /// Adds a gradient to the statistics. `values` is what [`Factors::read`] returned for it.
-    pub fn accumulate<R: Runtime>(
+    pub fn accumulate(
         &mut self,
-        context: &Context<R>,
+        context: &Context,
         blocking: &Blocking,
         grads: &Handle,
         values: &[f32],
@@ -112,9 +111,9 @@ impl Factors {
     }
 
     /// The gradient in f32: returned where host products need it, widened in place where those of the device do.
-    pub fn read<P: Precision, R: Runtime>(
+    pub fn read<P: Precision>(
         &self,
-        context: &Context<R>,
+        context: &Context,
         segments: &Segments,
         grads: &Handle,
     ) -> Result<Vec<f32>, Error> {
@@ -126,7 +125,7 @@ impl Factors {
             }
             Self::Device(device) => {
                 if let Some(wide) = &device.wide_grads {
-                    convert::<P::Params, Native<f32>, R>(context, segments, grads, wide)?;
+                    convert::<P::Params, Native<f32>>(context, segments, grads, wide)?;
                 }
             }
         }
@@ -134,7 +133,7 @@ impl Factors {
     }
 
     /// The statistics of all factors.
-    pub fn statistics<R: Runtime>(&self, context: &Context<R>) -> Result<Cow<'_, [f32]>, Error> {
+    pub fn statistics(&self, context: &Context) -> Result<Cow<'_, [f32]>, Error> {
         Ok(match self {
             Self::None(_) => Cow::Borrowed(&[]),
             Self::Host(host) => Cow::Borrowed(&host.statistics[..]),
@@ -145,16 +144,16 @@ impl Factors {
     }
 
     /// Takes new roots into use.
-    pub fn renew<R: Runtime>(&mut self, context: &Context<R>, roots: &[f32]) {
+    pub fn renew(&mut self, context: &Context, roots: &[f32]) {
         if let Self::Device(device) = self {
             device.roots = context.upload(roots);
         }
     }
 
     /// The preconditioned gradient, an arena on the device in the states' format.
-    pub fn direction<P: Precision, R: Runtime>(
+    pub fn direction<P: Precision>(
         &mut self,
-        context: &Context<R>,
+        context: &Context,
         segments: &Segments,
         blocking: &Blocking,
         roots: &[f32],
@@ -182,7 +181,7 @@ impl Factors {
                 let Some(narrow) = &device.narrow_direction else {
                     return Ok(direction.clone());
                 };
-                convert::<Native<f32>, P::State, R>(context, segments, direction, narrow)?;
+                convert::<Native<f32>, P::State>(context, segments, direction, narrow)?;
                 Ok(narrow.clone())
             }
         }

@@ -15,7 +15,6 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::error::Error as KernelError;
@@ -33,9 +32,9 @@ use crate::{Error, FactorFormat, Optimizer, ProductsPlace, ShampooConfig, StepRe
 use factors::Factors;
 use roots::Roots;
 
-pub(crate) struct Shampoo<P, R: Runtime> {
+pub(crate) struct Shampoo<P> {
     config: ShampooConfig,
-    context: Rc<Context<R>>,
+    context: Rc<Context>,
     segments: Segments,
     blocking: Blocking,
     factors: Factors,
@@ -72,10 +71,10 @@ struct Spent {
     application: Duration,
 }
 
-impl<P: Precision, R: Runtime> Shampoo<P, R> {
+impl<P: Precision> Shampoo<P> {
     pub(crate) fn new(
         config: ShampooConfig,
-        context: Rc<Context<R>>,
+        context: Rc<Context>,
         segments: &Segments,
     ) -> Result<Self, Error> {
         let order = (config.exponent > 0).then_some(config.exponent);
@@ -130,11 +129,11 @@ impl<P: Precision, R: Runtime> Shampoo<P, R> {
         config.factors.round(&mut start);
         let identity = diagonal(1.0);
         let place = if start.is_empty() {
-            Factors::none::<P, R>(&context, segments)
+            Factors::none::<P>(&context, segments)
         } else if on_host {
             Factors::on_host(segments, &blocking, start.clone(), config.factors)
         } else {
-            Factors::on_device::<P, R>(&context, segments, &blocking, &start, &identity)?
+            Factors::on_device::<P>(&context, segments, &blocking, &start, &identity)?
         };
         let roots = Roots::new(&context, &config, &blocking, &place, &start, identity)?;
         Ok(Self {
@@ -192,7 +191,7 @@ impl<P: Precision, R: Runtime> Shampoo<P, R> {
         let device = &self.device;
         let norms = config.graft == Graft::RmsProp;
         if norms {
-            norm_per_tensor::<P, R>(
+            norm_per_tensor::<P>(
                 &self.context,
                 &self.segments,
                 &self.reduction,
@@ -210,7 +209,7 @@ impl<P: Precision, R: Runtime> Shampoo<P, R> {
             correction: Hyper::correction(config.beta2, self.step + 1),
         };
         let grad_norms = norms.then_some(&device.grad_norms);
-        kronecker::measure::<P, R>(
+        kronecker::measure::<P>(
             &self.context,
             &self.segments,
             MeasureBuffers {
@@ -233,7 +232,7 @@ impl<P: Precision, R: Runtime> Shampoo<P, R> {
             &device.tensor_norms,
         )?;
         let started = self.step >= config.start_step;
-        kronecker::descend::<P, R>(
+        kronecker::descend::<P>(
             &self.context,
             &self.segments,
             DescentBuffers {
@@ -261,7 +260,7 @@ impl<P: Precision, R: Runtime> Shampoo<P, R> {
     }
 }
 
-impl<P: Precision, R: Runtime> Optimizer<R> for Shampoo<P, R> {
+impl<P: Precision> Optimizer for Shampoo<P> {
     fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
         let mut clock = Instant::now();
         let mut lap = |part: &mut Duration| {
@@ -272,7 +271,7 @@ impl<P: Precision, R: Runtime> Optimizer<R> for Shampoo<P, R> {
         self.check(params, grads, lr)?;
         let values = self
             .factors
-            .read::<P, R>(&self.context, &self.segments, grads)?;
+            .read::<P>(&self.context, &self.segments, grads)?;
         if self.step.is_multiple_of(self.config.statistics_interval) {
             self.factors.accumulate(
                 &self.context,
@@ -291,7 +290,7 @@ impl<P: Precision, R: Runtime> Optimizer<R> for Shampoo<P, R> {
             self.step,
         )?;
         lap(&mut self.spent.roots);
-        let direction = self.factors.direction::<P, R>(
+        let direction = self.factors.direction::<P>(
             &self.context,
             &self.segments,
             &self.blocking,

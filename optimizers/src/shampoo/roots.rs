@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::{
@@ -19,8 +18,8 @@ pub(super) enum Roots {
 
 impl Roots {
     /// `start` holds the statistics, `identity` the roots of all factors before the first step.
-    pub fn new<R: Runtime>(
-        context: &Context<R>,
+    pub fn new(
+        context: &Context,
         config: &ShampooConfig,
         blocking: &Blocking,
         factors: &Factors,
@@ -63,9 +62,9 @@ impl Roots {
     }
 
     /// Renews the roots that are due in `step`.
-    pub fn renew<R: Runtime>(
+    pub fn renew(
         &mut self,
-        context: &Context<R>,
+        context: &Context,
         config: &ShampooConfig,
         blocking: &Blocking,
         factors: &mut Factors,
@@ -86,9 +85,9 @@ impl Roots {
     /// # Errors
     /// [`Error::Root`] if a root on the device has failed more often in a row than is tolerated; on the host that ended a
     /// step.
-    pub fn report<R: Runtime>(
+    pub fn report(
         &self,
-        context: &Context<R>,
+        context: &Context,
         config: &ShampooConfig,
         blocking: &Blocking,
     ) -> Result<RootsReport, Error> {
@@ -182,9 +181,9 @@ struct Pending<T> {
 }
 
 impl HostRoots {
-    fn renew<R: Runtime>(
+    fn renew(
         &mut self,
-        context: &Context<R>,
+        context: &Context,
         config: &ShampooConfig,
         blocking: &Blocking,
         factors: &mut Factors,
@@ -273,8 +272,8 @@ pub(super) struct OnDevice {
 }
 
 impl OnDevice {
-    fn new<R: Runtime>(
-        context: &Context<R>,
+    fn new(
+        context: &Context,
         config: &ShampooConfig,
         blocking: &Blocking,
         start: &[f32],
@@ -298,9 +297,9 @@ impl OnDevice {
         })
     }
 
-    fn renew<R: Runtime>(
+    fn renew(
         &self,
-        context: &Context<R>,
+        context: &Context,
         config: &ShampooConfig,
         factors: &Device,
         phase: u64,

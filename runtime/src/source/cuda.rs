@@ -3,7 +3,7 @@
 //! Properties and options follow `cubecl-cuda` 0.10.0, `src/runtime.rs`, line by line; where that asks
 //! the driver, the answers are those of the GPUs named here.
 
-use cubecl::cuda::{CUDA_MAX_BINDINGS, CudaCompiler, CudaRuntime};
+use cubecl::cuda::{CUDA_MAX_BINDINGS, CudaCompiler};
 use cubecl::features::{AtomicUsage, Plane, Tma, TypeUsage};
 use cubecl::ir::{
     BarrierLevel, DeviceProperties, ElemType, FloatKind, HardwareProperties,
@@ -16,123 +16,99 @@ use cubecl_cpp::shared::{
     CompilationOptions, CppSupportedFeatures, DialectWmmaCompiler, register_mma_features,
     register_scaled_mma_features, register_wmma_features,
 };
-use cubecl_runtime::allocator::PitchedMemoryLayoutPolicy;
 
-use super::language::{Language, RepresentationOf};
 use super::{declarations, shared, structs};
-
-/// CUDA C++ for one architecture: 80 as on an A100, 90 as on an H100.
-#[derive(Clone, Copy, Debug)]
-pub struct Cuda<const SM: u32>;
+use crate::gpu::{AnyCompiler, Options};
 
 /// What the driver says about a GPU.
-pub trait Gpu {
-    /// The language's name.
-    const NAME: &'static str;
+#[derive(Clone, Copy)]
+pub(super) struct Card {
+    /// The compute capability, ten times the major number plus the minor one.
+    sm: u32,
     /// The most shared memory that a cube may ask for, in bytes.
-    const SHARED_BYTES: usize;
+    shared_bytes: usize,
     /// Streaming multiprocessors.
-    const PROCESSORS: u32;
+    processors: u32,
 }
 
-impl Gpu for Cuda<80> {
-    const NAME: &'static str = "CUDA C++ for sm_80";
-    const SHARED_BYTES: usize = 163 << 10;
-    const PROCESSORS: u32 = 108;
-}
+pub(super) const A100: Card = Card {
+    sm: 80,
+    shared_bytes: 163 << 10,
+    processors: 108,
+};
 
-impl Gpu for Cuda<90> {
-    const NAME: &'static str = "CUDA C++ for sm_90";
-    const SHARED_BYTES: usize = 227 << 10;
-    const PROCESSORS: u32 = 132;
-}
+pub(super) const H100: Card = Card {
+    sm: 90,
+    shared_bytes: 227 << 10,
+    processors: 132,
+};
 
 const WARP: u32 = 32;
 const MEMORY_BYTES: u64 = 80 << 30;
 
-impl<const SM: u32> Language for Cuda<SM>
-where
-    Self: Gpu,
-{
-    type Like = CudaRuntime;
-    type Layout = PitchedMemoryLayoutPolicy;
-
-    const NAME: &'static str = <Self as Gpu>::NAME;
-    const RUNTIME: &'static str = "cuda";
-    const BY_VALUE: bool = true;
-
-    fn properties() -> DeviceProperties {
-        let arch = CudaArchitecture { version: SM };
-        let wmma = CudaWmmaCompiler::supported_wmma_combinations(&arch);
-        let mut properties = DeviceProperties::new(
-            Default::default(),
-            MemoryDeviceProperties {
-                max_page_size: MEMORY_BYTES / 4,
-                alignment: 512,
-            },
-            HardwareProperties {
-                load_width: 128,
-                plane_size_min: WARP,
-                plane_size_max: WARP,
-                max_bindings: CUDA_MAX_BINDINGS,
-                max_shared_memory_size: Self::SHARED_BYTES,
-                max_cube_count: (i32::MAX as u32, 65535, 65535),
-                max_units_per_cube: 1024,
-                max_cube_dim: (1024, 1024, 64),
-                num_streaming_multiprocessors: Some(Self::PROCESSORS),
-                num_tensor_cores: Some(4),
-                min_tensor_cores_dim: (!wmma.is_empty()).then_some(8),
-                num_cpu_cores: None,
-                max_vector_size: VectorSize::MAX,
-            },
-            TimingMethod::System,
-        );
-        register_types(&mut properties);
-        register_features(&mut properties);
-        if SM >= 90 {
-            register_hopper(&mut properties);
-        }
-        register_wmma_features(wmma, &mut properties);
-        register_mma_features(
-            CudaWmmaCompiler::supported_mma_combinations(&arch),
-            &mut properties,
-        );
-        register_scaled_mma_features(
-            CudaWmmaCompiler::supported_scaled_mma_combinations(&arch),
-            &mut properties,
-        );
-        properties
+pub(super) fn properties(card: Card) -> DeviceProperties {
+    let arch = CudaArchitecture { version: card.sm };
+    let wmma = CudaWmmaCompiler::supported_wmma_combinations(&arch);
+    let mut properties = DeviceProperties::new(
+        Default::default(),
+        MemoryDeviceProperties {
+            max_page_size: MEMORY_BYTES / 4,
+            alignment: 512,
+        },
+        HardwareProperties {
+            load_width: 128,
+            plane_size_min: WARP,
+            plane_size_max: WARP,
+            max_bindings: CUDA_MAX_BINDINGS,
+            max_shared_memory_size: card.shared_bytes,
+            max_cube_count: (i32::MAX as u32, 65535, 65535),
+            max_units_per_cube: 1024,
+            max_cube_dim: (1024, 1024, 64),
+            num_streaming_multiprocessors: Some(card.processors),
+            num_tensor_cores: Some(4),
+            min_tensor_cores_dim: (!wmma.is_empty()).then_some(8),
+            num_cpu_cores: None,
+            max_vector_size: VectorSize::MAX,
+        },
+        TimingMethod::System,
+    );
+    register_types(&mut properties);
+    register_features(&mut properties);
+    if card.sm >= 90 {
+        register_hopper(&mut properties);
     }
+    register_wmma_features(wmma, &mut properties);
+    register_mma_features(
+        CudaWmmaCompiler::supported_mma_combinations(&arch),
+        &mut properties,
+    );
+    register_scaled_mma_features(
+        CudaWmmaCompiler::supported_scaled_mma_combinations(&arch),
+        &mut properties,
+    );
+    properties
+}
 
-    fn options() -> CompilationOptions {
-        CompilationOptions {
+pub(super) fn compiler(card: Card) -> (AnyCompiler, Options) {
+    let options = Options {
+        cuda: CompilationOptions {
             warp_size: WARP,
             supports_features: CppSupportedFeatures {
                 grid_constants: true,
-                clusters: SM >= 90,
+                clusters: card.sm >= 90,
                 fast_math: true,
                 // The headers that the program was built for, as in the runtime.
                 fast_tanh: cudarc::driver::sys::CUDA_VERSION >= 12080,
-                elect_sync: SM >= 90,
+                elect_sync: card.sm >= 90,
             },
-        }
-    }
+        },
+        ..Options::default()
+    };
+    (AnyCompiler::Cuda(CudaCompiler::default()), options)
+}
 
-    fn compiler() -> CudaCompiler {
-        CudaCompiler::default()
-    }
-
-    fn layout(alignment: usize) -> Self::Layout {
-        PitchedMemoryLayoutPolicy::new(alignment)
-    }
-
-    fn shared_bytes(compiled: &RepresentationOf<Self>) -> usize {
-        compiled.shared_memory_size()
-    }
-
-    fn settled(text: String) -> String {
-        shared::settled(&declarations::sorted(&structs::sorted(&text)))
-    }
+pub(super) fn settled(text: &str) -> String {
+    shared::settled(&declarations::sorted(&structs::sorted(text)))
 }
 
 fn float(kind: FloatKind) -> ElemType {

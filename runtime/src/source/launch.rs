@@ -9,25 +9,26 @@ use cubecl::server::{CubeCount, KernelArguments, LaunchError, ResourceLimitError
 use cubecl::{CompilationError, CubeTask};
 use cubecl_runtime::validation::{validate_cube_dim, validate_units};
 
-use super::language::{CompilerOf, Language};
+use super::Language;
 use super::memory::Rows;
-use super::server::Server;
+use super::recorder::Recorder;
 use super::{Buffer, Launch, Source};
 use crate::check::message;
+use crate::gpu::{AnyCompiler, Text};
 use crate::guard::quietly;
 
-impl<L: Language> Server<L> {
+impl Recorder {
     /// Keeps a launch, and runs it if there is something to run it.
     pub(crate) fn record(
         &mut self,
-        kernel: &dyn CubeTask<CompilerOf<L>>,
+        kernel: &dyn CubeTask<AnyCompiler>,
         count: CubeCount,
         arguments: KernelArguments,
         mode: ExecutionMode,
     ) -> Result<(), ServerError> {
         let source = self.source(kernel, mode)?;
         let cubes = self.cubes(count)?;
-        self.utilities.info.entries().launches.push(Launch {
+        self.ledger.entries().launches.push(Launch {
             source: source.clone(),
             cubes,
         });
@@ -37,7 +38,7 @@ impl<L: Language> Server<L> {
     /// The kernel's text, compiled if this is the first launch of the variant.
     fn source(
         &mut self,
-        kernel: &dyn CubeTask<CompilerOf<L>>,
+        kernel: &dyn CubeTask<AnyCompiler>,
         mode: ExecutionMode,
     ) -> Result<Arc<Source>, LaunchError> {
         let mut id = kernel.id();
@@ -45,10 +46,10 @@ impl<L: Language> Server<L> {
         if let Some(source) = self.sources.get(&id) {
             return Ok(source.clone());
         }
-        let properties = &self.utilities.properties;
+        let properties = &self.properties;
         validate_cube_dim(properties, &id)?;
         validate_units(properties, &id)?;
-        let source = Arc::new(compile::<L>(kernel, mode)?);
+        let source = Arc::new(compile(self.language, kernel, mode)?);
         let max = properties.hardware.max_shared_memory_size;
         if source.shared_bytes > max {
             return Err(LaunchError::TooManyResources(
@@ -76,7 +77,7 @@ impl<L: Language> Server<L> {
                 (axis(0), axis(1), axis(2))
             }
         };
-        let max = self.utilities.properties.hardware.max_cube_count;
+        let max = self.properties.hardware.max_cube_count;
         if cubes.0 <= max.0 && cubes.1 <= max.1 && cubes.2 <= max.2 {
             return Ok(cubes);
         }
@@ -92,8 +93,8 @@ impl<L: Language> Server<L> {
         cubes: (u32, u32, u32),
         arguments: KernelArguments,
     ) -> Result<(), ServerError> {
-        let utilities = self.utilities.clone();
-        let mut executor = utilities.info.executor();
+        let ledger = self.ledger.clone();
+        let mut executor = ledger.executor();
         let Some(executor) = executor.as_mut() else {
             return Ok(());
         };
@@ -110,11 +111,12 @@ impl<L: Language> Server<L> {
             buffers.push(unsafe { Buffer::new(region.as_ptr(), region.len()) });
         }
         let mut info = arguments.info.data;
-        let mut dynamic = if L::BY_VALUE && arguments.info.dynamic_metadata_offset < info.len() {
-            info.split_off(arguments.info.dynamic_metadata_offset)
-        } else {
-            Vec::new()
-        };
+        let mut dynamic =
+            if self.language.by_value() && arguments.info.dynamic_metadata_offset < info.len() {
+                info.split_off(arguments.info.dynamic_metadata_offset)
+            } else {
+                Vec::new()
+            };
         if !dynamic.is_empty() {
             let start = dynamic.as_mut_ptr().cast();
             // SAFETY: `dynamic` lives to the end of this function and is not used before.
@@ -131,18 +133,13 @@ impl<L: Language> Server<L> {
 }
 
 /// Compiles a kernel; `CubeCL` panics on some of what a language cannot say.
-fn compile<L: Language>(
-    kernel: &dyn CubeTask<CompilerOf<L>>,
+fn compile(
+    language: Language,
+    kernel: &dyn CubeTask<AnyCompiler>,
     mode: ExecutionMode,
 ) -> Result<Source, CompilationError> {
-    let compile = || {
-        kernel.compile(
-            &mut L::compiler(),
-            &L::options(),
-            mode,
-            kernel.address_type(),
-        )
-    };
+    let (mut compiler, options) = language.compiler();
+    let compile = || kernel.compile(&mut compiler, &options, mode, kernel.address_type());
     let compiled = quietly(compile).unwrap_or_else(|reason| {
         Err(CompilationError::Generic {
             reason,
@@ -150,10 +147,10 @@ fn compile<L: Language>(
         })
     })?;
     Ok(Source {
-        shared_bytes: compiled.repr.as_ref().map_or(0, L::shared_bytes),
+        shared_bytes: compiled.repr.as_ref().map_or(0, Text::shared_bytes),
         kernel: compiled.debug_name.unwrap_or_else(|| kernel.name()),
         entry: compiled.entrypoint_name,
-        text: L::settled(compiled.source),
+        text: language.settled(compiled.source),
         units: compiled.cube_dim.into(),
     })
 }

@@ -7,7 +7,7 @@
 //!
 //! | language | text | as on |
 //! |---|---|---|
-//! | `Cuda<80>`, `Cuda<90>` (feature `cuda`) | CUDA C++ | an A100, an H100 |
+//! | `CudaSm80`, `CudaSm90` (feature `cuda`) | CUDA C++ | an A100, an H100 |
 //! | `Wgsl` (feature `wgpu`) | WGSL | a GPU through wgpu |
 //! | `Spirv` (feature `vulkan`) | SPIR-V, disassembled | a GPU through Vulkan |
 //!
@@ -22,7 +22,7 @@
 //! # #[cfg(feature = "wgpu")]
 //! # mod example {
 //! use cubecl::prelude::*;
-//! use sonew_runtime::source::{Wgsl, record};
+//! use sonew_runtime::source::{Language, record};
 //!
 //! #[cube(launch)]
 //! fn halve(x: &mut Array<f32>) {
@@ -30,7 +30,7 @@
 //! }
 //!
 //! # pub fn run() {
-//! let recording = record::<Wgsl>();
+//! let recording = record(Language::Wgsl);
 //! let client = recording.client();
 //! let x = client.empty(64 * size_of::<f32>());
 //! // SAFETY: the buffer was made with this many numbers.
@@ -56,7 +56,6 @@ mod ledger;
 mod memory;
 mod recorder;
 mod recording;
-mod server;
 #[cfg(feature = "cuda")]
 mod shared;
 #[cfg(feature = "cuda")]
@@ -64,13 +63,9 @@ mod structs;
 #[cfg(feature = "wgpu")]
 mod wgpu;
 
-#[cfg(feature = "cuda")]
-pub use cuda::Cuda;
 pub use executor::{Buffer, Executor};
 pub use language::Language;
-pub use recorder::Recorder;
+pub(crate) use ledger::Ledger;
+pub(crate) use memory::{HostStorage, Region};
+pub(crate) use recorder::Recorder;
 pub use recording::{Launch, Recording, Source, record};
-#[cfg(feature = "vulkan")]
-pub use wgpu::Spirv;
-#[cfg(feature = "wgpu")]
-pub use wgpu::Wgsl;

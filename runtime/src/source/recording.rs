@@ -1,15 +1,14 @@
 //! Recording launches and reading what was recorded.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use cubecl::Runtime;
-use cubecl::client::ComputeClient;
 
 use super::indent::indented;
-use super::language::Language;
-use super::recorder::{Blank, Recorder};
-use super::{Executor, ledger::Ledger};
-use crate::Error;
+use super::{Executor, Language, Ledger};
+use crate::gpu::Door;
+use crate::{Client, Error, Gpu};
 
 /// A kernel as the driver would be given it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,20 +45,29 @@ pub struct Launch {
 ///
 /// `CubeCL` keeps a thread and the memory of every device until the process ends, so use one
 /// recording for many kernels where there is no reason for another.
-pub struct Recording<L: Language> {
-    client: ComputeClient<Recorder<L>>,
+pub struct Recording {
+    language: Language,
+    client: Client,
 }
 
-/// Opens a device that records launches as text in the language `L`.
-pub fn record<L: Language>() -> Recording<L> {
+/// Opens a device that records launches as text in `language`.
+pub fn record(language: Language) -> Recording {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let unused = Door::Recording(language, NEXT.fetch_add(1, Ordering::Relaxed));
     Recording {
-        client: Recorder::<L>::client(&Blank::unused()),
+        language,
+        client: Gpu::client(&unused),
     }
 }
 
-impl<L: Language> Recording<L> {
+impl Recording {
+    /// What launches are recorded in.
+    pub fn language(&self) -> Language {
+        self.language
+    }
+
     /// The device, for anything that launches kernels.
-    pub fn client(&self) -> ComputeClient<Recorder<L>> {
+    pub fn client(&self) -> Client {
         self.client.clone()
     }
 
@@ -83,7 +91,7 @@ impl<L: Language> Recording<L> {
             return Ok(entries.launches);
         }
         Err(Error::Launch {
-            operation: format!("recording kernels as {}", L::NAME),
+            operation: format!("recording kernels as {}", self.language),
             reason: entries.failures.join("; "),
         })
     }
@@ -94,6 +102,6 @@ impl<L: Language> Recording<L> {
     }
 
     fn ledger(&self) -> &Ledger {
-        self.client.info()
+        self.client.info().ledger()
     }
 }

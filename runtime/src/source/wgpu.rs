@@ -3,123 +3,71 @@
 //! An adapter reports what it likes; the properties here are what GPUs of the last ten years have in
 //! common, so that a recorded text runs on all of them.
 
-use cubecl::WgpuCompilationOptions;
 use cubecl::features::{AtomicUsage, Plane, TypeUsage};
 use cubecl::ir::{
     AddressType, DeviceProperties, ElemType, FloatKind, HardwareProperties, IntKind,
     MemoryDeviceProperties, StorageType, Type, UIntKind,
 };
 use cubecl::profile::TimingMethod;
-use cubecl::wgpu::{AutoCompiler, AutoRepresentation, WgpuRuntime};
-use cubecl_runtime::allocator::ContiguousMemoryLayoutPolicy;
+use cubecl::wgpu::AutoCompiler;
 
 use super::declarations;
-use super::language::Language;
+use crate::gpu::{AnyCompiler, Options};
 
-/// WGSL.
-#[derive(Clone, Copy, Debug)]
-pub struct Wgsl;
-
-impl Language for Wgsl {
-    type Like = WgpuRuntime;
-    type Layout = ContiguousMemoryLayoutPolicy;
-
-    const NAME: &'static str = "WGSL";
-    const RUNTIME: &'static str = "wgpu<wgsl>";
-    const BY_VALUE: bool = false;
-
-    fn properties() -> DeviceProperties {
-        let mut properties = common();
-        let flex = ElemType::Float(FloatKind::Flex32);
-        properties.register_type_usage(flex, TypeUsage::all());
-        for ty in [ElemType::Int(IntKind::I32), ElemType::UInt(UIntKind::U32)] {
-            properties.register_atomic_type_usage(
-                Type::new(StorageType::Atomic(ty)),
-                AtomicUsage::LoadStore | AtomicUsage::Add,
-            );
-        }
-        properties
+pub(super) fn wgsl_properties() -> DeviceProperties {
+    let mut properties = common();
+    let flex = ElemType::Float(FloatKind::Flex32);
+    properties.register_type_usage(flex, TypeUsage::all());
+    for ty in [ElemType::Int(IntKind::I32), ElemType::UInt(UIntKind::U32)] {
+        properties.register_atomic_type_usage(
+            Type::new(StorageType::Atomic(ty)),
+            AtomicUsage::LoadStore | AtomicUsage::Add,
+        );
     }
-
-    fn options() -> WgpuCompilationOptions {
-        WgpuCompilationOptions::default()
-    }
-
-    fn compiler() -> AutoCompiler {
-        AutoCompiler::Wgsl(Default::default())
-    }
-
-    fn layout(alignment: usize) -> Self::Layout {
-        ContiguousMemoryLayoutPolicy::new(alignment)
-    }
-
-    fn shared_bytes(compiled: &AutoRepresentation) -> usize {
-        shared_bytes(compiled)
-    }
-
-    fn settled(text: String) -> String {
-        declarations::sorted(&text)
-    }
+    properties
 }
 
-/// SPIR-V, disassembled. Its numbers differ from run to run.
-#[cfg(feature = "vulkan")]
-#[derive(Clone, Copy, Debug)]
-pub struct Spirv;
+pub(super) fn wgsl_compiler() -> (AnyCompiler, Options) {
+    let compiler = AutoCompiler::Wgsl(Default::default());
+    (AnyCompiler::Wgpu(compiler), Options::default())
+}
+
+pub(super) fn settled(text: &str) -> String {
+    declarations::sorted(text)
+}
 
 #[cfg(feature = "vulkan")]
-impl Language for Spirv {
-    type Like = WgpuRuntime;
-    type Layout = ContiguousMemoryLayoutPolicy;
-
-    const NAME: &'static str = "SPIR-V";
-    const RUNTIME: &'static str = "wgpu<spirv>";
-    const BY_VALUE: bool = false;
-
-    fn properties() -> DeviceProperties {
-        let mut properties = common();
-        for ty in [
-            ElemType::Int(IntKind::I64),
-            ElemType::UInt(UIntKind::U64),
-            ElemType::Int(IntKind::I16),
-            ElemType::UInt(UIntKind::U16),
-        ] {
-            properties.register_type_usage(ty, TypeUsage::all());
-        }
-        for ty in [ElemType::Int(IntKind::I32), ElemType::UInt(UIntKind::U32)] {
-            let ty = Type::new(StorageType::Atomic(ty));
-            properties.register_atomic_type_usage(ty, AtomicUsage::all());
-        }
-        properties
-            .features
-            .plane
-            .insert_all(Plane::Sync | Plane::NonUniformControlFlow);
-        properties
+pub(super) fn spirv_properties() -> DeviceProperties {
+    let mut properties = common();
+    for ty in [
+        ElemType::Int(IntKind::I64),
+        ElemType::UInt(UIntKind::U64),
+        ElemType::Int(IntKind::I16),
+        ElemType::UInt(UIntKind::U16),
+    ] {
+        properties.register_type_usage(ty, TypeUsage::all());
     }
-
-    fn options() -> WgpuCompilationOptions {
-        let mut options = WgpuCompilationOptions {
-            supports_u64: true,
-            supports_vulkan: true,
-            ..Default::default()
-        };
-        // What Vulkan 1.3 promises.
-        options.vulkan.max_spirv_version = (1, 6);
-        options.vulkan.supports_uniform_standard_layout = true;
-        options
+    for ty in [ElemType::Int(IntKind::I32), ElemType::UInt(UIntKind::U32)] {
+        let ty = Type::new(StorageType::Atomic(ty));
+        properties.register_atomic_type_usage(ty, AtomicUsage::all());
     }
+    properties
+        .features
+        .plane
+        .insert_all(Plane::Sync | Plane::NonUniformControlFlow);
+    properties
+}
 
-    fn compiler() -> AutoCompiler {
-        AutoCompiler::SpirV(Default::default())
-    }
-
-    fn layout(alignment: usize) -> Self::Layout {
-        ContiguousMemoryLayoutPolicy::new(alignment)
-    }
-
-    fn shared_bytes(compiled: &AutoRepresentation) -> usize {
-        shared_bytes(compiled)
-    }
+#[cfg(feature = "vulkan")]
+pub(super) fn spirv_compiler() -> (AnyCompiler, Options) {
+    let mut options = Options::default();
+    options.wgpu.supports_u64 = true;
+    options.wgpu.supports_vulkan = true;
+    // What Vulkan 1.3 promises.
+    options.wgpu.vulkan.max_spirv_version = (1, 6);
+    options.wgpu.vulkan.supports_uniform_standard_layout = true;
+    let compiler = AutoCompiler::SpirV(Default::default());
+    (AnyCompiler::Wgpu(compiler), options)
 }
 
 /// What both languages have.
@@ -159,15 +107,4 @@ fn common() -> DeviceProperties {
     }
     properties.features.plane.insert(Plane::Ops);
     properties
-}
-
-fn shared_bytes(compiled: &AutoRepresentation) -> usize {
-    match compiled {
-        AutoRepresentation::Wgsl(shader) => shader.shared_memory_bytes(),
-        #[cfg(feature = "vulkan")]
-        AutoRepresentation::SpirV(kernel) => kernel.shared_size,
-        // Metal's, in a build of CubeCL that has it.
-        #[allow(unreachable_patterns)]
-        _ => 0,
-    }
 }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use cubecl::Runtime;
 use sonew_harness::bench::{self, Bench};
 use sonew_harness::data::embedded;
 use sonew_harness::init::AUTOENCODER_SIZES;
@@ -45,7 +44,7 @@ impl RootsJob {
 }
 
 impl Job for RootsJob {
-    fn run<R: Runtime>(self, info: &DeviceInfo, context: Rc<Context<R>>) -> Outcome {
+    fn run(self, info: &DeviceInfo, context: Rc<Context>) -> Outcome {
         let cases = match self.recorded {
             None => roots::cases(self.size, self.seed)?,
             Some(steps) => {
@@ -73,7 +72,7 @@ impl Job for RootsJob {
 pub struct StabilityJob(pub Comparison);
 
 impl Job for StabilityJob {
-    fn run<R: Runtime>(self, _: &DeviceInfo, context: Rc<Context<R>>) -> Outcome {
+    fn run(self, _: &DeviceInfo, context: Rc<Context>) -> Outcome {
         let table = self.0.table(&context)?;
         print(table.to_text().trim_end())?;
         Ok(ExitCode::SUCCESS)
@@ -87,8 +86,8 @@ pub struct VerifyJob {
 }
 
 impl Job for VerifyJob {
-    fn run<R: Runtime>(self, info: &DeviceInfo, context: Rc<Context<R>>) -> Outcome {
-        let known = verify::kernels::<R>();
+    fn run(self, info: &DeviceInfo, context: Rc<Context>) -> Outcome {
+        let known = verify::kernels();
         if let Some(asked) = &self.request.kernel
             && !known.contains(&asked.as_str())
         {
@@ -131,7 +130,7 @@ pub struct BenchJob {
 }
 
 impl Job for BenchJob {
-    fn run<R: Runtime>(self, info: &DeviceInfo, context: Rc<Context<R>>) -> Outcome {
+    fn run(self, info: &DeviceInfo, context: Rc<Context>) -> Outcome {
         note(&format!(
             "{} through {} ({})",
             info.name, info.backend, info.id
@@ -162,7 +161,7 @@ pub struct TuneJob {
 }
 
 impl Job for TuneJob {
-    fn run<R: Runtime>(self, info: &DeviceInfo, context: Rc<Context<R>>) -> Outcome {
+    fn run(self, info: &DeviceInfo, context: Rc<Context>) -> Outcome {
         // A file that is none is refused before anything is measured.
         let mut file = TunedFile::read_or_new(&self.out)?;
         note(&format!(

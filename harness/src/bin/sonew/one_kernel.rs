@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use cubecl::Runtime;
 use sonew_harness::cli::KernelArgs;
 use sonew_harness::kernel_io::{self, Found, KernelIoError, Prepared};
 use sonew_harness::streams::note;
@@ -67,7 +66,7 @@ impl KernelJob {
 }
 
 impl Job for KernelJob {
-    fn run<R: Runtime>(self, info: &DeviceInfo, context: Rc<Context<R>>) -> Outcome {
+    fn run(self, info: &DeviceInfo, context: Rc<Context>) -> Outcome {
         let found = self.prepared.run(&context)?;
         self.write(&found, &format!("on {}", info.name))
     }

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use cubecl::Runtime;
 use sonew_harness::cli::RunArgs;
 use sonew_harness::compare::compare;
 use sonew_harness::interrupt::{EXIT_STATUS, Interrupt};
@@ -49,7 +48,7 @@ struct RunJob {
 }
 
 impl Job for RunJob {
-    fn run<R: Runtime>(self, info: &DeviceInfo, context: Rc<Context<R>>) -> Outcome {
+    fn run(self, info: &DeviceInfo, context: Rc<Context>) -> Outcome {
         let interrupt = Interrupt::install()?;
         let quiet = self.run.quiet;
         for plan in &self.plans {

@@ -1,6 +1,5 @@
 //! SONew's factor.
 
-use cubecl::Runtime;
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::PivotEvidence;
 use sonew_kernels::precision::F32;
@@ -135,16 +134,16 @@ impl Kernel for BandedLdl {
         Ok(Pivots::exact(found, &factor).count(OUT_OF_RANGE, lost.count() as u64))
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let (n, band) = (self.diagonal.len(), self.edges.len());
         let tensor = Tensor::new(context, "banded-ldl", n)?;
         let diagonal = tensor.upload(&self.diagonal)?;
         let edges = tensor.upload_all(&self.edges)?;
         let psi: Vec<_> = edges.iter().map(|_| tensor.empty()).collect();
         let d = tensor.empty();
-        let blueprint = Blueprint::of::<F32, R>(context, "banded-ldl", band);
+        let blueprint = Blueprint::of::<F32>(context, "banded-ldl", band);
         let evidence = tensor.slots(blueprint.sweep);
-        factor::<F32, R>(
+        factor::<F32>(
             context,
             &tensor.segments,
             FactorBuffers {

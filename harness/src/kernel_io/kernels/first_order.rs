@@ -2,7 +2,6 @@
 
 use std::marker::PhantomData;
 
-use cubecl::Runtime;
 use sonew_kernels::context::Context;
 use sonew_kernels::first_order::{
     self, Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
@@ -131,12 +130,12 @@ impl<L: Formula> Kernel for Descent<L> {
         Ok(found)
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let n = self.w.len();
         let tensor = Tensor::new(context, L::NAME, n)?;
         let (params, grads) = (tensor.upload(&self.w)?, tensor.upload(&self.g)?);
         let states = tensor.upload_all(&self.states)?;
-        let sweep = Sweep::of::<F32, R>(context, L::NAME, 0);
+        let sweep = Sweep::of::<F32>(context, L::NAME, 0);
         let evidence = tensor.slots(sweep);
         let buffers = Buffers {
             params: &params,
@@ -145,7 +144,7 @@ impl<L: Formula> Kernel for Descent<L> {
             evidence: &evidence,
         };
         let forced = Strategy::Forced(sweep);
-        descend::<L, F32, R>(context, &tensor.segments, buffers, self.hyper, forced)?;
+        descend::<L, F32>(context, &tensor.segments, buffers, self.hyper, forced)?;
         let mut found = Found::new()
             .values("w", [n], tensor.read(&params)?)
             .count("non_finite", tensor.noted(&evidence)?.count);

@@ -1,6 +1,5 @@
 //! Values in the formats of parameters: converted, rounded, and looked at.
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
@@ -24,23 +23,20 @@ pub(super) const FORMATS: [(&str, PrecisionKind); 3] = [
 ];
 
 /// Refuses a device that lacks a format.
-pub(super) fn require_format<R: Runtime>(
-    context: &Context<R>,
-    format: PrecisionKind,
-) -> Result<(), KernelError> {
-    struct Has<'a, R: Runtime>(&'a Context<R>);
-    impl<R: Runtime> PrecisionVisitor for Has<'_, R> {
+pub(super) fn require_format(context: &Context, format: PrecisionKind) -> Result<(), KernelError> {
+    struct Has<'a>(&'a Context);
+    impl PrecisionVisitor for Has<'_> {
         type Output = Result<(), KernelError>;
         fn visit<P: Precision>(self) -> Self::Output {
-            require::<P, R>(self.0)
+            require::<P>(self.0)
         }
     }
     format.accept(Has(context))
 }
 
 /// An arena in a format, widened.
-pub(super) fn widened<R: Runtime>(
-    tensor: &Tensor<'_, R>,
+pub(super) fn widened(
+    tensor: &Tensor<'_>,
     format: PrecisionKind,
     narrow: &Handle,
 ) -> Result<Vec<f32>, KernelError> {
@@ -50,7 +46,7 @@ pub(super) fn widened<R: Runtime>(
 }
 
 /// Room for an arena in a format.
-pub(super) fn empty<R: Runtime>(tensor: &Tensor<'_, R>, format: PrecisionKind) -> Handle {
+pub(super) fn empty(tensor: &Tensor<'_>, format: PrecisionKind) -> Handle {
     let zeros = vec![0.0; tensor.segments.arena_len()];
     tensor.context.upload(&format.encode(&zeros))
 }
@@ -89,7 +85,7 @@ impl Kernel for Convert {
         Ok(rounded(&self.x, self.format))
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         require_format(context, self.format)?;
         let n = self.x.len();
         let tensor = Tensor::new(context, "convert", n)?;
@@ -122,7 +118,7 @@ impl Kernel for Rounding {
         self.0.oracle()
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let Convert { x, format } = &self.0;
         require_format(context, *format)?;
         let values = context.upload(x);
@@ -167,14 +163,14 @@ impl Kernel for Inspect {
             .count("first_non_finite", first.unwrap_or(n) as u64))
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let n = self.g.len();
         let tensor = Tensor::new(context, "inspect", n)?;
         let (grads, scaled) = (tensor.upload(&self.g)?, tensor.empty());
         let slots = tensor.slots(Sweep::infer(context.processor()));
         let segments = &tensor.segments;
         type Format = <F32 as Precision>::Params;
-        inspect::<Format, R>(
+        inspect::<Format>(
             context,
             segments,
             &grads,

@@ -1,7 +1,6 @@
 //! Lengths of tensors on the device, which grafts and norms are made of: the one place here that knows in what form the kernels
 //! keep them.
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::F32;
@@ -10,14 +9,11 @@ use sonew_kernels::sonew::norm_per_tensor;
 use crate::kernel_io::tensor::Tensor;
 
 /// The length of an arena's tensor, as kernels take it.
-pub(super) fn length<R: Runtime>(
-    tensor: &Tensor<'_, R>,
-    values: &Handle,
-) -> Result<Handle, KernelError> {
+pub(super) fn length(tensor: &Tensor<'_>, values: &Handle) -> Result<Handle, KernelError> {
     let (reduction, partials) = tensor.reduction();
     let out = tensor.zeros(1);
     let segments = &tensor.segments;
-    norm_per_tensor::<F32, R>(
+    norm_per_tensor::<F32>(
         tensor.context,
         segments,
         &reduction,
@@ -29,17 +25,14 @@ pub(super) fn length<R: Runtime>(
 }
 
 /// The length that such a buffer holds.
-pub(super) fn read_length<R: Runtime>(
-    tensor: &Tensor<'_, R>,
-    length: &Handle,
-) -> Result<f64, KernelError> {
+pub(super) fn read_length(tensor: &Tensor<'_>, length: &Handle) -> Result<f64, KernelError> {
     let held: Vec<f32> = tensor.context.download("norms", length)?;
     Ok(f64::from(held[0]))
 }
 
 /// The pair of lengths of a tensor, from those of its `runs` per block.
-pub(super) fn pair<R: Runtime>(
-    tensor: &Tensor<'_, R>,
+pub(super) fn pair(
+    tensor: &Tensor<'_>,
     of_runs: &Handle,
     runs: usize,
 ) -> Result<Handle, KernelError> {
@@ -50,6 +43,6 @@ pub(super) fn pair<R: Runtime>(
 }
 
 /// Room for the pairs of all runs.
-pub(super) fn pairs_of_runs<R: Runtime>(tensor: &Tensor<'_, R>, runs: usize) -> Handle {
+pub(super) fn pairs_of_runs(tensor: &Tensor<'_>, runs: usize) -> Handle {
     tensor.zeros(2 * runs * (tensor.segments.blocks() - 2))
 }

@@ -1,6 +1,5 @@
 //! Inverse roots, on the host by each method and on the device.
 
-use cubecl::Runtime;
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::{Method, Ridge, Root, RootEvidence, Stop, inverse_root, reference};
 
@@ -223,7 +222,7 @@ impl Kernel for InverseRoot {
         Some(root.map(|root| self.judged(root)).map_err(Into::into))
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let root = on_device(context, &self.symmetric(), self.n, self.p, self.ridge)?;
         Ok(self.judged(root))
     }

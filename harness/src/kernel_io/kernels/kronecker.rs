@@ -1,6 +1,5 @@
 //! Shampoo's statistics, and the application of its roots.
 
-use cubecl::Runtime;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::kronecker::{
@@ -75,7 +74,7 @@ impl Kernel for KroneckerStatistics {
         Ok(Found::new().exact("l", [m, m], &l).exact("r", [n, n], &r))
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let [m, n] = self.shape;
         require_room(context, "kronecker-statistics", m.max(n) * m.max(n))?;
         let g = context.upload(&self.g);
@@ -188,7 +187,7 @@ impl Kernel for KroneckerApply {
         }
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let [m, n] = self.shape;
         let (l, mut d) = (context.upload(&self.l), context.upload(&self.g));
         let multiply = |a: &_, b: &_, k: usize| -> Result<_, KernelError> {

@@ -1,6 +1,5 @@
 //! What becomes of Shampoo's direction.
 
-use cubecl::Runtime;
 use sonew_kernels::context::Context;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::kronecker::{DescentBuffers, DescentRates, MeasureBuffers, descend, measure};
@@ -188,7 +187,7 @@ impl Kernel for KroneckerDescent {
         })
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let n = self.w.len();
         let tensor = Tensor::new(context, "kronecker-descent", n)?;
         let segments = &tensor.segments;
@@ -218,7 +217,7 @@ impl Kernel for KroneckerDescent {
             tensor_of_block: &table,
             evidence: &evidence,
         };
-        measure::<F32, R>(context, segments, buffers, self.graft, self.rates, strategy)?;
+        measure::<F32>(context, segments, buffers, self.graft, self.rates, strategy)?;
         let lengths = pair(&tensor, &of_runs, sweep.runs_per_block())?;
         let preconditioned = context.upload(&[u32::from(self.preconditioned)]);
         let buffers = DescentBuffers {
@@ -233,7 +232,7 @@ impl Kernel for KroneckerDescent {
             momentum: &momentum,
             graft_momentum: &graft_momentum,
         };
-        descend::<F32, R>(
+        descend::<F32>(
             context,
             segments,
             buffers,

@@ -1,6 +1,5 @@
 //! What the autoencoder needs beyond a matrix product.
 
-use cubecl::Runtime;
 use sonew_kernels::context::Context;
 use sonew_kernels::network::{activation, dense, loss, reference};
 
@@ -43,7 +42,7 @@ impl Kernel for Activation {
         Ok(Found::new().exact("a", self.shape, &a))
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let [rows, columns] = self.shape;
         let (z, bias) = (context.upload(&self.z), context.upload(&self.bias));
         activation::activate(context, &z, &bias, rows, columns, self.linear)?;
@@ -83,7 +82,7 @@ impl Kernel for BackwardTanh {
         Ok(Found::new().exact("delta", self.shape, &delta))
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let [rows, columns] = self.shape;
         let (delta, a) = (context.upload(&self.delta), context.upload(&self.a));
         activation::backward_tanh(context, &delta, &a, rows, columns)?;
@@ -121,7 +120,7 @@ impl Kernel for ColumnSums {
         Ok(Found::new().exact("sums", [columns], &sums))
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let [rows, columns] = self.shape;
         let zeros = |count: usize| context.upload(&vec![0f32; count]);
         let delta = context.upload(&self.delta);
@@ -172,7 +171,7 @@ impl Kernel for Loss {
             .exact("delta", self.shape, &delta))
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let [rows, columns] = self.shape;
         let (z, targets) = (context.upload(&self.z), context.upload(&self.targets));
         let partials = context.upload(&vec![0f32; rows * loss::LANES]);

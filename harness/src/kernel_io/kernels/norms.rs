@@ -1,6 +1,5 @@
 //! Norms of a tensor and of its statistics.
 
-use cubecl::Runtime;
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::{largest_row_sum, reference};
@@ -52,7 +51,7 @@ impl Kernel for Norms {
             .number("largest_row_sum", h.largest_row_sum()))
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let tensor = Tensor::new(context, "norms", self.g.len())?;
         let grads = tensor.upload(&self.g)?;
         let of_g = length(&tensor, &grads)?;
@@ -62,7 +61,7 @@ impl Kernel for Norms {
         );
         let (reduction, partials) = tensor.reduction();
         let out = tensor.zeros(1);
-        largest_row_sum::<F32, R>(
+        largest_row_sum::<F32>(
             context,
             &tensor.segments,
             &reduction,

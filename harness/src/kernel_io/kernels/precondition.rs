@@ -1,6 +1,5 @@
 //! The application of SONew's factor.
 
-use cubecl::Runtime;
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::{PreconditionBuffers, precondition, reference};
@@ -48,7 +47,7 @@ impl Kernel for Precondition {
         Ok(Found::new().exact("u", [u.len()], &u))
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let n = self.m.len();
         let tensor = Tensor::new(context, "precondition", n)?;
         let psi = tensor.upload_all(&self.psi)?;
@@ -60,7 +59,7 @@ impl Kernel for Precondition {
             moment: &moment,
             direction: &direction,
         };
-        precondition::<F32, R>(context, &tensor.segments, buffers, Strategy::Inferred)?;
+        precondition::<F32>(context, &tensor.segments, buffers, Strategy::Inferred)?;
         Ok(Found::new().values("u", [n], tensor.read(&direction)?))
     }
 }

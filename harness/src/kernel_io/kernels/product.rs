@@ -1,6 +1,5 @@
 //! Matrix products, by each kernel that there is for them.
 
-use cubecl::Runtime;
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::{self, Products, Sums, TileBlueprint, View, grouped_product};
 use sonew_kernels::matmul::{Blueprint, DeviceMatrix, HostMatrix, device, host};
@@ -90,7 +89,7 @@ impl Kernel for Product {
         }
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let [m, k, n] = self.sides;
         require_room(context, "product", m * n)?;
         let (a, b) = (context.upload(&self.a), context.upload(&self.b));

@@ -1,6 +1,5 @@
 //! A step of SONew with the length of another method's.
 
-use cubecl::Runtime;
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::{Graft, GraftBuffers, apply_graft};
@@ -126,7 +125,7 @@ impl Kernel for SonewGraft {
         })
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let step = &self.step;
         let n = step.w.len();
         let tensor = Tensor::new(context, "sonew-graft", n)?;
@@ -152,7 +151,7 @@ impl Kernel for SonewGraft {
             second: second.as_ref(),
         };
         let stepped = step.launch(&tensor, &params, &grads, Some(stage))?;
-        apply_graft::<F32, R>(
+        apply_graft::<F32>(
             context,
             &tensor.segments,
             &params,

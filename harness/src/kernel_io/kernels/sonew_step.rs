@@ -1,6 +1,5 @@
 //! A whole step of SONew.
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
@@ -136,14 +135,14 @@ impl SonewStep {
         Pivots::exact(found, &exact.factor)
     }
 
-    pub(super) fn blueprint<R: Runtime>(&self, context: &Context<R>) -> Blueprint {
-        Blueprint::of::<F32, R>(context, "sonew-step", self.statistics.edges.len())
+    pub(super) fn blueprint(&self, context: &Context) -> Blueprint {
+        Blueprint::of::<F32>(context, "sonew-step", self.statistics.edges.len())
     }
 
     /// Launches the step on `params`, or up to what is staged for a graft.
-    pub(super) fn launch<R: Runtime>(
+    pub(super) fn launch(
         &self,
-        tensor: &Tensor<'_, R>,
+        tensor: &Tensor<'_>,
         params: &Handle,
         grads: &Handle,
         graft: Option<GraftBuffers<'_>>,
@@ -154,9 +153,9 @@ impl SonewStep {
         }
     }
 
-    fn in_one_launch<R: Runtime>(
+    fn in_one_launch(
         &self,
-        tensor: &Tensor<'_, R>,
+        tensor: &Tensor<'_>,
         params: &Handle,
         grads: &Handle,
         graft: Option<GraftBuffers<'_>>,
@@ -209,13 +208,13 @@ impl SonewStep {
             corrections: self.corrections,
         };
         let forced = Strategy::Forced(blueprint);
-        step::<F32, R>(context, segments, buffers, rates, gamma, removal, forced)?;
+        step::<F32>(context, segments, buffers, rates, gamma, removal, forced)?;
         Ok(done)
     }
 
-    fn in_two_launches<R: Runtime>(
+    fn in_two_launches(
         &self,
-        tensor: &Tensor<'_, R>,
+        tensor: &Tensor<'_>,
         params: &Handle,
         grads: &Handle,
         graft: Option<GraftBuffers<'_>>,
@@ -224,7 +223,7 @@ impl SonewStep {
         let Pivots { gamma, removal } = self.pivots;
         let (context, segments) = (tensor.context, &tensor.segments);
         let blueprint = self.blueprint(context);
-        let sweep = Sweep::of::<F32, R>(context, "statistics", of.edges.len());
+        let sweep = Sweep::of::<F32>(context, "statistics", of.edges.len());
         let done = Stepped {
             moment: tensor.upload(&of.moment)?,
             diagonal: tensor.upload(&of.diagonal)?,
@@ -240,7 +239,7 @@ impl SonewStep {
             evidence: &done.non_finite,
         };
         let forced = Strategy::Forced(sweep);
-        statistics::<F32, R>(context, segments, buffers, of.beta1, of.decay, forced)?;
+        statistics::<F32>(context, segments, buffers, of.beta1, of.decay, forced)?;
         let table = tensor.table();
         let buffers = UpdateBuffers {
             moment: &done.moment,
@@ -257,7 +256,7 @@ impl SonewStep {
                 weight_decay: self.weight_decay,
             },
         };
-        update::<F32, R>(
+        update::<F32>(
             context,
             segments,
             buffers,
@@ -274,12 +273,7 @@ impl SonewStep {
 
 impl Stepped {
     /// Adds states and evidence to what was found.
-    pub fn read<R: Runtime>(
-        &self,
-        tensor: &Tensor<'_, R>,
-        found: Found,
-        n: usize,
-    ) -> Result<Found, KernelError> {
+    pub fn read(&self, tensor: &Tensor<'_>, found: Found, n: usize) -> Result<Found, KernelError> {
         let found = found
             .values("moment", [n], tensor.read(&self.moment)?)
             .values("diagonal", [n], tensor.read(&self.diagonal)?)
@@ -307,7 +301,7 @@ impl Kernel for SonewStep {
         Ok(self.descended(&self.exact(), 1.0))
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let n = self.w.len();
         let tensor = Tensor::new(context, "sonew-step", n)?;
         let (params, grads) = (tensor.upload(&self.w)?, tensor.upload(&self.statistics.g)?);

@@ -1,6 +1,5 @@
 //! SONew's statistics.
 
-use cubecl::Runtime;
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::{Decay, StatisticsBuffers, reference, statistics};
@@ -99,13 +98,13 @@ impl Kernel for Statistics {
         Ok(self.with_exact(Found::new(), &self.accumulated()))
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let n = self.g.len();
         let tensor = Tensor::new(context, "statistics", n)?;
         let grads = tensor.upload(&self.g)?;
         let (moment, diagonal) = (tensor.upload(&self.moment)?, tensor.upload(&self.diagonal)?);
         let edges = tensor.upload_all(&self.edges)?;
-        let sweep = Sweep::of::<F32, R>(context, "statistics", edges.len());
+        let sweep = Sweep::of::<F32>(context, "statistics", edges.len());
         let evidence = tensor.slots(sweep);
         let buffers = StatisticsBuffers {
             grads: &grads,
@@ -116,7 +115,7 @@ impl Kernel for Statistics {
         };
         let forced = Strategy::Forced(sweep);
         let segments = &tensor.segments;
-        statistics::<F32, R>(context, segments, buffers, self.beta1, self.decay, forced)?;
+        statistics::<F32>(context, segments, buffers, self.beta1, self.decay, forced)?;
         Ok(Found::new()
             .values("moment", [n], tensor.read(&moment)?)
             .values("diagonal", [n], tensor.read(&diagonal)?)

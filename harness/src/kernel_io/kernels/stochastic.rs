@@ -1,6 +1,5 @@
 //! Rounding at random.
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
@@ -102,7 +101,7 @@ impl Kernel for StochasticRounding {
         Ok(Found::new().values("y", [y.len()], y))
     }
 
-    fn run<R: Runtime>(&self, context: &Context<R>) -> Result<Found, KernelIoError> {
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         require_format(context, self.format)?;
         let n = self.x.len();
         let tensor = Tensor::new(context, "stochastic-rounding", n)?;
@@ -116,13 +115,13 @@ impl Kernel for StochasticRounding {
     }
 }
 
-struct Draw<'a, 'b, R: Runtime> {
-    tensor: &'a Tensor<'b, R>,
+struct Draw<'a, 'b> {
+    tensor: &'a Tensor<'b>,
     buffers: [&'a Handle; 2],
     counter: [u64; 2],
 }
 
-impl<R: Runtime> PrecisionVisitor for Draw<'_, '_, R> {
+impl PrecisionVisitor for Draw<'_, '_> {
     type Output = Result<(), KernelError>;
 
     fn visit<P: Precision>(self) -> Self::Output {
@@ -130,6 +129,6 @@ impl<R: Runtime> PrecisionVisitor for Draw<'_, '_, R> {
         let Tensor {
             context, segments, ..
         } = self.tensor;
-        round_stochastically::<P::Params, R>(context, segments, from, to, seed, step)
+        round_stochastically::<P::Params>(context, segments, from, to, seed, step)
     }
 }

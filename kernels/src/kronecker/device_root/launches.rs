@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::{Client, Gpu};
 
 use super::check::{self, Multiplier, Times};
 use super::control::{self, COUNTS, FINISHED, RECORD, bits};
@@ -15,65 +16,57 @@ use crate::error::Error;
 use crate::kronecker::grouped::{Gate, gated_product};
 
 impl DeviceRoots {
-    pub(super) fn copy_values<R: Runtime>(
+    pub(super) fn copy_values(
         &self,
-        context: &Context<R>,
+        context: &Context,
         from: &Handle,
         to: &Handle,
     ) -> Result<(), Error> {
         self.by_row(context, "copy", 4, |client, cubes, units| {
             // SAFETY: as `by_row`; `copy` has checked that both buffers hold all values.
             unsafe {
-                rows::copy_kernel::launch_unchecked::<R>(
+                rows::copy_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     units,
                     self.matrix_words(),
                     self.row_words(),
-                    array::<R>(from, self.values),
-                    array::<R>(to, self.values),
+                    array(from, self.values),
+                    array(to, self.values),
                     self.row_count as u32,
                 );
             }
         })
     }
 
-    pub(super) fn row_norms<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        statistics: &Handle,
-    ) -> Result<(), Error> {
+    pub(super) fn row_norms(&self, context: &Context, statistics: &Handle) -> Result<(), Error> {
         self.by_row(context, "row norms", 5, |client, cubes, units| {
             // SAFETY: as `by_row`; `compute` has checked the statistics, the norms are a pair a row.
             unsafe {
-                rows::row_norms_kernel::launch_unchecked::<R>(
+                rows::row_norms_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     units,
                     self.matrix_words(),
                     self.row_words(),
-                    array::<R>(statistics, self.values),
-                    array::<R>(&self.row_norms, 2 * self.row_count),
+                    array(statistics, self.values),
+                    array(&self.row_norms, 2 * self.row_count),
                     self.row_count as u32,
                 );
             }
         })
     }
 
-    pub(super) fn take_up<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        which: Range<usize>,
-    ) -> Result<(), Error> {
+    pub(super) fn take_up(&self, context: &Context, which: Range<usize>) -> Result<(), Error> {
         self.by_matrix(context, "take up", 5, |client, cubes, units| {
             // SAFETY: as `by_matrix`; the norms are a pair a row.
             unsafe {
-                control::take_up_kernel::launch_unchecked::<R>(
+                control::take_up_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     units,
                     self.matrix_words(),
-                    array::<R>(&self.row_norms, 2 * self.row_count),
+                    array(&self.row_norms, 2 * self.row_count),
                     self.record_values(),
                     self.phase_words(),
                     self.sizes.len() as u32,
@@ -84,9 +77,9 @@ impl DeviceRoots {
         })
     }
 
-    pub(super) fn ridge<R: Runtime>(
+    pub(super) fn ridge(
         &self,
-        context: &Context<R>,
+        context: &Context,
         [vector, image]: [&Handle; 2],
         epsilon: f64,
         relative: bool,
@@ -95,13 +88,13 @@ impl DeviceRoots {
         self.by_matrix(context, variant, 6, |client, cubes, units| {
             // SAFETY: as `by_matrix`; vectors have a value a row.
             unsafe {
-                control::ridge_kernel::launch_unchecked::<R>(
+                control::ridge_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     units,
                     self.matrix_words(),
-                    array::<R>(vector, self.row_count),
-                    array::<R>(image, self.row_count),
+                    array(vector, self.row_count),
+                    array(image, self.row_count),
                     self.record_values(),
                     self.phase_words(),
                     self.sizes.len() as u32,
@@ -112,21 +105,17 @@ impl DeviceRoots {
         })
     }
 
-    pub(super) fn decide<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        closing: bool,
-    ) -> Result<(), Error> {
+    pub(super) fn decide(&self, context: &Context, closing: bool) -> Result<(), Error> {
         let variant = ("decide", closing);
         self.by_matrix(context, variant, 5, |client, cubes, units| {
             // SAFETY: as `by_matrix`; the squares have a value a row.
             unsafe {
-                control::decide_kernel::launch_unchecked::<R>(
+                control::decide_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     units,
                     self.matrix_words(),
-                    array::<R>(&self.row_squares, self.row_count),
+                    array(&self.row_squares, self.row_count),
                     self.record_values(),
                     self.phase_words(),
                     self.sizes.len() as u32,
@@ -136,11 +125,11 @@ impl DeviceRoots {
         })
     }
 
-    pub(super) fn polynomial<R: Runtime>(&self, context: &Context<R>) -> Result<(), Error> {
+    pub(super) fn polynomial(&self, context: &Context) -> Result<(), Error> {
         self.by_row(context, "polynomial", 7, |client, cubes, units| {
             // SAFETY: as `by_row`; M and Q hold all values.
             unsafe {
-                rows::polynomial_kernel::launch_unchecked::<R>(
+                rows::polynomial_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     units,
@@ -148,30 +137,26 @@ impl DeviceRoots {
                     self.row_words(),
                     self.record_values(),
                     self.phase_words(),
-                    array::<R>(&self.m, self.values),
-                    array::<R>(&self.q, self.values),
+                    array(&self.m, self.values),
+                    array(&self.q, self.values),
                     self.row_count as u32,
                 );
             }
         })
     }
 
-    pub(super) fn settle<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        statistics: &Handle,
-    ) -> Result<(), Error> {
+    pub(super) fn settle(&self, context: &Context, statistics: &Handle) -> Result<(), Error> {
         self.by_row(context, "settle", 12, |client, cubes, units| {
-            let all = |buffer| array::<R>(buffer, self.values);
+            let all = |buffer| array(buffer, self.values);
             // SAFETY: as `by_row`; `compute` has checked the statistics, the other buffers hold all values.
             unsafe {
-                rows::settle_kernel::launch_unchecked::<R>(
+                rows::settle_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     units,
                     self.matrix_words(),
                     self.row_words(),
-                    array::<R>(&self.first_in_x, self.sizes.len()),
+                    array(&self.first_in_x, self.sizes.len()),
                     self.record_values(),
                     self.phase_words(),
                     all(statistics),
@@ -186,11 +171,11 @@ impl DeviceRoots {
         })
     }
 
-    pub(super) fn ridge_product<R: Runtime>(&self, context: &Context<R>) -> Result<(), Error> {
+    pub(super) fn ridge_product(&self, context: &Context) -> Result<(), Error> {
         self.by_row(context, "ridge product", 7, |client, cubes, units| {
             // SAFETY: as `by_row`; W and X hold all values.
             unsafe {
-                rows::ridge_product_kernel::launch_unchecked::<R>(
+                rows::ridge_product_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     units,
@@ -198,27 +183,27 @@ impl DeviceRoots {
                     self.row_words(),
                     self.record_values(),
                     self.phase_words(),
-                    array::<R>(&self.w, self.values),
-                    array::<R>(&self.x, self.values),
+                    array(&self.w, self.values),
+                    array(&self.x, self.values),
                     self.row_count as u32,
                 );
             }
         })
     }
 
-    pub(super) fn symmetrise<R: Runtime>(&self, context: &Context<R>) -> Result<(), Error> {
+    pub(super) fn symmetrise(&self, context: &Context) -> Result<(), Error> {
         self.by_row(context, "symmetrise", 6, |client, cubes, units| {
             // SAFETY: as `by_row`; M holds all values, the squares one a row.
             unsafe {
-                rows::symmetrise_kernel::launch_unchecked::<R>(
+                rows::symmetrise_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     units,
                     self.matrix_words(),
                     self.row_words(),
                     self.phase_words(),
-                    array::<R>(&self.m, self.values),
-                    array::<R>(&self.row_squares, self.row_count),
+                    array(&self.m, self.values),
+                    array(&self.row_squares, self.row_count),
                     self.row_count as u32,
                 );
             }
@@ -226,19 +211,19 @@ impl DeviceRoots {
     }
 
     /// W ← H made symmetric; of an odd p also X ← W².
-    pub(super) fn finish<R: Runtime>(&self, context: &Context<R>) -> Result<(), Error> {
+    pub(super) fn finish(&self, context: &Context) -> Result<(), Error> {
         self.by_row(context, "finish", 6, |client, cubes, units| {
             // SAFETY: as `by_row`; H and W hold all values.
             unsafe {
-                rows::finish_kernel::launch_unchecked::<R>(
+                rows::finish_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     units,
                     self.matrix_words(),
                     self.row_words(),
                     self.phase_words(),
-                    array::<R>(&self.h, self.values),
-                    array::<R>(&self.w, self.values),
+                    array(&self.h, self.values),
+                    array(&self.w, self.values),
                     self.row_count as u32,
                 );
             }
@@ -253,9 +238,9 @@ impl DeviceRoots {
         gated_product(context, square, [&self.w, &self.w, &self.x], 0.0, gate)
     }
 
-    pub(super) fn apply<R: Runtime>(
+    pub(super) fn apply(
         &self,
-        context: &Context<R>,
+        context: &Context,
         matrix: &Handle,
         [from, to]: [&Handle; 2],
         mask: u32,
@@ -266,7 +251,7 @@ impl DeviceRoots {
         self.by_row(context, how, 9, |client, cubes, units| {
             // SAFETY: as `by_row`; the matrix is W or was checked by `compute`, vectors have a value a row.
             unsafe {
-                check::apply_kernel::launch_unchecked::<R>(
+                check::apply_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     units,
@@ -274,10 +259,10 @@ impl DeviceRoots {
                     self.row_words(),
                     self.record_values(),
                     self.phase_words(),
-                    array::<R>(matrix, self.values),
-                    array::<R>(&self.x, self.values),
-                    array::<R>(from, self.row_count),
-                    array::<R>(to, self.row_count),
+                    array(matrix, self.values),
+                    array(&self.x, self.values),
+                    array(from, self.row_count),
+                    array(to, self.row_count),
                     self.row_count as u32,
                     mask,
                     launch as u32,
@@ -290,9 +275,9 @@ impl DeviceRoots {
         })
     }
 
-    pub(super) fn accept<R: Runtime>(
+    pub(super) fn accept(
         &self,
-        context: &Context<R>,
+        context: &Context,
         left: &Handle,
         image: &Handle,
         threshold: f64,
@@ -300,15 +285,15 @@ impl DeviceRoots {
         self.by_matrix(context, "accept", 7, |client, cubes, units| {
             // SAFETY: as `by_matrix`; vectors have a value a row.
             unsafe {
-                check::accept_kernel::launch_unchecked::<R>(
+                check::accept_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     units,
                     self.matrix_words(),
-                    array::<R>(left, self.row_count),
-                    array::<R>(image, self.row_count),
+                    array(left, self.row_count),
+                    array(image, self.row_count),
                     self.record_values(),
-                    array::<R>(&self.counts, COUNTS * self.sizes.len()),
+                    array(&self.counts, COUNTS * self.sizes.len()),
                     self.phase_words(),
                     self.sizes.len() as u32,
                     threshold as f32,
@@ -317,15 +302,11 @@ impl DeviceRoots {
         })
     }
 
-    pub(super) fn renew<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        roots: &Handle,
-    ) -> Result<(), Error> {
+    pub(super) fn renew(&self, context: &Context, roots: &Handle) -> Result<(), Error> {
         self.by_row(context, "renew", 8, |client, cubes, units| {
             // SAFETY: as `by_row`; `compute` has checked the roots, W and X hold all values.
             unsafe {
-                rows::renew_kernel::launch_unchecked::<R>(
+                rows::renew_kernel::launch_unchecked::<Gpu>(
                     client,
                     cubes,
                     units,
@@ -333,9 +314,9 @@ impl DeviceRoots {
                     self.row_words(),
                     self.record_values(),
                     self.phase_words(),
-                    array::<R>(&self.w, self.values),
-                    array::<R>(&self.x, self.values),
-                    array::<R>(roots, self.values),
+                    array(&self.w, self.values),
+                    array(&self.x, self.values),
+                    array(roots, self.values),
                     self.row_count as u32,
                 );
             }
@@ -343,43 +324,43 @@ impl DeviceRoots {
     }
 
     /// Launches with a cube for each row; kernels stay within `row_count` rows, whose matrices lie within `values` values.
-    fn by_row<R: Runtime>(
+    fn by_row(
         &self,
-        context: &Context<R>,
+        context: &Context,
         variant: impl std::hash::Hash,
         buffers: u32,
-        launch: impl FnOnce(&ComputeClient<R>, CubeCount, CubeDim) + Send,
+        launch: impl FnOnce(&Client, CubeCount, CubeDim) + Send,
     ) -> Result<(), Error> {
         let grid = grid(self.row_count, buffers);
         context.launch(OPERATION, variant, grid, launch)
     }
 
     /// Launches with a cube for each matrix; kernels stay within the tables and records of as many.
-    fn by_matrix<R: Runtime>(
+    fn by_matrix(
         &self,
-        context: &Context<R>,
+        context: &Context,
         variant: impl std::hash::Hash,
         buffers: u32,
-        launch: impl FnOnce(&ComputeClient<R>, CubeCount, CubeDim) + Send,
+        launch: impl FnOnce(&Client, CubeCount, CubeDim) + Send,
     ) -> Result<(), Error> {
         let grid = grid(self.sizes.len(), buffers);
         context.launch(OPERATION, variant, grid, launch)
     }
 
-    fn matrix_words<R: Runtime>(&self) -> ArrayArg<R> {
-        array::<R>(&self.matrices, MATRIX * self.sizes.len())
+    fn matrix_words(&self) -> ArrayArg<Gpu> {
+        array(&self.matrices, MATRIX * self.sizes.len())
     }
 
-    fn row_words<R: Runtime>(&self) -> ArrayArg<R> {
-        array::<R>(&self.rows, ROW * self.row_count)
+    fn row_words(&self) -> ArrayArg<Gpu> {
+        array(&self.rows, ROW * self.row_count)
     }
 
-    fn record_values<R: Runtime>(&self) -> ArrayArg<R> {
-        array::<R>(&self.records, RECORD * self.sizes.len())
+    fn record_values(&self) -> ArrayArg<Gpu> {
+        array(&self.records, RECORD * self.sizes.len())
     }
 
-    fn phase_words<R: Runtime>(&self) -> ArrayArg<R> {
-        array::<R>(&self.phases, self.sizes.len())
+    fn phase_words(&self) -> ArrayArg<Gpu> {
+        array(&self.phases, self.sizes.len())
     }
 }
 

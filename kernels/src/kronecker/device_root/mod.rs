@@ -25,7 +25,6 @@ mod tables;
 
 use std::ops::Range;
 
-use cubecl::prelude::*;
 use cubecl::server::Handle;
 
 use super::grouped::{Gate, Products, TileBlueprint, gated_product};
@@ -109,8 +108,8 @@ impl DeviceRoots {
     /// # Errors
     /// [`Error::Range`] for n = 0 or p outside its range, [`Error::Shape`] for matrices that do not lie behind each other
     /// without gaps; [`Error::TooLarge`] for more values than a buffer of the device holds; as [`Products::new`].
-    pub fn new<R: Runtime>(
-        context: &Context<R>,
+    pub fn new(
+        context: &Context,
         problems: &[RootProblem],
         blueprint: TileBlueprint,
     ) -> Result<Self, Error> {
@@ -178,9 +177,9 @@ impl DeviceRoots {
     /// # Errors
     /// [`Error::Length`] for a buffer of another length, [`Error::Shape`] if `which` names a matrix that is not there,
     /// [`Error::Range`] for a negative ridge or threshold; launch errors as [`Context::launch`].
-    pub fn compute<R: Runtime>(
+    pub fn compute(
         &self,
-        context: &Context<R>,
+        context: &Context,
         statistics: &Handle,
         roots: &Handle,
         which: Range<usize>,
@@ -231,10 +230,7 @@ impl DeviceRoots {
     ///
     /// # Errors
     /// As [`Context::download`].
-    pub fn evidence<R: Runtime>(
-        &self,
-        context: &Context<R>,
-    ) -> Result<Vec<DeviceRootEvidence>, Error> {
+    pub fn evidence(&self, context: &Context) -> Result<Vec<DeviceRootEvidence>, Error> {
         let records: Vec<f32> = context.download(OPERATION, &self.records)?;
         let counts: Vec<u32> = context.download(OPERATION, &self.counts)?;
         let each = records.chunks(RECORD).zip(counts.chunks(COUNTS));
@@ -270,19 +266,14 @@ impl DeviceRoots {
     ///
     /// # Errors
     /// [`Error::Length`] for a buffer of another length; launch errors as [`Context::launch`].
-    pub fn copy<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        from: &Handle,
-        to: &Handle,
-    ) -> Result<(), Error> {
+    pub fn copy(&self, context: &Context, from: &Handle, to: &Handle) -> Result<(), Error> {
         require_bytes(OPERATION, "from", from, 4 * self.values as u64)?;
         require_bytes(OPERATION, "to", to, 4 * self.values as u64)?;
         self.copy_values(context, from, to)
     }
 
     /// H ← H Q, and M by congruence.
-    fn round<R: Runtime>(&self, context: &Context<R>, statistics: &Handle) -> Result<(), Error> {
+    fn round(&self, context: &Context, statistics: &Handle) -> Result<(), Error> {
         let Self { h, m, q, w, x, .. } = self;
         let added = |products: &Products, buffers: [&Handle; 3], mask: u32, keep: f64| {
             let phases = &self.phases;
@@ -314,11 +305,7 @@ impl DeviceRoots {
     }
 
     /// A vector and its product with z S after some power iterations.
-    fn power_iterate<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        statistics: &Handle,
-    ) -> Result<[&Handle; 2], Error> {
+    fn power_iterate(&self, context: &Context, statistics: &Handle) -> Result<[&Handle; 2], Error> {
         let [a, b, ..] = &self.vectors;
         let mut last = [&self.noise, a];
         for k in 0..POWER_ITERATIONS {
@@ -337,12 +324,7 @@ impl DeviceRoots {
     }
 
     /// Decides which of the roots in W, or X, are accepted.
-    fn check<R: Runtime>(
-        &self,
-        context: &Context<R>,
-        statistics: &Handle,
-        threshold: f64,
-    ) -> Result<(), Error> {
+    fn check(&self, context: &Context, statistics: &Handle, threshold: f64) -> Result<(), Error> {
         let [start, a, b, c, d] = &self.vectors;
         let mask = bits(&[FINISHED]);
         let mut from = &self.noise;

@@ -1,7 +1,5 @@
 //! The products of a round, as tables on the device.
 
-use cubecl::Runtime;
-
 use super::{RootProblem, even};
 use crate::context::Context;
 use crate::error::Error;
@@ -30,8 +28,8 @@ pub(super) struct PowerStep {
 }
 
 impl RoundProducts {
-    pub fn new<R: Runtime>(
-        context: &Context<R>,
+    pub fn new(
+        context: &Context,
         problems: &[RootProblem],
         blueprint: TileBlueprint,
     ) -> Result<Self, Error> {

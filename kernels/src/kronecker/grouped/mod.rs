@@ -8,6 +8,7 @@ mod table;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use sonew_runtime::Gpu;
 
 use crate::buffers::{array, optional};
 use crate::context::{Context, Grid};
@@ -165,8 +166,8 @@ fn grouped_kernel(
 ///
 /// # Errors
 /// [`Error::Length`] if a buffer is too short; launch errors as [`Context::launch`].
-pub fn grouped_product<R: Runtime>(
-    context: &Context<R>,
+pub fn grouped_product(
+    context: &Context,
     products: &Products,
     a: &Handle,
     b: &Handle,
@@ -200,8 +201,8 @@ pub(super) struct Gate<'a> {
 
 /// C_i ← `keep` · C_i + A_i B_i for the products that the gate lets through. `phases` must have a word for every index that
 /// [`Products::gated`] was given.
-pub(super) fn gated_product<R: Runtime>(
-    context: &Context<R>,
+pub(super) fn gated_product(
+    context: &Context,
     products: &Products,
     buffers: [&Handle; 3],
     keep: f64,
@@ -215,8 +216,8 @@ pub(super) fn gated_product<R: Runtime>(
     launch_grouped(context, products, buffers, scale, Some(gate))
 }
 
-fn launch_grouped<R: Runtime>(
-    context: &Context<R>,
+fn launch_grouped(
+    context: &Context,
     products: &Products,
     buffers: [&Handle; 3],
     scale: Scale,
@@ -254,15 +255,15 @@ fn launch_grouped<R: Runtime>(
         // SAFETY: each buffer was checked to hold the last entry of every view; loads beyond a matrix are redirected to
         // its first entry, stores beyond it are skipped, and cubes stop at the last tile.
         unsafe {
-            grouped_kernel::launch_unchecked::<R>(
+            grouped_kernel::launch_unchecked::<Gpu>(
                 client,
                 cubes,
                 units,
-                array::<R>(a, values(a)),
-                array::<R>(b, values(b)),
-                array::<R>(c, values(c)),
-                array::<R>(&products.problems, products.count * WORDS),
-                array::<R>(&products.tiles, 3 * products.tile_count),
+                array(a, values(a)),
+                array(b, values(b)),
+                array(c, values(c)),
+                array(&products.problems, products.count * WORDS),
+                array(&products.tiles, 3 * products.tile_count),
                 optional(phases, phases.map_or(0, values)),
                 scale.keep as f32,
                 scale.weight as f32,

@@ -1,6 +1,5 @@
 //! What is multiplied: views of buffers, products of views, and how their results are cut into tiles.
 
-use cubecl::Runtime;
 use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
 
@@ -145,8 +144,8 @@ impl Products {
     ///
     /// # Errors
     /// [`Error::Shape`] for a blueprint that does not fit or an index beyond 2³².
-    pub fn new<R: Runtime>(
-        context: &Context<R>,
+    pub fn new(
+        context: &Context,
         products: &[Product],
         blueprint: TileBlueprint,
     ) -> Result<Self, Error> {
@@ -154,8 +153,8 @@ impl Products {
     }
 
     /// As [`Products::new`], with an index of each product into the phases of a [`Gate`].
-    pub(in crate::kronecker) fn gated<R: Runtime>(
-        context: &Context<R>,
+    pub(in crate::kronecker) fn gated(
+        context: &Context,
         products: &[Product],
         gates: &[u32],
         blueprint: TileBlueprint,
