@@ -10,7 +10,7 @@ use std::thread;
 use serde_json::{Value, json};
 use sonew_runtime::Selector;
 
-use crate::bench::Bench;
+use crate::bench::{self, Bench};
 use crate::record::timestamp;
 use crate::replace_file::replace_file;
 use crate::streams::note;
@@ -35,6 +35,14 @@ pub enum ReportError {
         command: String,
         /// Why not.
         reason: String,
+    },
+    /// Neither `verify` nor `bench` knows the kernel.
+    #[error("no kernel is called `{found}`; there are {known}")]
+    Unknown {
+        /// What was asked for.
+        found: String,
+        /// What there is.
+        known: String,
     },
     /// There is no such device.
     #[error("this machine has no {wanted}; it has {found}; `sonew devices` says why")]
@@ -63,10 +71,28 @@ pub struct Request {
 /// # Errors
 /// [`ReportError`]; what fails on a device is in the report.
 pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, ReportError> {
+    let known = [verify::kernels(), bench::names()];
+    if let Some(kernel) = &request.kernel
+        && !known.iter().flatten().any(|name| name == kernel)
+    {
+        let mut known = known.concat();
+        known.sort_unstable();
+        known.dedup();
+        return Err(ReportError::Unknown {
+            found: kernel.clone(),
+            known: known.join(", "),
+        });
+    }
     let survey = Part::run(program, &["devices", "--json"])?;
     let survey = survey.found.ok_or_else(|| ReportError::Program {
         command: "devices --json".into(),
         reason: survey.wrong.unwrap_or_default(),
+    })?;
+    let chosen = chosen(&survey, &request.devices)?;
+    // A folder that cannot be had is refused before anything is measured.
+    fs::create_dir_all(out).map_err(|source| ReportError::File {
+        path: out.into(),
+        source,
     })?;
     let mut right = true;
     let time = timestamp();
@@ -75,9 +101,16 @@ pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, Rep
     let mut text = format!(
         "# Report\n\n{program_version}, {time}. The same numbers, and more of them, are in `report.json`.\n"
     );
-    for device in chosen(&survey, &request.devices)? {
+    for device in chosen {
         let id = device["id"].as_str().unwrap_or_default();
-        let part = |command: &str| -> Result<Part, ReportError> {
+        let part = |command: &str, names: &[&str]| -> Result<Part, ReportError> {
+            if request
+                .kernel
+                .as_deref()
+                .is_some_and(|it| !names.contains(&it))
+            {
+                return Ok(Part::none());
+            }
             let mut arguments = vec![command, "--device", id, "--json"];
             arguments.extend((!request.quick).then_some("--full"));
             if let Some(kernel) = &request.kernel {
@@ -90,7 +123,7 @@ pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, Rep
             }
             Ok(part)
         };
-        let (verified, measured) = (part("verify")?, part("bench")?);
+        let (verified, measured) = (part("verify", &known[0])?, part("bench", &known[1])?);
         right &= verified.wrong.is_none() && measured.wrong.is_none();
         text += &section(device, &verified, &measured);
         devices.push(json!({
@@ -111,9 +144,7 @@ pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, Rep
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<(), ReportError> {
     let path = folder.join(name);
-    fs::create_dir_all(folder)
-        .and_then(|()| replace_file(&path, text.as_bytes()))
-        .map_err(|source| ReportError::File { path, source })
+    replace_file(&path, text.as_bytes()).map_err(|source| ReportError::File { path, source })
 }
 
 /// The devices of the survey that the report is on.
@@ -180,6 +211,14 @@ struct Part {
 }
 
 impl Part {
+    /// Of a command that does not know what was asked for.
+    fn none() -> Self {
+        Self {
+            found: None,
+            wrong: None,
+        }
+    }
+
     /// Runs a command that prints JSON; what it says on standard error is passed on.
     fn run(program: &Path, arguments: &[&str]) -> Result<Self, ReportError> {
         let failed = |error: std::io::Error| ReportError::Program {

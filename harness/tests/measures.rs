@@ -4,7 +4,9 @@ mod program;
 
 use program::{fails, succeeds};
 use sonew_harness::bench::{Bench, Part, TrainingTime};
+use sonew_harness::report::{Request, report};
 use sonew_optimizers::OptimizerConfig;
+use sonew_runtime::Selector;
 
 #[test]
 fn the_table_of_roots_has_a_row_for_each_matrix_and_method() {
@@ -116,12 +118,34 @@ fn a_report_says_of_a_device_whether_it_is_right_and_how_fast() {
     assert_eq!(device["device"]["id"], "wgpu:cpu");
     assert!(device["bench"]["failure"].is_null());
 
-    // What fails on the device is in the report, and in the exit status.
-    fails(&[&on_cpu[..], &["--quick", "--kernel", "sg"]].concat());
-    let markdown = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
-    assert!(markdown.contains("no kernel is called `sg`"), "{markdown}");
     let error = fails(&["report", "--device", "cuda:7", "--out", out]);
     assert!(error.contains("no cuda:7"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_fails_on_a_device_is_in_the_report() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    // The program, but for a measurement that ends as one does whose driver is lost.
+    let program = folder.path().join("sonew");
+    let sonew = env!("CARGO_BIN_EXE_sonew");
+    let script = format!(
+        "#!/bin/sh\n[ $1 != bench ] || {{ echo the driver is gone >&2; exit 3; }}\nexec '{sonew}' \"$@\"\n"
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let request = Request {
+        devices: vec![Selector::Software],
+        kernel: Some("sgd".into()),
+        quick: true,
+    };
+    let right = report(&program, folder.path(), &request).unwrap();
+    assert!(!right);
+    let markdown = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
+    for word in ["5 of 5 right", "exit status: 3: the driver is gone"] {
+        assert!(markdown.contains(word), "{markdown}");
+    }
 }
 
 #[test]

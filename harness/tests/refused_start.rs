@@ -71,6 +71,19 @@ fn a_refused_start_leaves_no_folder_and_allocates_nothing() {
         (&["--train-images", "60001"], &["60000"]),
         (&["--set", "gama=1"], &["gama"]),
         (&["--lr", "-1"], &["lr"]),
+        // Finite in f64, not in the f32 that kernels are given.
+        (&["--lr", "1e39"], &["--lr", "1e39", "f32"]),
+        (&["--set", "weight-decay=1e39"], &["weight-decay", "f32"]),
+        (&["--set", "beta2=0.99999999"], &["beta2", "f32"]),
+        (
+            &["--set", "relative-gamma=word"],
+            &["relative-gamma", "`auto`"],
+        ),
+        (&["--loss-scale", "1e31"], &["--loss-scale", "1e30"]),
+        (
+            &["--sizes", "784,8,784", "--sizes", "784,8,784"],
+            &["--sizes", "multiple"],
+        ),
     ];
     for command in ["train", "compare"] {
         for (args, words) in refused {
@@ -114,6 +127,78 @@ fn a_folder_that_cannot_be_made_leaves_no_part_of_its_path() {
     let long = parent.path().join("new").join("n".repeat(300));
     fails(&small("train", &long, &[]));
     assert!(!parent.path().join("new").exists());
+    assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+}
+
+#[test]
+fn a_refused_setting_leaves_the_run_that_was_to_be_replaced() {
+    let parent = tempfile::tempdir().unwrap();
+    let out = parent.path().join("run");
+    succeeds(&small("train", &out, &["--optimizer", "sgd"]));
+    let before = fs::read(out.join("run.json")).unwrap();
+    for (more, word) in [
+        (["--optimizer", "sgd", "--lr", "1e39"], "--lr"),
+        (
+            ["--optimizer", "sgd", "--set", "epsilon=1"],
+            "no setting `epsilon`",
+        ),
+        (
+            ["--optimizer", "band-17-sonew", "--seed", "1"],
+            "band of at most 16",
+        ),
+    ] {
+        let error = fails(&small(
+            "train",
+            &out,
+            &[&more[..], &["--overwrite"]].concat(),
+        ));
+        assert!(error.contains(word), "{more:?}: {error}");
+        assert_eq!(fs::read(out.join("run.json")).unwrap(), before, "{more:?}");
+        assert!(out.join("loss.png").exists(), "{more:?}");
+    }
+}
+
+#[test]
+fn what_only_measures_refuses_at_once_and_leaves_nothing() {
+    let parent = tempfile::tempdir().unwrap();
+    let new = parent.path().join("new");
+    let file = parent.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    let tune = [
+        "tune", "sgd", "--size", "100", "--device", "wgpu:cpu", "--out",
+    ];
+    for (args, word) in [
+        (
+            &["report", "--kernel", "nan", "--out", text(&new)][..],
+            "no kernel is called `nan`",
+        ),
+        (
+            &["report", "--kernel=--json", "--out", text(&new)],
+            "no kernel is called `--json`",
+        ),
+        (
+            &["report", "--device", "wgpu:cpu", "--out", text(&file)],
+            "file",
+        ),
+        (&[&tune[..], &[text(parent.path())]].concat(), "directory"),
+        (&[&tune[..], &[text(&new.join("t.json"))]].concat(), "new"),
+        (&["stability", "--noise", "nan"], "finite in f32"),
+        (&["stability", "--noise", "inf"], "finite in f32"),
+        (&["roots", "--recorded", "0"], "--recorded"),
+        (
+            &["roots", "--size", "4", "--device", "cuda:0"],
+            "--on-device",
+        ),
+        (&["bench", "--band", "1", "--band", "1"], "multiple"),
+        (
+            &["verify", "--precision", "f32", "--precision", "f32"],
+            "multiple",
+        ),
+    ] {
+        let error = fails(args);
+        assert!(error.contains(word), "{args:?}: {error}");
+        assert!(!new.exists(), "{args:?}");
+    }
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
 }
 

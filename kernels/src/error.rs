@@ -19,7 +19,7 @@ pub enum Error {
         expected: u64,
     },
     /// A hyperparameter lies outside its range.
-    #[error("{operation}: {argument} = {found} is out of range, expected {expected}")]
+    #[error("{operation}: {argument} = {found:?} is out of range, expected {expected}")]
     Range {
         /// The operation that refused.
         operation: &'static str,

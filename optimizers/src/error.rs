@@ -36,7 +36,7 @@ pub enum Error {
         reason: String,
     },
     /// A setting lies outside its range.
-    #[error("{optimizer}: {key} = {found} is out of range, expected {expected}")]
+    #[error("{optimizer}: {key} = {found:?} is out of range, expected {expected}")]
     Range {
         /// The optimizer.
         optimizer: String,

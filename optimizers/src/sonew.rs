@@ -72,6 +72,8 @@ impl<P: Precision> Sonew<P> {
         // ‖H‖₁ is that of new statistics, and the RMSProp graft needs the norm of the gradient first.
         let whole = config.relative_epsilon == 0.0 && config.graft != Graft::RmsProp;
         let fused = whole && ghosts.are_few();
+        let factor = (config.band, config.removal);
+        blueprint.require::<P>("building SONew", &context, segments, factor, fused)?;
         if fused {
             let bytes = (P::State::BYTES * ghosts.state_len()) as u64;
             context.require_buffer("building SONew", "a state with its ghost columns", bytes)?;

@@ -20,7 +20,7 @@ pub use first_use::{FirstUse, first_uses};
 pub(crate) use kernels::removal;
 pub use kernels::{Subject, Timer, kernels};
 use request::{FIRST_USE, OPTIMIZER_STEP, SCALING, TRAINING_STEP};
-pub use request::{Request, autoencoder};
+pub use request::{Request, autoencoder, names};
 pub use roots::{RootTime, roots};
 pub use scaling::{Point, Scaling, scaling};
 pub use steps::{Model, Part, StepTime, TrainingTime, optimizers, prove, training};

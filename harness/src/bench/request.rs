@@ -34,6 +34,11 @@ const OTHERS: [&str; 6] = [
     SCALING,
 ];
 
+/// Names that [`Request::kernel`] may have.
+pub fn names() -> Vec<&'static str> {
+    [&TUNABLE[..], &OTHERS].concat()
+}
+
 /// What is measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -96,7 +101,7 @@ impl Request {
     /// # Errors
     /// [`BenchError::Unknown`] and [`BenchError::TooLarge`] if not.
     pub fn check(&self, info: &DeviceInfo) -> Result<(), BenchError> {
-        let known = [&TUNABLE[..], &OTHERS].concat();
+        let known = names();
         if let Some(kernel) = &self.kernel
             && !known.contains(&kernel.as_str())
         {

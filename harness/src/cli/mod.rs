@@ -10,7 +10,7 @@ pub use run::{PlanError, RunArgs};
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use sonew_optimizers::PrecisionKind;
 use sonew_runtime::Selector;
 
@@ -73,8 +73,8 @@ pub enum Command {
         #[arg(long, default_value_t = 0)]
         seed: u64,
         /// Instead the statistics of the autoencoder after N steps of Adam on MNIST.
-        #[arg(long, value_name = "N")]
-        recorded: Option<usize>,
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        recorded: Option<u32>,
         /// Also compute each root on the device.
         #[arg(long)]
         on_device: bool,
@@ -88,10 +88,10 @@ pub enum Command {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
         band: u32,
         /// Noise between the values of a gradient whose common part is about 1.
-        #[arg(long, value_delimiter = ',', default_values_t = [1.0, 0.1, 0.01, 0.001])]
+        #[arg(long, value_delimiter = ',', action = ArgAction::Set, value_parser = noise, default_values_t = [1.0, 0.1, 0.01, 0.001])]
         noise: Vec<f64>,
         /// The precisions; the mixed ones compute as f32 does.
-        #[arg(long, value_delimiter = ',', default_values_t = [PrecisionKind::F32, PrecisionKind::Bf16, PrecisionKind::F16])]
+        #[arg(long, value_delimiter = ',', action = ArgAction::Set, default_values_t = [PrecisionKind::F32, PrecisionKind::Bf16, PrecisionKind::F16])]
         precisions: Vec<PrecisionKind>,
         /// The device.
         #[command(flatten)]
@@ -104,7 +104,7 @@ pub enum Command {
         #[arg(long)]
         kernel: Option<String>,
         /// Only these precisions.
-        #[arg(long, visible_alias = "precisions", value_delimiter = ',', default_values_t = PrecisionKind::ALL)]
+        #[arg(long, visible_alias = "precisions", value_delimiter = ',', action = ArgAction::Set, default_values_t = PrecisionKind::ALL)]
         precision: Vec<PrecisionKind>,
         /// Also at the edges of blocks, and on more than 2²⁴ values.
         #[arg(long)]
@@ -128,14 +128,15 @@ pub enum Command {
             long,
             visible_alias = "precisions",
             value_delimiter = ',',
+            action = ArgAction::Set,
             default_value = "f32"
         )]
         precision: Vec<PrecisionKind>,
         /// Widths of SONew's band.
-        #[arg(long, visible_alias = "bands", value_delimiter = ',', default_value = "0,1,4", value_parser = clap::value_parser!(u8).range(0..=32))]
+        #[arg(long, visible_alias = "bands", value_delimiter = ',', action = ArgAction::Set, default_value = "0,1,4", value_parser = clap::value_parser!(u8).range(0..=32))]
         band: Vec<u8>,
         /// Also on so many values in one tensor, beside the autoencoder's.
-        #[arg(long, visible_alias = "values", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, visible_alias = "values", value_delimiter = ',', action = ArgAction::Set, value_parser = clap::value_parser!(u32).range(1..))]
         size: Vec<u32>,
         /// Every precision, bands up to 10, 16 Mi values and what more fits, longer batches.
         #[arg(long, conflicts_with_all = ["precision", "band", "size"])]
@@ -177,7 +178,7 @@ pub enum Command {
         #[arg(long, default_value = "report")]
         out: PathBuf,
         /// Only these devices: cuda:N, wgpu:N, vulkan:N, wgpu:cpu, vulkan:cpu. The software driver is left out unless it is named or there is nothing else.
-        #[arg(long, value_delimiter = ',')]
+        #[arg(long, value_delimiter = ',', action = ArgAction::Set)]
         device: Vec<Selector>,
         /// Only this kernel.
         #[arg(long)]
@@ -210,4 +211,19 @@ pub struct DeviceArgs {
     /// Use the blueprints that `sonew tune` stored for this device, instead of the defaults.
     #[arg(long, value_name = "FILE")]
     pub tuned: Option<PathBuf>,
+}
+
+impl DeviceArgs {
+    /// Whether a device or its blueprints were asked for.
+    pub fn is_chosen(&self) -> bool {
+        self.device != Selector::Auto || self.tuned.is_some()
+    }
+}
+
+/// A size of noise.
+fn noise(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(noise) if noise >= 0.0 && (noise as f32).is_finite() => Ok(noise),
+        _ => Err("expected a number ≥ 0 that is finite in f32".into()),
+    }
 }

@@ -53,8 +53,8 @@ impl FromStr for Scaling {
             "auto" => Ok(Self::Auto),
             "off" => Ok(Self::Off),
             number => match number.parse::<f64>() {
-                Ok(scale) if scale > 0.0 && scale.is_finite() => Ok(Self::From(scale)),
-                _ => Err("expected auto, off or a number above 0".into()),
+                Ok(scale) if (1e-30..=1e30).contains(&scale) => Ok(Self::From(scale)),
+                _ => Err("expected auto, off or a number from 1e-30 to 1e30".into()),
             },
         }
     }

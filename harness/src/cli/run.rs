@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use sonew_optimizers::{Numerics, OptimizerConfig, PrecisionKind};
 
 use super::DeviceArgs;
@@ -36,7 +36,7 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 1000)]
     pub batch: usize,
     /// Units of each layer, comma-separated; the middle one is the code.
-    #[arg(long, value_delimiter = ',', default_values_t = AUTOENCODER_SIZES)]
+    #[arg(long, value_delimiter = ',', action = ArgAction::Set, default_values_t = AUTOENCODER_SIZES)]
     pub sizes: Vec<usize>,
     /// Seed of the first weights and of the batch order.
     #[arg(long, default_value_t = 0)]
@@ -83,7 +83,7 @@ pub enum PlanError {
     #[error(transparent)]
     Optimizer(#[from] sonew_optimizers::Error),
     /// A learning rate that is none.
-    #[error("lr = {found} is out of range, expected a finite number ≥ 0")]
+    #[error("--lr: found {found}, expected a number ≥ 0 that is finite in f32")]
     Lr {
         /// What was found.
         found: String,
@@ -95,7 +95,7 @@ pub enum PlanError {
         key: String,
     },
     /// An optimizer's own setting is not KEY=VALUE.
-    #[error("`{found}` is not KEY=VALUE; write for example adam:lr=1e-3:beta2=0.99")]
+    #[error("--optimizer: `{found}` is not KEY=VALUE; write for example adam:lr=1e-3:beta2=0.99")]
     Inline {
         /// What was found.
         found: String,
@@ -154,9 +154,9 @@ impl RunArgs {
                 }
             }
             let lr = lr.unwrap_or_else(|| optimizer.default_lr());
-            if !(lr >= 0.0 && lr.is_finite()) {
+            if !(lr >= 0.0 && (lr as f32).is_finite()) {
                 return Err(PlanError::Lr {
-                    found: lr.to_string(),
+                    found: format!("{lr:?}"),
                 });
             }
             for numerics in self.numerics.each(self.seed) {

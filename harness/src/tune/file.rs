@@ -103,16 +103,23 @@ impl TunedFile {
         Self::parse(path, &Self::content(path)?)
     }
 
-    /// Reads a file if there is one. Where something else than a file stands, such as a pipe, nothing is read.
+    /// Reads a file if there is one, and requires that there can be one. Where something else than a file stands, such as a pipe, nothing is read.
     ///
     /// # Errors
     /// As [`TunedFile::read`], but for a file that is not there, or is empty.
     pub fn read_or_new(path: &Path) -> Result<Self, TunedFileError> {
         let is_file = match fs::metadata(path) {
             Ok(metadata) => metadata.is_file(),
-            Err(source) if source.kind() == io::ErrorKind::NotFound => false,
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+                fs::metadata(folder.unwrap_or(Path::new("."))).map_err(|it| failed(path, it))?;
+                false
+            }
             Err(source) => return Err(failed(path, source)),
         };
+        if path.is_dir() {
+            return Err(failed(path, io::ErrorKind::IsADirectory.into()));
+        }
         if !is_file {
             return Ok(Self::default());
         }

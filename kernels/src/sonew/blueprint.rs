@@ -110,6 +110,24 @@ impl Blueprint {
         }
     }
 
+    /// Requires that a step of SONew can be laid out so on a device, as each launch does: what it refuses is known before
+    /// anything is allocated. `one_launch` is whether [`step`](super::step()) takes it, not [`update`](super::update()).
+    ///
+    /// # Errors
+    /// [`Error::Range`] for the band, [`Error::Shape`] for a layout that no kernel takes, [`Error::Unsupported`] where the
+    /// software driver would end the loops of a unit too early.
+    pub fn require<S: Precision>(
+        &self,
+        operation: &'static str,
+        context: &Context,
+        segments: &Segments,
+        (band, removal): (usize, EdgeRemoval),
+        one_launch: bool,
+    ) -> Result<(), Error> {
+        let processor = context.processor();
+        self.check::<S>(operation, band, removal, segments, processor, one_launch)
+    }
+
     pub(crate) fn check<S: Precision>(
         &self,
         operation: &'static str,

@@ -128,7 +128,7 @@ impl OptimizerConfig {
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
         let key = if key == "momentum" { "beta1" } else { key };
         let mut fields = self.fields();
-        if key == "band" || key == "rule" || !fields.contains_key(key) {
+        if key == "band" || key == "rule" || !fields.contains_key(key) || !self.uses(key) {
             return Err(Error::UnknownSetting {
                 optimizer: self.name(),
                 key: key.into(),
@@ -190,8 +190,11 @@ impl OptimizerConfig {
                 expected,
             })
         };
-        let decay = |key, x: f64| check(key, x, (0.0..1.0).contains(&x), "0 ≤ β < 1");
-        let size = |key, x: f64| check(key, x, x >= 0.0 && x.is_finite(), "finite and ≥ 0");
+        // Kernels are given f32.
+        let is_decay = |x: f64| (0.0..1.0).contains(&(x as f32)) && x >= 0.0;
+        let is_size = |x: f64| x >= 0.0 && (x as f32).is_finite();
+        let decay = |key, x: f64| check(key, x, is_decay(x), "0 ≤ β < 1 in f32");
+        let size = |key, x: f64| check(key, x, is_size(x), "≥ 0 and finite in f32");
         match self {
             Self::FirstOrder(c) => {
                 decay("beta1", c.beta1)?;
@@ -204,22 +207,21 @@ impl OptimizerConfig {
                 check("band", c.band as f64, c.band <= GAP, "0 to 32")?;
                 decay("beta1", c.beta1)?;
                 decay("beta2", c.beta2)?;
-                let lambda = c.lambda > 0.0 && c.lambda.is_finite();
-                check("lambda", c.lambda, lambda, "finite and > 0")?;
+                let lambda = is_size(c.lambda) && (1.0 / c.lambda as f32).is_finite();
+                check("lambda", c.lambda, lambda, "> 0, it and 1/λ finite in f32")?;
                 size("epsilon", c.epsilon)?;
                 size("relative-epsilon", c.relative_epsilon)?;
                 size("gamma", c.gamma)?;
                 if let RelativeGamma::Value(gamma) = c.relative_gamma {
-                    let fits = (0.0..1.0).contains(&gamma);
-                    check("relative-gamma", gamma, fits, "0 ≤ γ < 1")?;
+                    check("relative-gamma", gamma, is_decay(gamma), "0 ≤ γ < 1 in f32")?;
                 }
                 size("graft-epsilon", c.graft_epsilon)?;
                 size("weight-decay", c.weight_decay)
             }
             Self::Shampoo(c) => {
                 decay("beta1", c.beta1)?;
-                let beta2 = c.beta2 > 0.0 && c.beta2 < 1.0;
-                check("beta2", c.beta2, beta2, "0 < β < 1")?;
+                let beta2 = c.beta2 as f32 > 0.0 && is_decay(c.beta2);
+                check("beta2", c.beta2, beta2, "0 < β < 1 in f32")?;
                 size("epsilon", c.epsilon)?;
                 size("graft-epsilon", c.graft_epsilon)?;
                 size("weight-decay", c.weight_decay)?;

@@ -16,7 +16,7 @@ pub enum StatisticsForm {
 
 /// γ relative to Ĥ_jj.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected `auto` or a number from 0 to 1")]
 pub enum RelativeGamma {
     /// This much, in [0, 1).
     Value(f64),

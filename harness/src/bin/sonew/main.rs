@@ -43,11 +43,15 @@ fn main() -> ExitCode {
                 size: size as usize,
                 order,
                 seed,
-                recorded,
+                recorded: recorded.map(|steps| steps as usize),
                 also_on_device,
             };
             if also_on_device || recorded.is_some() {
                 on_device(&device, job)
+            } else if device.is_chosen() {
+                let options =
+                    "--device and --tuned are for --on-device or --recorded, which were not given";
+                Err(options.into())
             } else {
                 job.on_host()
             }

@@ -39,7 +39,7 @@ pub fn optimizers(only: Option<&str>) -> Outcome {
         text += "\n";
     }
     if only.is_none() {
-        text += "band-N-sonew takes any N from 0 to 32.\n";
+        text += "band-N-sonew takes any N from 0 to 32, on a software driver to 16.\n";
     }
     print(text.trim_end())?;
     Ok(ExitCode::SUCCESS)
