@@ -22,8 +22,11 @@ pub enum Door {
     Recording(Language, u16),
 }
 
+#[cfg(feature = "wgpu")]
 const WGSL: u16 = 1 << 8;
+#[cfg(feature = "vulkan")]
 const SPIRV: u16 = 2 << 8;
+#[cfg(feature = "cuda")]
 const CUDA: u16 = 3 << 8;
 const RECORDING: u16 = 4 << 8;
 /// The part of a type's number that tells its kind; the rest is the kind's own.

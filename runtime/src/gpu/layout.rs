@@ -13,10 +13,12 @@ pub enum Layout {
 }
 
 impl Layout {
+    #[cfg(feature = "wgpu")]
     pub(crate) fn contiguous(alignment: u64) -> Self {
         Layout::Contiguous(ContiguousMemoryLayoutPolicy::new(alignment as usize))
     }
 
+    #[cfg(feature = "cuda")]
     pub(crate) fn pitched(alignment: u64) -> Self {
         Layout::Pitched(PitchedMemoryLayoutPolicy::new(alignment as usize))
     }
