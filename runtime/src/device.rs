@@ -27,8 +27,9 @@ impl fmt::Debug for Device {
 /// Opens one device.
 ///
 /// [`Selector::Auto`] takes the first CUDA device, else the first GPU through wgpu, else the software
-/// driver, both of them in WGSL. It passes over a kind of device only where there is none: a device that exists and cannot
-/// be opened is an error, not a reason to compute a hundred times slower somewhere else.
+/// driver, both of them in WGSL. It passes over a kind of device only where there is none: a device
+/// that exists and cannot be opened is an error, not a reason to compute a hundred times slower
+/// somewhere else.
 ///
 /// Opening the same device again gives another client of the same device.
 ///

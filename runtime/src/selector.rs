@@ -33,7 +33,7 @@ pub enum Selector {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "parsing a device selector: found `{found}`, expected one of `auto`, `cuda:N`, `wgpu:N`, \
-     `vulkan:N` (N counts from 0), `wgpu:cpu` or `vulkan:cpu`; `sonew devices`, or a survey, lists the ones that exist here"
+     `vulkan:N` (N counts from 0), `wgpu:cpu` or `vulkan:cpu`; the survey of devices lists the ones that exist here"
 )]
 pub struct ParseSelectorError {
     /// The text that was given.

@@ -205,7 +205,7 @@ pub enum Command {
 /// A device, and how its kernels are laid out.
 #[derive(Debug, Clone, Args)]
 pub struct DeviceArgs {
-    /// The device: auto (CUDA, else a GPU through wgpu, else a software driver), cuda:N, wgpu:N or vulkan:N (WGSL or SPIR-V), wgpu:cpu or vulkan:cpu.
+    /// The device: auto (CUDA, else a GPU through wgpu, else a software driver), cuda:N, wgpu:N or vulkan:N (WGSL or SPIR-V), wgpu:cpu or vulkan:cpu; `sonew devices` lists them.
     #[arg(long, default_value = "auto")]
     pub device: Selector,
     /// Use the blueprints that `sonew tune` stored for this device, instead of the defaults.

@@ -103,7 +103,8 @@ impl TunedFile {
         Self::parse(path, &Self::content(path)?)
     }
 
-    /// Reads a file if there is one, and requires that there can be one. Where something else than a file stands, such as a pipe, nothing is read.
+    /// Reads a file if there is one, and requires that there can be one. Where something else than a file stands, such as a
+    /// pipe, nothing is read.
     ///
     /// # Errors
     /// As [`TunedFile::read`], but for a file that is not there, or is empty.
