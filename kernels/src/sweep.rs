@@ -82,6 +82,12 @@ impl Sweep {
         sweep.on::<S>(context)
     }
 
+    /// What was tuned for a kernel that has neither a band nor a form in 64-bit words, or [`Sweep::infer`].
+    pub fn plain<S: Precision>(context: &Context, kernel: &'static str) -> Self {
+        let tuned = context.tuned().get(kernel, S::NAME, 0);
+        tuned.map_or_else(|| Self::infer(context.processor()), |it| it.sweep)
+    }
+
     /// Without 64-bit words where a device has none, and then no wider than four of the others.
     pub(crate) fn on<S: Precision>(self, context: &Context) -> Self {
         if !self.twins || require::<S::Twin>(context).is_ok() {
@@ -156,13 +162,17 @@ impl Sweep {
     }
 
     pub(crate) fn check<S: Precision>(&self, operation: &'static str) -> Result<(), Error> {
-        let words = S::Params::PER_WORD.max(S::State::PER_WORD);
+        self.check_words(operation, S::Params::PER_WORD.max(S::State::PER_WORD))
+    }
+
+    /// Requires that runs fill blocks, and vectors words of so many values.
+    pub(crate) fn check_words(&self, operation: &'static str, words: usize) -> Result<(), Error> {
         if self.width > 0 && !self.width.is_multiple_of(words) {
             return Err(Error::Shape {
                 operation,
                 argument: "blueprint",
                 found: format!("width {}", self.width),
-                expected: format!("a multiple of the {words} values in a word of {}", S::NAME),
+                expected: format!("a multiple of the {words} values in a word"),
             });
         }
         if self.is_whole() {

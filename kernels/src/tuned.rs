@@ -3,30 +3,110 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::context::Context;
+use crate::precision::Precision;
 use crate::sonew::Blueprint;
+use crate::sweep::Sweep;
 
-/// The kernels whose [`Strategy::Inferred`](crate::sweep::Strategy::Inferred) asks for a tuned blueprint first.
-pub const TUNABLE: [&str; 10] = [
-    "sgd",
-    "momentum",
-    "nesterov",
-    "adagrad",
-    "rmsprop",
-    "adam",
-    "statistics",
-    "banded-ldl",
-    "precondition",
-    "sonew-step",
-];
+/// A kernel whose [`Strategy::Inferred`](crate::sweep::Strategy::Inferred), or whose caller, asks for a tuned blueprint first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunable {
+    /// As the contract calls it.
+    pub name: &'static str,
+    /// Whether it is laid out for each band apart.
+    pub banded: bool,
+    /// Whether it eliminates, so that its blueprint says more than its sweep.
+    pub eliminates: bool,
+    /// Whether it reads f32 in 64-bit words too ([`Sweep::twins`]).
+    pub twins: bool,
+}
+
+impl Tunable {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::rule("sgd"),
+        Self::rule("momentum"),
+        Self::rule("nesterov"),
+        Self::rule("adagrad"),
+        Self::rule("rmsprop"),
+        Self::rule("adam"),
+        Self {
+            banded: true,
+            ..Self::rule("statistics")
+        },
+        Self {
+            banded: true,
+            eliminates: true,
+            ..Self::plain("banded-ldl")
+        },
+        Self {
+            banded: true,
+            ..Self::plain("precondition")
+        },
+        Self {
+            banded: true,
+            eliminates: true,
+            ..Self::rule("sonew-step")
+        },
+        Self::plain("sonew-graft"),
+        Self::plain("kronecker-descent"),
+        Self::plain("inspect"),
+        Self::plain("convert"),
+        Self::plain("stochastic-rounding"),
+    ];
+
+    const fn rule(name: &'static str) -> Self {
+        Self {
+            twins: true,
+            ..Self::plain(name)
+        }
+    }
+
+    const fn plain(name: &'static str) -> Self {
+        Self {
+            name,
+            banded: false,
+            eliminates: false,
+            twins: false,
+        }
+    }
+
+    /// The kernel of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name == name)
+    }
+
+    /// Their names.
+    pub fn names() -> [&'static str; Self::ALL.len()] {
+        Self::ALL.map(|it| it.name)
+    }
+
+    /// How it is laid out where nothing else is asked for: as tuned, or the default of the device. Without an elimination the
+    /// sweep alone counts.
+    pub fn blueprint<S: Precision>(self, context: &Context, band: usize) -> Blueprint {
+        if self.eliminates {
+            return Blueprint::of::<S>(context, self.name, band);
+        }
+        let sweep = if self.twins || self.banded {
+            Sweep::of::<S>(context, self.name, band)
+        } else {
+            Sweep::plain::<S>(context, self.name)
+        };
+        Blueprint {
+            sweep,
+            unroll: true,
+        }
+    }
+}
 
 /// The blueprint of a kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tuning {
-    /// The kernel, one of [`TUNABLE`].
+    /// The kernel, one of [`Tunable::ALL`].
     pub kernel: String,
     /// The name of the precision.
     pub precision: String,
-    /// The width of SONew's band; 0 for a first-order rule.
+    /// The width of SONew's band; 0 for a kernel that has none.
     pub band: usize,
     /// How it is laid out. A kernel that eliminates nothing has a sweep alone.
     pub blueprint: Blueprint,

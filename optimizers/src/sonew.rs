@@ -302,7 +302,7 @@ impl<P: Precision> Sonew<P> {
             &self.tensor_of_block,
             lr,
             self.config.weight_decay,
-            Strategy::Forced(self.sweep),
+            Strategy::Inferred,
         )?;
         Ok(())
     }

@@ -5,7 +5,13 @@ mod software;
 use std::rc::Rc;
 
 use software::Software;
-use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Processor, Segments};
+use sonew_kernels::sonew::Blueprint;
+use sonew_kernels::sweep::Sweep;
+use sonew_kernels::tuned::{Tuned, Tuning};
+use sonew_optimizers::{
+    Context, NonFinite, Numerics, OptimizerConfig, PrecisionKind, Processor, Segments,
+    WeightRounding,
+};
 
 /// Kernels that the second step launches.
 fn launches(
@@ -59,5 +65,82 @@ fn the_number_of_launches_of_a_step_does_not_depend_on_the_number_of_tensors() {
                 );
             }
         }
+    }
+}
+
+/// What a step says whose blueprint of `kernel` has more units than any device takes.
+fn refusal(
+    software: &Software,
+    kernel: &str,
+    numerics: Numerics,
+    config: &OptimizerConfig,
+) -> String {
+    let precision = numerics.precision;
+    let mut tuned = Tuned::default();
+    tuned.put(Tuning {
+        kernel: kernel.into(),
+        precision: precision.name().into(),
+        band: 0,
+        blueprint: Blueprint {
+            sweep: Sweep {
+                units: 1 << 20,
+                ..Sweep::infer(Processor::Cpu)
+            },
+            unroll: true,
+        },
+    });
+    let client = software.context.client().clone();
+    let context = Rc::new(Context::new(client, Processor::Cpu).with_tuned(tuned));
+    let segments = Segments::with_shapes(vec![vec![3, 5], vec![7]]).unwrap();
+    let mut optimizer = config.build(numerics, context.clone(), &segments).unwrap();
+    let arena = vec![0u8; 4 * segments.arena_len()];
+    let bytes = precision.parameter_bytes() * segments.arena_len();
+    let (params, grads) = (
+        context.upload(&arena[..bytes]),
+        context.upload(&arena[..bytes]),
+    );
+    let error = optimizer.step(&params, &grads, 1e-3).unwrap_err();
+    error.to_string()
+}
+
+#[test]
+fn a_tuned_blueprint_reaches_every_launch_of_a_step() {
+    let software = Software::open();
+    let config = |name: &str, settings: &[(&str, &str)]| {
+        let mut config = OptimizerConfig::named(name).unwrap();
+        for (key, value) in settings {
+            config.set(key, value).unwrap();
+        }
+        config
+    };
+    let graft = config("tridiag-sonew", &[("graft", "adam")]);
+    let (adam, shampoo) = (config("adam", &[]), config("shampoo", &[]));
+    let f32 = Numerics::from(PrecisionKind::F32);
+    let skip = Numerics {
+        non_finite: NonFinite::Skip,
+        ..f32
+    };
+    let mixed = Numerics::from(PrecisionKind::Bf16Mixed);
+    let masters = Numerics {
+        weights: WeightRounding::Master,
+        ..mixed
+    };
+    let drawn = Numerics {
+        weights: WeightRounding::Stochastic,
+        ..mixed
+    };
+    for (kernel, numerics, config, operation) in [
+        ("adam", f32, &adam, "adam"),
+        ("sonew-graft", f32, &graft, "sonew graft"),
+        ("kronecker-descent", f32, &shampoo, "kronecker measure"),
+        ("inspect", skip, &adam, "gradient inspection"),
+        ("convert", masters, &adam, "convert"),
+        ("stochastic-rounding", drawn, &adam, "stochastic rounding"),
+    ] {
+        let refused = refusal(&software, kernel, numerics, config);
+        assert!(
+            refused.contains(operation) && refused.contains("units"),
+            "{kernel}: {refused}"
+        );
     }
 }

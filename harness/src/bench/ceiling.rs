@@ -34,9 +34,15 @@ impl Ceiling {
         let copy = Stopwatch::new(
             Work::new(context, || {
                 if wide {
-                    convert::<Twins, Twins>(context, &segments, &from, &to)?;
+                    convert::<Twins, Twins>(context, &segments, &from, &to, Strategy::Inferred)?;
                 } else {
-                    convert::<Native<f32>, Native<f32>>(context, &segments, &from, &to)?;
+                    convert::<Native<f32>, Native<f32>>(
+                        context,
+                        &segments,
+                        &from,
+                        &to,
+                        Strategy::Inferred,
+                    )?;
                 }
                 Ok(())
             }),

@@ -2,7 +2,7 @@
 
 use sonew_kernels::contract::{Coverage, Formats};
 use sonew_kernels::precision::PrecisionKind;
-use sonew_kernels::tuned::TUNABLE;
+use sonew_kernels::tuned::Tunable;
 use sonew_optimizers::Context;
 use sonew_runtime::DeviceInfo;
 
@@ -25,8 +25,7 @@ pub(super) const FIRST_USE: &str = "first-use";
 pub(super) const SCALING: &str = "scaling";
 
 /// What [`Request::kernel`] may be besides a kernel that can be tuned.
-const OTHERS: [&str; 6] = [
-    "convert",
+const OTHERS: [&str; 5] = [
     "inverse-root",
     OPTIMIZER_STEP,
     TRAINING_STEP,
@@ -36,7 +35,7 @@ const OTHERS: [&str; 6] = [
 
 /// Names that [`Request::kernel`] may have.
 pub fn names() -> Vec<&'static str> {
-    [&TUNABLE[..], &OTHERS].concat()
+    [&Tunable::names()[..], &OTHERS].concat()
 }
 
 /// What is measured.

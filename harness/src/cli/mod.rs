@@ -151,7 +151,8 @@ pub enum Command {
     /// Find the fastest blueprint of a kernel on a device: holds each candidate to the oracle, times it, prints a table, and stores
     /// the fastest. Nothing reads the file but --tuned.
     Tune {
-        /// The kernel: sgd, momentum, nesterov, adagrad, rmsprop, adam, statistics, banded-ldl, precondition or sonew-step.
+        /// The kernel: sgd, momentum, nesterov, adagrad, rmsprop, adam, statistics, banded-ldl, precondition, sonew-step, sonew-graft,
+        /// kronecker-descent, inspect, convert or stochastic-rounding.
         kernel: String,
         /// In this precision.
         #[arg(long, default_value_t = PrecisionKind::F32)]

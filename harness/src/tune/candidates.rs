@@ -5,6 +5,7 @@ use sonew_kernels::precision::{Precision, Storage};
 use sonew_kernels::segments::BLOCK;
 use sonew_kernels::sonew::Blueprint;
 use sonew_kernels::sweep::Sweep;
+use sonew_kernels::tuned::Tunable;
 
 /// Blueprints of a kernel to try on a processor, the default first.
 ///
@@ -12,22 +13,23 @@ use sonew_kernels::sweep::Sweep;
 /// has both, and for a band the default with the elimination as a loop if it was unrolled. Bands above 5 are tried with the
 /// default's width alone, as wider vectors take long to compile.
 pub fn candidates<P: Precision>(
-    kernel: &str,
+    kernel: Tunable,
     processor: Processor,
     band: usize,
     default: Blueprint,
 ) -> Vec<Blueprint> {
     let word = P::Params::PER_WORD.max(P::State::PER_WORD);
-    let eliminates = matches!(kernel, "banded-ldl" | "sonew-step");
-    let widths = match kernel {
-        "precondition" => vec![word],
-        _ if eliminates && band > 5 => vec![default.sweep.width],
+    let eliminates = kernel.eliminates;
+    let widths = match (kernel.name, eliminates, band) {
+        // It reads a word at a time.
+        ("precondition", ..) => vec![word],
+        (_, true, 6..) => vec![default.sweep.width],
         // Eight columns of a wide band take long to compile.
-        _ if eliminates && band > 1 => vec![4],
-        _ => vec![4, 8],
+        (_, true, 2..=5) => vec![4],
+        (_, true, 0..=1) | (_, false, _) => vec![4, 8],
     };
-    let has_twins = !matches!(kernel, "precondition" | "banded-ldl")
-        && <<P::Twin as Precision>::State as Storage>::PER_WORD > P::State::PER_WORD;
+    let has_twins =
+        kernel.twins && <<P::Twin as Precision>::State as Storage>::PER_WORD > P::State::PER_WORD;
     let words: &[bool] = match processor {
         Processor::Cpu if has_twins => &[false, true],
         _ => &[false],
@@ -84,7 +86,12 @@ mod tests {
         for processor in [Processor::Cpu, Processor::Gpu] {
             for band in [0, 1, 4, 10] {
                 let default = Blueprint::infer::<Bf16>(processor, band);
-                let all = candidates::<Bf16>("sonew-step", processor, band, default);
+                let all = candidates::<Bf16>(
+                    Tunable::named("sonew-step").unwrap(),
+                    processor,
+                    band,
+                    default,
+                );
                 assert_eq!(all[0], default);
                 assert!(all.len() > 5);
                 for (i, a) in all.iter().enumerate() {
@@ -95,11 +102,16 @@ mod tests {
             }
         }
         let default = Blueprint::infer::<F32>(Processor::Cpu, 0);
-        let all = candidates::<F32>("adam", Processor::Cpu, 0, default);
+        let all = candidates::<F32>(Tunable::named("adam").unwrap(), Processor::Cpu, 0, default);
         assert!(all.iter().any(|it| it.sweep.width == 8 && it.sweep.twins));
         assert!(all.iter().any(|it| !it.sweep.twins));
         let default = Blueprint::infer::<F32>(Processor::Gpu, 1);
-        let all = candidates::<F32>("sonew-step", Processor::Gpu, 1, default);
+        let all = candidates::<F32>(
+            Tunable::named("sonew-step").unwrap(),
+            Processor::Gpu,
+            1,
+            default,
+        );
         assert!(all.iter().all(|it| !it.sweep.twins));
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 use sonew_kernels::segments::GAP;
-use sonew_kernels::tuned::{TUNABLE, Tuning};
-use sonew_optimizers::{FirstOrderKind, PrecisionKind};
+use sonew_kernels::tuned::{Tunable, Tuning};
+use sonew_optimizers::PrecisionKind;
 
 use super::TunedFileError;
 
@@ -31,15 +31,15 @@ pub(super) fn check_tunings(
                 found,
             })
         };
-        if !TUNABLE.contains(&kernel) {
-            let known = format!("one of {}", TUNABLE.join(", "));
+        let Some(tunable) = Tunable::named(kernel) else {
+            let known = format!("one of {}", Tunable::names().join(", "));
             return refused("/kernel", known, format!("{kernel:?}"));
-        }
+        };
         if !precisions.contains(&precision) {
             let known = format!("one of {}", precisions.join(", "));
             return refused("/precision", known, format!("{precision:?}"));
         }
-        let widest = FirstOrderKind::named(kernel).map_or(GAP, |_| 0);
+        let widest = if tunable.banded { GAP } else { 0 };
         if band > widest {
             let known = format!("a band of at most {widest} for {kernel}");
             return refused("/band", known, band.to_string());
@@ -49,6 +49,10 @@ pub(super) fn check_tunings(
             return refused("", "each once".into(), found);
         }
         let sweep = it.blueprint.sweep;
+        if sweep.twins && !tunable.twins {
+            let known = format!("false for {kernel}, which has no form in 64-bit words");
+            return refused("/blueprint/sweep/twins", known, "true".into());
+        }
         if !sweep.is_whole() || sweep.units > MOST_UNITS {
             return Err(TunedFileError::Blueprint {
                 path: path.into(),

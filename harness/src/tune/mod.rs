@@ -12,7 +12,7 @@ use serde::Serialize;
 use sonew_kernels::precision::{Precision, PrecisionVisitor};
 use sonew_kernels::sonew::{Blueprint, Ghosts};
 use sonew_kernels::sweep::Sweep;
-use sonew_kernels::tuned::{TUNABLE, Tuned, Tuning};
+use sonew_kernels::tuned::{Tunable, Tuned, Tuning};
 use sonew_optimizers::{Context, PrecisionKind, Segments};
 use sonew_runtime::DeviceInfo;
 
@@ -32,11 +32,11 @@ const PROVEN: usize = 1 << 18;
 /// What is tuned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// The kernel, one of [`TUNABLE`].
+    /// The kernel, one of [`Tunable::ALL`].
     pub kernel: String,
     /// In this precision.
     pub precision: PrecisionKind,
-    /// For a band of this width; of no meaning for a first-order rule.
+    /// For a band of this width; of no meaning for a kernel without one.
     pub band: usize,
     /// On one tensor of so many values; the autoencoder's tensors if none is given.
     pub values: Option<usize>,
@@ -81,7 +81,7 @@ pub struct Found {
     pub kernel: String,
     /// The precision.
     pub precision: PrecisionKind,
-    /// The band; 0 for a first-order rule.
+    /// The band; 0 for a kernel without one.
     pub band: usize,
     /// Values that it went over.
     pub values: usize,
@@ -159,10 +159,10 @@ pub fn tune(
     request: &Request,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Found, BenchError> {
-    let Some(kernel) = TUNABLE.into_iter().find(|name| *name == request.kernel) else {
+    let Some(kernel) = Tunable::named(&request.kernel) else {
         return Err(BenchError::Unknown {
             kernel: request.kernel.clone(),
-            known: TUNABLE.join(", "),
+            known: Tunable::names().join(", "),
         });
     };
     request.precision.accept(Tune {
@@ -177,7 +177,7 @@ pub fn tune(
 struct Tune<'a> {
     context: &'a Context,
     info: &'a DeviceInfo,
-    kernel: &'static str,
+    kernel: Tunable,
     request: &'a Request,
     tell: &'a mut dyn FnMut(&str),
 }
@@ -193,21 +193,15 @@ impl PrecisionVisitor for Tune<'_> {
             request,
             tell,
         } = self;
-        let banded = ["statistics", "banded-ldl", "precondition", "sonew-step"].contains(&kernel);
-        let band = if banded { request.band } else { 0 };
+        let band = if kernel.banded { request.band } else { 0 };
         let processor = context.processor();
         // Without what the context at hand may have been tuned to.
         let untuned = Context::new(context.client().clone(), processor);
-        let default = match kernel {
-            "banded-ldl" | "sonew-step" => Blueprint::of::<P>(&untuned, kernel, band),
-            _ => Blueprint {
-                sweep: Sweep::of::<P>(&untuned, kernel, band),
-                unroll: true,
-            },
-        };
+        let default = kernel.blueprint::<P>(&untuned, band);
+        let name = kernel.name;
         let sizes = request.values.map(|n| vec![n]);
         let catalogue = bench::Request {
-            kernel: Some(kernel.into()),
+            kernel: Some(name.into()),
             precisions: vec![request.precision],
             sizes: vec![sizes.unwrap_or_else(bench::autoencoder)],
             bands: vec![band],
@@ -221,7 +215,7 @@ impl PrecisionVisitor for Tune<'_> {
         let measure = |blueprint: Blueprint| -> Result<Seconds, BenchError> {
             let mut tuned = Tuned::default();
             tuned.put(Tuning {
-                kernel: kernel.into(),
+                kernel: name.into(),
                 precision: P::NAME.into(),
                 band,
                 blueprint,
@@ -230,10 +224,10 @@ impl PrecisionVisitor for Tune<'_> {
             let context = Context::new(client, processor).with_tuned(tuned);
             let mut last = Last::new(Effort::QUICK);
             kernels(&context, &catalogue, &mut last)?;
-            last.seconds(kernel)
+            last.seconds(name)
         };
         let mut found = Found {
-            kernel: kernel.into(),
+            kernel: name.into(),
             precision: request.precision,
             band,
             values,
@@ -255,7 +249,7 @@ impl PrecisionVisitor for Tune<'_> {
                 "{} of {count}: width {width}, run {run}, {units} units{word}",
                 at + 1
             ));
-            let verdict = if kernel == "sonew-step" && !is_one_launch(&segments, band, blueprint) {
+            let verdict = if name == "sonew-step" && !is_one_launch(&segments, band, blueprint) {
                 Verdict::Refused(
                     "too many ghost columns for one launch: a step would be others".into(),
                 )
@@ -288,7 +282,10 @@ impl PrecisionVisitor for Tune<'_> {
             && let Verdict::Refused(reason) = &found.candidates[0].verdict
         {
             let reason = reason.clone();
-            return Err(BenchError::NoCandidate { kernel, reason });
+            return Err(BenchError::NoCandidate {
+                kernel: name,
+                reason,
+            });
         }
         let mut rounds = vec![Vec::new(); finalists.len()];
         for round in 1..=ROUNDS {

@@ -244,7 +244,7 @@ fn descent<P: Precision>(
     let flags: Vec<u32> = (0..lengths.len()).map(|t| u32::from(t % 2 == 0)).collect();
     let preconditioned = context.upload(&flags);
     let reduction = Reduction::new(context, segments);
-    let sweep = Sweep::infer(context.processor());
+    let sweep = Sweep::plain::<P>(context, "kronecker-descent");
     let runs = sweep.runs_per_block() * (segments.blocks() - 2);
     let (of_runs, of_tensors) = (bench.values(2 * runs), bench.values(2 * lengths.len()));
     let evidence = bench.slots(sweep);

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::precision::{
     HostFormat, Native, Precision, Storage, convert, inspect, round_stochastically,
 };
-use crate::sweep::Sweep;
+use crate::sweep::{Strategy, Sweep};
 
 pub(super) fn checks<P: Precision>() -> Vec<Check> {
     let format = <P::Params as HostFormat>::NAME;
@@ -33,8 +33,10 @@ fn conversions<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec
         bench.empty::<P::Params>(),
     );
     let back = bench.empty::<Native<f32>>();
-    convert::<Native<f32>, P::Params>(context, &bench.segments, &wide, &narrow)?;
-    convert::<P::Params, Native<f32>>(context, &bench.segments, &narrow, &back)?;
+    let (segments, sweep) = (&bench.segments, Sweep::plain::<P>(context, "convert"));
+    let forced = Strategy::Forced(sweep);
+    convert::<Native<f32>, P::Params>(context, segments, &wide, &narrow, forced)?;
+    convert::<P::Params, Native<f32>>(context, segments, &narrow, &back, forced)?;
     let mut outcome = Outcome::named("there and back");
     for (found, values) in bench.read::<Native<f32>>(&back)?.iter().zip(&values) {
         outcome.add(found, &held::<P>(values), |_| 0.0);
@@ -66,7 +68,12 @@ fn draws<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outco
         bench.arena::<Native<f32>>(&values)?,
         bench.empty::<P::Params>(),
     );
-    round_stochastically::<P::Params>(context, &bench.segments, &wide, &narrow, seed, step)?;
+    let (segments, sweep) = (
+        &bench.segments,
+        Sweep::plain::<P>(context, "stochastic-rounding"),
+    );
+    let forced = Strategy::Forced(sweep);
+    round_stochastically::<P::Params>(context, segments, &wide, &narrow, seed, step, forced)?;
     let mut outcome = Outcome::named("drawn neighbours");
     let bits = 16 - 3 * u32::from(<P::Params as Storage>::PER_WORD == 1);
     let mask = if <P::Params as Storage>::BYTES == 4 {
@@ -98,9 +105,18 @@ fn inspections<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec
     let values = bench.dyadic(4);
     let grads = bench.arena::<P::Params>(&values)?;
     let wide = bench.empty::<Native<f32>>();
-    let slots = bench.slots(Sweep::infer(context.processor()));
-    let (segments, factor) = (&bench.segments, 0.25);
-    inspect::<P::Params>(context, segments, &grads, Some(&wide), factor, &slots)?;
+    let sweep = Sweep::plain::<P>(context, "inspect");
+    let slots = bench.slots(sweep);
+    let (segments, factor, forced) = (&bench.segments, 0.25, Strategy::Forced(sweep));
+    inspect::<P::Params>(
+        context,
+        segments,
+        &grads,
+        Some(&wide),
+        factor,
+        &slots,
+        forced,
+    )?;
     let mut outcome = Outcome::named("widened and scaled");
     for (found, values) in bench.read::<Native<f32>>(&wide)?.iter().zip(&values) {
         let scaled: Vec<f64> = values.iter().map(|x| factor * x).collect();

@@ -26,8 +26,8 @@ use crate::sweep::{Strategy, Sweep};
 
 /// Bands whose factor is checked under every rule of removal, and in a step.
 const BANDS: [usize; 3] = [0, 1, 4];
-/// Bands whose factor is checked under incident removal, which eliminates every column twice. What the other rules do besides
-/// does not differ from that of a narrower band, and their texts take long to compile.
+/// Bands whose factor is checked under every rule with the elimination in loops, and under incident removal, which eliminates
+/// every column twice, as it is by default: unrolled, a text of a wide band takes long to compile.
 const WIDE: [usize; 2] = [6, 10];
 const CASE: &str = "any unit";
 
@@ -50,7 +50,10 @@ pub(super) fn checks<P: Precision>() -> Vec<Check> {
     // A factor knows nothing of the parameters' format: other precisions have the states and the arithmetic of one of these.
     if [F32::NAME, Bf16::NAME, F16::NAME, Bf16Compact::NAME].contains(&P::NAME) {
         for band in BANDS {
-            checks.push(of_factor::<P>(band, &EdgeRemoval::ALL));
+            checks.push(of_factor::<P>(band, &EdgeRemoval::ALL, false));
+        }
+        for band in WIDE {
+            checks.push(of_factor::<P>(band, &EdgeRemoval::ALL, true));
         }
         let incident = |(_, removal): &&(_, _)| *removal == EdgeRemoval::Incident;
         let at = EdgeRemoval::ALL.iter().find(incident);
@@ -58,34 +61,57 @@ pub(super) fn checks<P: Precision>() -> Vec<Check> {
         let rounds = [Bf16::NAME, F16::NAME].contains(&P::NAME);
         let wide = if rounds { &WIDE[..1] } else { &WIDE[..] };
         for &band in wide {
-            checks.push(of_factor::<P>(band, at.map_or(&[], std::slice::from_ref)));
+            checks.push(of_factor::<P>(
+                band,
+                at.map_or(&[], std::slice::from_ref),
+                false,
+            ));
         }
     }
     checks
 }
 
-fn of_factor<P: Precision>(band: usize, removals: &'static [(&'static str, EdgeRemoval)]) -> Check {
-    Check::new(
-        "banded-ldl",
-        format!("band {band}, {CASE}"),
-        move |context, lengths| factors::<P>(context, lengths, band, removals),
-    )
+fn of_factor<P: Precision>(
+    band: usize,
+    removals: &'static [(&'static str, EdgeRemoval)],
+    loops: bool,
+) -> Check {
+    let form = if loops { ", in loops" } else { "" };
+    let case = format!("band {band}, {CASE}{form}");
+    Check::new("banded-ldl", case, move |context, lengths| {
+        let blueprint = blueprint::<P>(context, "banded-ldl", band, loops);
+        factors::<P>(context, lengths, band, removals, blueprint)
+    })
 }
 
-/// The default of a kernel, but column by column where a vector of them takes long to compile.
-fn blueprint<P: Precision>(context: &Context, kernel: &'static str, band: usize) -> Blueprint {
+/// The default of a kernel, but column by column where a vector of them takes long to compile, and in loops where it is to be.
+fn blueprint<P: Precision>(
+    context: &Context,
+    kernel: &'static str,
+    band: usize,
+    loops: bool,
+) -> Blueprint {
     let default = Blueprint::of::<P>(context, kernel, band);
     if band < 4 {
         return default;
     }
     let width = P::Params::PER_WORD.max(P::State::PER_WORD);
+    // A software driver counts the iterations of a unit.
+    let columns = if loops {
+        8
+    } else {
+        default.sweep.run * default.sweep.width
+    };
     let sweep = Sweep {
         width,
-        run: default.sweep.run * default.sweep.width / width,
+        run: columns / width,
         twins: false,
         ..default.sweep
     };
-    Blueprint { sweep, ..default }
+    Blueprint {
+        sweep,
+        unroll: default.unroll && !loops,
+    }
 }
 
 /// Exponents of units: that of the data first, then others. `squared` leaves room for squares.
@@ -169,10 +195,10 @@ fn factors<P: Precision>(
     lengths: &[usize],
     band: usize,
     removals: &[(&'static str, EdgeRemoval)],
+    blueprint: Blueprint,
 ) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
     let h = statistics(&bench, band);
-    let blueprint = blueprint::<P>(context, "banded-ldl", band);
     let psi: Vec<Handle> = (0..band).map(|_| bench.empty::<P::State>()).collect();
     let d = bench.empty::<P::State>();
     let evidence = bench.slots(blueprint.sweep);
@@ -234,7 +260,7 @@ fn steps<P: Precision>(
 ) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
     let removal = EdgeRemoval::Incident;
-    let blueprint = blueprint::<P>(context, "sonew-step", band);
+    let blueprint = blueprint::<P>(context, "sonew-step", band, false);
     let values = Ghosts::new(&bench.segments, band, removal, blueprint).state_len();
     let (non_finite, cut) = (bench.slots(blueprint.sweep), bench.slots(blueprint.sweep));
     let mut bits = Bits::of("weights");

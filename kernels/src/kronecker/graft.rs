@@ -158,7 +158,7 @@ impl Prepared {
         if let Some(norms) = grad_norms {
             require_bytes(operation, "grad_norms", norms, 4 * tensors as u64)?;
         }
-        let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
+        let sweep = strategy.resolve(|| Sweep::plain::<S>(context, "kronecker-descent"));
         sweep.check::<S>(operation)?;
         // The walk, and a second look for what is not finite.
         let iterations = 2 * (sweep.run + 1);

@@ -12,7 +12,7 @@ use crate::buffers::{array, require_arena};
 use crate::context::Context;
 use crate::error::Error;
 use crate::segments::Segments;
-use crate::sweep::{Sweep, run_start};
+use crate::sweep::{Strategy, Sweep, run_start};
 
 #[cube(launch_unchecked)]
 fn convert_kernel<A: Storage, B: Stochastic, NA: Size, NB: Size>(
@@ -49,14 +49,15 @@ fn convert_kernel<A: Storage, B: Stochastic, NA: Size, NB: Size>(
 /// `to` ← `from`, both arenas, widened or rounded to nearest. The pads of `to` stay as they are.
 ///
 /// # Errors
-/// [`Error::Length`] for a buffer of another length; launch errors as [`Context::launch`].
+/// [`Error::Length`] for a buffer of another length, [`Error::Shape`] for a sweep that breaks words; launch errors as [`Context::launch`].
 pub fn convert<A: Storage, B: Stochastic>(
     context: &Context,
     segments: &Segments,
     from: &Handle,
     to: &Handle,
+    strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
-    launch::<A, B>("convert", context, segments, from, to, None)
+    launch::<A, B>("convert", context, segments, from, to, None, strategy)
 }
 
 /// `to` ← `from`, an arena of f32, each value rounded to one of its neighbours ([`Stochastic`]); which, follows from `seed`,
@@ -71,10 +72,11 @@ pub fn round_stochastically<B: Stochastic>(
     to: &Handle,
     seed: u64,
     step: u64,
+    strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
     let draw = [(seed ^ (seed >> 32)) as u32, step as u32];
     let operation = "stochastic rounding";
-    launch::<Native<f32>, B>(operation, context, segments, from, to, Some(draw))
+    launch::<Native<f32>, B>(operation, context, segments, from, to, Some(draw), strategy)
 }
 
 fn launch<A: Storage, B: Stochastic>(
@@ -84,11 +86,13 @@ fn launch<A: Storage, B: Stochastic>(
     from: &Handle,
     to: &Handle,
     draw: Option<[u32; 2]>,
+    strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
     let n = segments.arena_len();
     require_arena::<A>(operation, "from", from, n)?;
     require_arena::<B>(operation, "to", to, n)?;
-    let sweep = Sweep::infer(context.processor());
+    let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
+    sweep.check_words(operation, A::PER_WORD.max(B::PER_WORD))?;
     sweep.check_loops(operation, segments, context.processor(), sweep.run + 1)?;
     let vectors = n / sweep.width;
     let grid = sweep.grid(segments, 2);

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots, slots};
 use crate::segments::Segments;
-use crate::sweep::{Sweep, run_start};
+use crate::sweep::{Strategy, Sweep, run_start};
 
 #[cube(launch_unchecked)]
 fn inspect_kernel<S: Storage, N: Size, W: Size>(
@@ -56,7 +56,7 @@ fn inspect_kernel<S: Storage, N: Size, W: Size>(
 /// arena of f32, also `to` ← `factor` · `values`.
 ///
 /// # Errors
-/// [`Error::Length`] for a buffer of another length; launch errors as [`Context::launch`].
+/// [`Error::Length`] for a buffer of another length, [`Error::Shape`] for a sweep that breaks words; launch errors as [`Context::launch`].
 pub fn inspect<S: Storage>(
     context: &Context,
     segments: &Segments,
@@ -64,6 +64,7 @@ pub fn inspect<S: Storage>(
     to: Option<&Handle>,
     factor: f64,
     evidence: &Handle,
+    strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
     let operation = "gradient inspection";
     let n = segments.arena_len();
@@ -71,7 +72,8 @@ pub fn inspect<S: Storage>(
     if let Some(to) = to {
         require_arena::<Native<f32>>(operation, "to", to, n)?;
     }
-    let sweep = Sweep::infer(context.processor());
+    let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
+    sweep.check_words(operation, S::PER_WORD)?;
     let iterations = 2 * (sweep.run + 1);
     sweep.check_loops(operation, segments, context.processor(), iterations)?;
     let grid = sweep.grid(segments, 2 + usize::from(to.is_some()));

@@ -10,6 +10,7 @@ use super::{Bf16, Bf16Mixed, F16, F16Mixed, F32, HostFormat, Native, Precision, 
 use crate::context::Context;
 use crate::error::Error;
 use crate::segments::Segments;
+use crate::sweep::{Strategy, Sweep};
 
 /// One of the precisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -177,10 +178,12 @@ impl PrecisionVisitor for Transfer<'_> {
 
     fn visit<P: Precision>(self) -> Self::Output {
         let [from, to] = self.buffers;
+        let (context, segments) = (self.context, self.segments);
+        let sweep = Strategy::Forced(Sweep::plain::<P>(context, "convert"));
         if self.widens {
-            convert::<P::Params, Native<f32>>(self.context, self.segments, from, to)
+            convert::<P::Params, Native<f32>>(context, segments, from, to, sweep)
         } else {
-            convert::<Native<f32>, P::Params>(self.context, self.segments, from, to)
+            convert::<Native<f32>, P::Params>(context, segments, from, to, sweep)
         }
     }
 }

@@ -259,7 +259,7 @@ pub fn apply_graft<S: Precision>(
         tensor_of_block,
         4 * segments.blocks() as u64,
     )?;
-    let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
+    let sweep = strategy.resolve(|| Sweep::plain::<S>(context, "sonew-graft"));
     sweep.check::<S>(operation)?;
     sweep.check_loops(operation, segments, context.processor(), sweep.run + 1)?;
     let vectors = n / sweep.width;

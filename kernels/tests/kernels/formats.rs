@@ -9,6 +9,7 @@ use sonew_kernels::precision::{
     HostFormat, Native, Pairs, Stochastic, Storage, round_stochastically,
 };
 use sonew_kernels::segments::Segments;
+use sonew_kernels::sweep::Strategy;
 use sonew_runtime::{Client, Gpu};
 
 use crate::bench::Bench;
@@ -216,7 +217,9 @@ fn neighbours_are_drawn_without_bias<S: HostFormat + Stochastic>(bench: &Bench) 
             bench.context.upload(&arena),
             bench.context.upload(&S::encode(&vec![0.0; arena.len()])),
         );
-        round_stochastically::<S>(&bench.context, &segments, &from, &to, 5, step).unwrap();
+        let inferred = Strategy::Inferred;
+        round_stochastically::<S>(&bench.context, &segments, &from, &to, 5, step, inferred)
+            .unwrap();
         let bytes: Vec<u8> = bench.context.download("test", &to).unwrap();
         segments.scatter(&S::decode(&bytes)).concat()
     };

@@ -8,7 +8,7 @@ use sonew_kernels::context::Context;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::precision::{Native, Precision, convert, inspect, round_stochastically};
 use sonew_kernels::segments::Segments;
-use sonew_kernels::sweep::Sweep;
+use sonew_kernels::sweep::{Strategy, Sweep};
 
 use super::loss_scale::Scale;
 use super::{NonFinite, Numerics, WeightRounding};
@@ -21,6 +21,7 @@ pub(crate) struct Guarded<P> {
     segments: Segments,
     scale: Option<Scale>,
     wide: Option<Wide>,
+    sweeps: Sweeps,
     evidence: Handle,
     /// Calls so far, skipped steps included.
     calls: u64,
@@ -28,6 +29,13 @@ pub(crate) struct Guarded<P> {
     /// What the last call saw, if it was looked at.
     seen: Evidence,
     precision: std::marker::PhantomData<P>,
+}
+
+/// How the launches around a step are laid out.
+struct Sweeps {
+    inspect: Sweep,
+    convert: Sweep,
+    draw: Sweep,
 }
 
 /// f32 arenas.
@@ -48,7 +56,12 @@ impl<P: Precision> Guarded<P> {
         segments: &Segments,
     ) -> Self {
         let arena = || context.upload(&vec![0f32; segments.arena_len()]);
-        let units = Sweep::infer(context.processor()).total_units(segments);
+        let sweeps = Sweeps {
+            inspect: Sweep::plain::<P>(&context, "inspect"),
+            convert: Sweep::plain::<P>(&context, "convert"),
+            draw: Sweep::plain::<P>(&context, "stochastic-rounding"),
+        };
+        let units = sweeps.inspect.total_units(segments);
         Self {
             inner,
             numerics,
@@ -58,6 +71,7 @@ impl<P: Precision> Guarded<P> {
                 params: arena(),
                 filled: false,
             }),
+            sweeps,
             evidence: context.upload(&vec![0u32; Evidence::bytes(units) / 4]),
             segments: segments.clone(),
             context,
@@ -73,7 +87,16 @@ impl<P: Precision> Guarded<P> {
         let factor = 1.0 / self.loss_scale();
         let wide = self.wide.as_ref().map(|wide| &wide.grads);
         let (context, segments) = (&self.context, &self.segments);
-        inspect::<P::Params>(context, segments, grads, wide, factor, &self.evidence)?;
+        let sweep = Strategy::Forced(self.sweeps.inspect);
+        inspect::<P::Params>(
+            context,
+            segments,
+            grads,
+            wide,
+            factor,
+            &self.evidence,
+            sweep,
+        )?;
         if self.numerics.non_finite == NonFinite::Proceed {
             return Ok(true);
         }
@@ -116,18 +139,20 @@ impl<P: Precision> Optimizer for Guarded<P> {
             return self.inner.step(params, grads, lr);
         };
         let (context, segments) = (&self.context, &self.segments);
+        let convert_by = Strategy::Forced(self.sweeps.convert);
         let master = self.numerics.weights == WeightRounding::Master;
         if !(master && wide.filled) {
-            convert::<P::Params, Native<f32>>(context, segments, params, &wide.params)?;
+            convert::<P::Params, Native<f32>>(context, segments, params, &wide.params, convert_by)?;
             wide.filled = true;
         }
         self.inner.step(&wide.params, &wide.grads, lr)?;
         if self.numerics.weights == WeightRounding::Stochastic {
             let seed = self.numerics.seed;
             let from = &wide.params;
-            round_stochastically::<P::Params>(context, segments, from, params, seed, call)?;
+            let sweep = Strategy::Forced(self.sweeps.draw);
+            round_stochastically::<P::Params>(context, segments, from, params, seed, call, sweep)?;
         } else {
-            convert::<Native<f32>, P::Params>(context, segments, &wide.params, params)?;
+            convert::<Native<f32>, P::Params>(context, segments, &wide.params, params, convert_by)?;
         }
         Ok(())
     }

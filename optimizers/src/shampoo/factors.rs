@@ -7,6 +7,7 @@ use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::{self, Blocking, DeviceBlocking, Workspace};
 use sonew_kernels::precision::{HostFormat, Native, Precision, Storage, convert};
 use sonew_kernels::segments::Segments;
+use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::{Error, FactorFormat};
 
@@ -125,7 +126,8 @@ impl Factors {
             }
             Self::Device(device) => {
                 if let Some(wide) = &device.wide_grads {
-                    convert::<P::Params, Native<f32>>(context, segments, grads, wide)?;
+                    let sweep = Strategy::Forced(Sweep::plain::<P>(context, "convert"));
+                    convert::<P::Params, Native<f32>>(context, segments, grads, wide, sweep)?;
                 }
             }
         }
@@ -181,7 +183,8 @@ impl Factors {
                 let Some(narrow) = &device.narrow_direction else {
                     return Ok(direction.clone());
                 };
-                convert::<Native<f32>, P::State>(context, segments, direction, narrow)?;
+                let sweep = Strategy::Forced(Sweep::plain::<P>(context, "convert"));
+                convert::<Native<f32>, P::State>(context, segments, direction, narrow, sweep)?;
                 Ok(narrow.clone())
             }
         }

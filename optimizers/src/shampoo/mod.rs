@@ -81,7 +81,7 @@ impl<P: Precision> Shampoo<P> {
         let blocking = Blocking::new(segments, config.limits(), order, config.vectors)?;
         let factors = 4 * blocking.factor_values() as u64;
         context.require_buffer("building Shampoo", "the factors of all tensors", factors)?;
-        let sweep = Sweep::infer(context.processor());
+        let sweep = Sweep::plain::<P>(&context, "kronecker-descent");
         let arena = || context.upload(&P::State::encode(&vec![0.0; segments.arena_len()]));
         let values = |count: usize| context.upload(&vec![0f32; count]);
         let tensors = segments.tensors().len();

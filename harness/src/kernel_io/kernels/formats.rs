@@ -5,7 +5,7 @@ use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::network::rounding;
 use sonew_kernels::precision::{F32, Precision, PrecisionKind, PrecisionVisitor, inspect, require};
-use sonew_kernels::sweep::Sweep;
+use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::kernel_io::KernelIoError;
 use crate::kernel_io::found::{Found, non_finite, wide};
@@ -167,7 +167,8 @@ impl Kernel for Inspect {
         let n = self.g.len();
         let tensor = Tensor::new(context, "inspect", n)?;
         let (grads, scaled) = (tensor.upload(&self.g)?, tensor.empty());
-        let slots = tensor.slots(Sweep::infer(context.processor()));
+        let sweep = Sweep::plain::<F32>(context, "inspect");
+        let slots = tensor.slots(sweep);
         let segments = &tensor.segments;
         type Format = <F32 as Precision>::Params;
         inspect::<Format>(
@@ -177,6 +178,7 @@ impl Kernel for Inspect {
             Some(&scaled),
             self.factor,
             &slots,
+            Strategy::Forced(sweep),
         )?;
         let noted = tensor.noted(&slots)?;
         Ok(Found::new()

@@ -201,7 +201,7 @@ impl Kernel for KroneckerDescent {
         let second = second.map(|values| tensor.upload(values)).transpose()?;
         let needs_norm = self.graft == Graft::RmsProp;
         let norms = needs_norm.then(|| length(&tensor, &grads)).transpose()?;
-        let sweep = Sweep::infer(context.processor());
+        let sweep = Sweep::plain::<F32>(context, "kronecker-descent");
         let strategy = Strategy::Forced(sweep);
         let (of_runs, evidence) = (
             pairs_of_runs(&tensor, sweep.runs_per_block()),

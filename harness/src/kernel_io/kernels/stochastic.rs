@@ -5,6 +5,7 @@ use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor, round_stochastically};
 use sonew_kernels::segments::BLOCK;
+use sonew_kernels::sweep::{Strategy, Sweep};
 
 use super::formats::{FORMATS, empty, require_format, widened};
 use crate::kernel_io::KernelIoError;
@@ -129,6 +130,7 @@ impl PrecisionVisitor for Draw<'_, '_> {
         let Tensor {
             context, segments, ..
         } = self.tensor;
-        round_stochastically::<P::Params>(context, segments, from, to, seed, step)
+        let sweep = Strategy::Forced(Sweep::plain::<P>(context, "stochastic-rounding"));
+        round_stochastically::<P::Params>(context, segments, from, to, seed, step, sweep)
     }
 }
