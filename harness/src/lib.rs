@@ -9,6 +9,8 @@ pub mod context;
 pub mod data;
 pub mod freed_memory;
 pub mod init;
+#[cfg(feature = "cuda")]
+pub mod inspect;
 pub mod interrupt;
 pub mod kernel_io;
 pub mod network;

@@ -3,7 +3,7 @@
 
 use cubecl::server::Handle;
 use sonew_kernels::error::Error;
-use sonew_kernels::evidence::Evidence;
+use sonew_kernels::evidence::{Evidence, Slots};
 use sonew_kernels::precision::{self, HostFormat, Precision, PrecisionKind, PrecisionVisitor};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
@@ -171,8 +171,7 @@ fn on_device<P: Precision>(
     let psi = (0..band).map(|_| empty()).collect::<Result<Vec<_>, _>>()?;
     let (d, u) = (empty()?, empty()?);
     let blueprint = Blueprint::of::<P>(context, "banded-ldl", band);
-    let units = blueprint.sweep.total_units(&segments);
-    let evidence = context.upload(&vec![0u32; Evidence::bytes(units) / 4]);
+    let evidence = Slots::of(context, &segments, blueprint.sweep);
     let buffers = FactorBuffers {
         diagonal: &upload(&h.diagonal)?,
         edges: &edges,

@@ -96,6 +96,23 @@ impl Context {
         })
     }
 
+    /// Requires that a cube can have `bytes` of shared memory.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if not.
+    pub fn require_shared(&self, operation: &'static str, bytes: usize) -> Result<(), Error> {
+        let allowed = self.client.properties().hardware.max_shared_memory_size;
+        if bytes <= allowed {
+            return Ok(());
+        }
+        Err(Error::Limit {
+            operation,
+            resource: "bytes of shared memory",
+            found: bytes as u64,
+            allowed: allowed as u64,
+        })
+    }
+
     /// Uploads values to a new buffer, one that the device can have ([`Context::require_buffer`]).
     pub fn upload<T: bytemuck::Pod + Send + Sync>(&self, values: &[T]) -> Handle {
         self.client.create_from_slice(bytemuck::cast_slice(values))

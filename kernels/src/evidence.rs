@@ -1,9 +1,12 @@
 //! What a sweep saw, kept on the device until somebody asks.
 //!
-//! Each unit owns one slot of two findings, each of two words, (count, first index), and overwrites it in every launch: no
-//! atomics, so the result does not depend on the order of units, and nothing has to be reset. The host folds the slots when
-//! it reads them: the sum of the counts and the least of the indices. Most sweeps look for one thing and leave the second
-//! finding at zero.
+//! Each unit owns a slot of two findings, each of three words: the stamp of the launch that wrote it, how often, and the first
+//! index. A unit that sees nothing writes nothing, so evidence costs no traffic as long as all is well. There are no atomics,
+//! so the result does not depend on the order of units, and nothing has to be reset: every launch has a stamp of its own, and
+//! the host folds the findings of the last when it reads them, the sum of the counts and the least of the indices. Most sweeps
+//! look for one thing and leave the second finding alone.
+
+use std::cell::Cell;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
@@ -13,6 +16,7 @@ use crate::buffers::array;
 use crate::context::{Context, Grid};
 use crate::error::Error;
 use crate::precision::Storage;
+use crate::segments::Segments;
 use crate::sweep::Sweep;
 
 /// How often something was seen in a sweep, and the arena index where it was seen first.
@@ -33,31 +37,57 @@ pub struct PivotEvidence {
     pub out_of_range: Evidence,
 }
 
+/// Words of a finding.
+const FINDING: usize = 3;
 /// Words of a slot.
-const SLOT: usize = 4;
+const SLOT: usize = 2 * FINDING;
 
-impl Evidence {
-    /// Bytes that any launch of up to `units` units in all needs.
-    pub fn bytes(units: usize) -> usize {
-        units * SLOT * size_of::<u32>()
+/// Room for what the units of a launch see, and the stamp of the last launch. Stamps repeat after 2³² launches.
+pub struct Slots {
+    handle: Handle,
+    stamp: Cell<u32>,
+}
+
+impl Slots {
+    /// For launches of up to `units` units in all.
+    pub fn new(context: &Context, units: usize) -> Self {
+        Self {
+            handle: context.upload(&vec![0u32; SLOT * units]),
+            stamp: Cell::new(0),
+        }
     }
 
+    /// For launches of a sweep.
+    pub fn of(context: &Context, segments: &Segments, sweep: Sweep) -> Self {
+        Self::new(context, sweep.total_units(segments))
+    }
+
+    /// The stamp of a new launch, never 0.
+    fn stamped(&self) -> u32 {
+        let next = self.stamp.get().checked_add(1).unwrap_or(1);
+        self.stamp.set(next);
+        next
+    }
+}
+
+impl Evidence {
     /// Reads and folds the slots; waits for the work launched so far.
     ///
     /// # Errors
     /// As [`Context::download`].
-    pub fn read(context: &Context, operation: &'static str, slots: &Handle) -> Result<Self, Error> {
-        let words: Vec<u32> = context.download(operation, slots)?;
-        Ok(Self::fold(&words, 0))
+    pub fn read(context: &Context, operation: &'static str, slots: &Slots) -> Result<Self, Error> {
+        context.view(operation, &slots.handle, |words: &[u32]| {
+            Self::fold(words, 0, slots.stamp.get())
+        })
     }
 
-    /// Folds the finding whose words start at `offset` of each slot.
-    fn fold(words: &[u32], offset: usize) -> Self {
+    /// Folds the finding whose words start at `offset` of each slot, where the launch of that stamp wrote it.
+    fn fold(words: &[u32], offset: usize, stamp: u32) -> Self {
         let mut evidence = Self::default();
         let findings = words.chunks_exact(SLOT).map(|slot| &slot[offset..]);
-        for finding in findings.filter(|finding| finding[0] > 0) {
-            evidence.count += u64::from(finding[0]);
-            let first = finding[1] as usize;
+        for finding in findings.filter(|finding| finding[0] == stamp && stamp > 0) {
+            evidence.count += u64::from(finding[1]);
+            let first = finding[2] as usize;
             evidence.first = Some(evidence.first.map_or(first, |least| least.min(first)));
         }
         evidence
@@ -69,11 +99,11 @@ impl PivotEvidence {
     ///
     /// # Errors
     /// As [`Context::download`].
-    pub fn read(context: &Context, operation: &'static str, slots: &Handle) -> Result<Self, Error> {
-        let words: Vec<u32> = context.download(operation, slots)?;
-        Ok(Self {
-            cut: Evidence::fold(&words, 0),
-            out_of_range: Evidence::fold(&words, 2),
+    pub fn read(context: &Context, operation: &'static str, slots: &Slots) -> Result<Self, Error> {
+        let stamp = slots.stamp.get();
+        context.view(operation, &slots.handle, |words: &[u32]| Self {
+            cut: Evidence::fold(words, 0, stamp),
+            out_of_range: Evidence::fold(words, FINDING, stamp),
         })
     }
 }
@@ -150,24 +180,27 @@ pub(crate) fn note_non_finite<S: Storage, N: Size>(
     }
 }
 
-/// Writes the unit's slot.
+/// Writes the unit's slot, if it saw anything.
 #[cube]
-pub(crate) fn write(found: &Found, slots: &mut Array<u32>) {
-    write_finding(found, slots, ABSOLUTE_POS * SLOT);
+pub(crate) fn write(found: &Found, slots: &mut Array<u32>, stamp: u32) {
+    write_finding(found, slots, ABSOLUTE_POS * SLOT, stamp);
 }
 
-/// Writes the unit's slot.
+/// Writes the unit's slot, if it saw anything.
 #[cube]
-pub(crate) fn write_pivots(found: &PivotsFound, slots: &mut Array<u32>) {
+pub(crate) fn write_pivots(found: &PivotsFound, slots: &mut Array<u32>, stamp: u32) {
     let slot = ABSOLUTE_POS * SLOT;
-    write_finding(&found.cut, slots, slot);
-    write_finding(&found.out_of_range, slots, slot + 2);
+    write_finding(&found.cut, slots, slot, stamp);
+    write_finding(&found.out_of_range, slots, slot + FINDING, stamp);
 }
 
 #[cube]
-fn write_finding(found: &Found, slots: &mut Array<u32>, at: usize) {
-    slots[at] = found.count;
-    slots[at + 1] = found.first;
+fn write_finding(found: &Found, slots: &mut Array<u32>, at: usize, stamp: u32) {
+    if found.count > 0 {
+        slots[at] = stamp;
+        slots[at + 1] = found.count;
+        slots[at + 2] = found.first;
+    }
 }
 
 /// The slots of the units of a grid, as a kernel takes them.
@@ -175,16 +208,17 @@ pub(crate) fn slots(slots: &Handle, grid: Grid) -> ArrayArg<Gpu> {
     array(slots, SLOT * grid.cubes as usize * grid.units as usize)
 }
 
-/// Requires a slot for each unit of the grid.
-pub(crate) fn require_slots(
+/// The buffer of the slots, which has one for each unit of the grid, and the stamp of the launch that is about to be.
+pub(crate) fn require_slots<'a>(
     operation: &'static str,
-    slots: &Handle,
+    slots: &'a Slots,
     grid: Grid,
-) -> Result<(), Error> {
-    let expected = Evidence::bytes(grid.cubes as usize * grid.units as usize) as u64;
-    let found = slots.size_in_used();
+) -> Result<(&'a Handle, u32), Error> {
+    let units = grid.cubes as usize * grid.units as usize;
+    let expected = (units * SLOT * size_of::<u32>()) as u64;
+    let found = slots.handle.size_in_used();
     if found >= expected {
-        return Ok(());
+        return Ok((&slots.handle, slots.stamped()));
     }
     Err(Error::Length {
         operation,

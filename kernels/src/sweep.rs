@@ -8,6 +8,9 @@ use crate::error::Error;
 use crate::precision::{Precision, Storage, require};
 use crate::segments::{BLOCK, Segments};
 
+/// Columns of a team's run, at most: units of a cube times values of a vector.
+const MOST_COLUMNS: usize = 1 << 13;
+
 /// Mesa's llvmpipe ends every loop of a unit once they have taken this many iterations together, without an error.
 const SOFTWARE_DRIVER_ITERATIONS: usize = 65_535;
 
@@ -26,7 +29,15 @@ pub struct Sweep {
     /// Whether f32 is read two values to a 64-bit word, where a kernel has that form ([`Precision::Twin`]).
     #[serde(default)]
     pub twins: bool,
+    /// Whether the units of a cube take a run together, neighbouring units neighbouring vectors. A run then may span blocks, and
+    /// may need [`GHOST_UNITS`] more units than it has vectors.
+    #[serde(default)]
+    pub team: bool,
 }
+
+/// Units of a team for the vectors around its own: those of the widest plane of any GPU but AMD's, so that the others begin where
+/// a line of memory does.
+pub const GHOST_UNITS: usize = 32;
 
 impl Sweep {
     /// The default of a device for kernels that have no other.
@@ -42,6 +53,7 @@ impl Sweep {
                 units: 32,
                 cubes: 4096,
                 twins: false,
+                team: false,
             },
             Processor::Gpu => Self {
                 width: 4,
@@ -49,6 +61,7 @@ impl Sweep {
                 units: 256,
                 cubes: 4096,
                 twins: false,
+                team: false,
             },
         }
     }
@@ -67,6 +80,7 @@ impl Sweep {
                 units: 64,
                 cubes: 4096,
                 twins,
+                team: false,
             },
             _ => Self::infer(processor),
         }
@@ -110,10 +124,9 @@ impl Sweep {
     /// The launch that walks the blocks between the pads of an arena, binding `buffers` buffers.
     pub(crate) fn grid(&self, segments: &Segments, buffers: usize) -> Grid {
         let runs = self.runs(segments);
+        let at_once = if self.team { 1 } else { self.units as usize };
         Grid {
-            cubes: runs
-                .div_ceil(self.units as usize)
-                .clamp(1, self.cubes as usize) as u32,
+            cubes: runs.div_ceil(at_once).clamp(1, self.cubes as usize) as u32,
             units: self.units,
             // The scalars of a kernel travel in a buffer of their own.
             buffers: 1 + buffers as u32,
@@ -128,7 +141,12 @@ impl Sweep {
 
     /// Runs between the pads of an arena.
     pub(crate) fn runs(&self, segments: &Segments) -> usize {
-        (segments.blocks() - 2) * self.runs_per_block()
+        let blocks = segments.blocks() - 2;
+        if self.team {
+            (blocks * BLOCK).div_ceil(self.run * self.width)
+        } else {
+            blocks * self.runs_per_block()
+        }
     }
 
     /// Requires that a software driver does not cut the loops of a unit short, where one run takes at most
@@ -140,7 +158,12 @@ impl Sweep {
         processor: Processor,
         iterations: usize,
     ) -> Result<(), Error> {
-        let runs = self.runs(segments).div_ceil(self.total_units(segments));
+        let at_once = if self.team {
+            self.grid(segments, 0).cubes as usize
+        } else {
+            self.total_units(segments)
+        };
+        let runs = self.runs(segments).div_ceil(at_once);
         let needed = runs * (1 + iterations) + 1;
         if processor == Processor::Gpu || needed <= SOFTWARE_DRIVER_ITERATIONS {
             return Ok(());
@@ -157,11 +180,28 @@ impl Sweep {
     pub fn is_whole(&self) -> bool {
         // A run is read from files; a product that overflows is none.
         let columns = self.run.checked_mul(self.width).unwrap_or(0);
-        let divides = columns > 0 && BLOCK.is_multiple_of(columns);
+        let divides =
+            columns > 0 && (BLOCK.is_multiple_of(columns) || self.team && columns < MOST_COLUMNS);
         matches!(self.width, 1 | 2 | 4 | 8) && divides && self.units > 0 && self.cubes > 0
     }
 
+    /// Requires a sweep of units that each take runs of their own, in whole words.
     pub(crate) fn check<S: Precision>(&self, operation: &'static str) -> Result<(), Error> {
+        if self.team {
+            return Err(Error::Shape {
+                operation,
+                argument: "blueprint",
+                found: "a team".into(),
+                expected:
+                    "units that each take runs of their own; only a whole step of SONew has teams"
+                        .into(),
+            });
+        }
+        self.check_shape::<S>(operation)
+    }
+
+    /// Requires whole runs and words.
+    pub(crate) fn check_shape<S: Precision>(&self, operation: &'static str) -> Result<(), Error> {
         self.check_words(operation, S::Params::PER_WORD.max(S::State::PER_WORD))
     }
 

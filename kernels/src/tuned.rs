@@ -17,6 +17,8 @@ pub struct Tunable {
     pub banded: bool,
     /// Whether it eliminates, so that its blueprint says more than its sweep.
     pub eliminates: bool,
+    /// Whether a team of units may take a run together ([`Sweep::team`]).
+    pub teams: bool,
     /// Whether it reads f32 in 64-bit words too ([`Sweep::twins`]).
     pub twins: bool,
 }
@@ -46,6 +48,7 @@ impl Tunable {
         Self {
             banded: true,
             eliminates: true,
+            teams: true,
             ..Self::rule("sonew-step")
         },
         Self::plain("sonew-graft"),
@@ -67,6 +70,7 @@ impl Tunable {
             name,
             banded: false,
             eliminates: false,
+            teams: false,
             twins: false,
         }
     }
@@ -84,6 +88,9 @@ impl Tunable {
     /// How it is laid out where nothing else is asked for: as tuned, or the default of the device. Without an elimination the
     /// sweep alone counts.
     pub fn blueprint<S: Precision>(self, context: &Context, band: usize) -> Blueprint {
+        if self.teams {
+            return Blueprint::of_step::<S>(context, band);
+        }
         if self.eliminates {
             return Blueprint::of::<S>(context, self.name, band);
         }

@@ -11,28 +11,29 @@
 //!   `log` and `powf` are the host's; subnormals are kept;
 //! - that shared memory and a unit's own arrays are accessed within their bounds, which buffers are; what is read of shared
 //!   memory before it is written is NaN;
-//! - that NVIDIA's compiler takes the text, which `nvrtc.rs` does, nor what its optimiser makes of it.
+//! - that NVIDIA's compiler takes the text, which `languages.rs` asks, nor what its optimiser makes of it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use sonew_kernels::context::{Context, Processor};
-use sonew_kernels::contract::{EDGES, Formats, SMALL};
+use sonew_kernels::contract::{Check, EDGES, Formats, SMALL};
 use sonew_kernels::precision::PrecisionKind;
+use sonew_runtime::source::host::HostCuda;
 use sonew_runtime::source::{Buffer, Executor, Language, Recording, Source, record};
 
 #[path = "kernels/agreement.rs"]
 mod agreement;
 #[path = "cuda/faults.rs"]
 mod faults;
-#[path = "cuda/host/mod.rs"]
-mod host;
 #[path = "kernels/tally.rs"]
 mod tally;
+#[path = "cuda/tools.rs"]
+mod tools;
 
 use agreement::{follows_snapshot, hold};
-use host::{Compiler, HostCuda};
 use tally::{Tally, name};
+use tools::compiler_or_skip;
 
 /// What the texts are written for.
 const LANGUAGE: Language = Language::CudaSm80;
@@ -53,6 +54,11 @@ impl Device {
     }
 }
 
+/// The contract, with what takes long to compile.
+fn checks(formats: Formats) -> impl Iterator<Item = Check> {
+    formats.checks().into_iter().chain(formats.long_checks())
+}
+
 /// The texts of each check. Nothing is computed, so what the checks find does not matter.
 fn record_texts(
     formats: Formats,
@@ -60,7 +66,7 @@ fn record_texts(
     texts: &mut BTreeMap<String, Vec<Arc<Source>>>,
     lengths: &[usize],
 ) {
-    for check in formats.checks() {
+    for check in checks(formats) {
         let _ = check.run(&device.context, lengths);
         let launches = device.recording.take().unwrap();
         let sources = launches.into_iter().map(|launch| launch.source);
@@ -73,7 +79,7 @@ fn record_texts(
 
 /// Holds what was compiled to its oracle, and notes each check and precision, or why it was not executed.
 fn follows(formats: Formats, device: &Device, refused: &HashMap<String, String>, done: &mut Tally) {
-    for check in formats.checks() {
+    for check in checks(formats) {
         let what = match refused.get(&name(&check, formats.name())) {
             Some(reason) => format!("not executed ({reason})"),
             None => {
@@ -93,7 +99,7 @@ fn follows(formats: Formats, device: &Device, refused: &HashMap<String, String>,
 #[test]
 fn the_cuda_text_of_every_kernel_in_every_precision_follows_its_oracle() {
     let test = "the_cuda_text_of_every_kernel_in_every_precision_follows_its_oracle";
-    let Some(compiler) = Compiler::or_skip(test) else {
+    let Some((compiler, _folder)) = compiler_or_skip(test) else {
         return;
     };
     let device = Device::new();
@@ -151,7 +157,7 @@ impl Executor for Wrong {
 
 #[test]
 fn a_wrong_sign_in_a_text_is_seen() {
-    let Some(compiler) = Compiler::or_skip("a_wrong_sign_in_a_text_is_seen") else {
+    let Some((compiler, _folder)) = compiler_or_skip("a_wrong_sign_in_a_text_is_seen") else {
         return;
     };
     let device = Device::new();

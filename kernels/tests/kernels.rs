@@ -43,5 +43,7 @@ mod statistics;
 mod step;
 #[path = "kernels/tally.rs"]
 mod tally;
+#[path = "kernels/team.rs"]
+mod team;
 #[path = "kernels/update.rs"]
 mod update;

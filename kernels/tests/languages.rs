@@ -8,15 +8,16 @@ use std::sync::Mutex;
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::contract::{Coverage, Formats, SMALL};
 use sonew_kernels::precision::PrecisionKind;
+use sonew_runtime::source::nvrtc::Nvrtc;
 use sonew_runtime::source::{Language, Recording, Source, record};
 
-#[path = "cuda/nvrtc.rs"]
-mod nvrtc;
 #[path = "kernels/tally.rs"]
 mod tally;
+#[path = "cuda/tools.rs"]
+mod tools;
 
-use nvrtc::Nvrtc;
 use tally::{Tally, case, name};
+use tools::nvrtc_or_skip;
 
 /// A kernel that a check launched for the first time.
 struct Text {
@@ -162,7 +163,7 @@ fn compiles(nvrtc: &Nvrtc, sm: u32, texts: &[Text]) {
 
 #[test]
 fn nvrtc_takes_every_kernel_for_ampere_and_hopper() {
-    let Some(nvrtc) = Nvrtc::or_skip("nvrtc_takes_every_kernel_for_ampere_and_hopper") else {
+    let Some(nvrtc) = nvrtc_or_skip("nvrtc_takes_every_kernel_for_ampere_and_hopper") else {
         return;
     };
     let mut ignored = Tally::default();
@@ -189,7 +190,7 @@ fn nvrtc_takes_every_kernel_for_ampere_and_hopper() {
 
 #[test]
 fn nvrtc_says_what_is_wrong_with_a_text() {
-    let Some(nvrtc) = Nvrtc::or_skip("nvrtc_says_what_is_wrong_with_a_text") else {
+    let Some(nvrtc) = nvrtc_or_skip("nvrtc_says_what_is_wrong_with_a_text") else {
         return;
     };
     let log = nvrtc

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
 use sonew_kernels::context::Context;
-use sonew_kernels::evidence::Evidence;
+use sonew_kernels::evidence::{Evidence, Slots};
 use sonew_kernels::first_order::{
     Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
 };
@@ -108,7 +108,7 @@ struct Rule<L, P> {
     context: Rc<Context>,
     segments: Segments,
     states: Vec<Handle>,
-    evidence: Handle,
+    evidence: Slots,
     sweep: Sweep,
     step: u64,
     rule: core::marker::PhantomData<(L, P)>,
@@ -125,10 +125,9 @@ impl<L: FirstOrder, P: Precision> Rule<L, P> {
             .map(|_| context.upload(&P::State::encode(&vec![start; n])))
             .collect();
         let sweep = Sweep::of::<P>(&context, L::NAME, 0);
-        let units = sweep.total_units(segments);
         Self {
             config,
-            evidence: context.upload(&vec![0u32; Evidence::bytes(units) / 4]),
+            evidence: Slots::of(&context, segments, sweep),
             segments: segments.clone(),
             context,
             states,

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
-use sonew_kernels::evidence::{Evidence, PivotEvidence};
+use sonew_kernels::evidence::{Evidence, PivotEvidence, Slots};
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
 use sonew_kernels::segments::Segments;
@@ -28,8 +28,8 @@ pub(crate) struct Sonew<P> {
     diagonal: Handle,
     edges: Vec<Handle>,
     tensor_of_block: Handle,
-    non_finite: Handle,
-    cut: Handle,
+    non_finite: Slots,
+    cut: Slots,
     scratch: Option<Scratch>,
     /// Whether a step is one launch; the states then have ghost columns.
     fused: bool,
@@ -65,13 +65,20 @@ impl<P: Precision> Sonew<P> {
         segments: &Segments,
     ) -> Result<Self, Error> {
         let sweep = Sweep::of::<P>(&context, "statistics", config.band);
-        let blueprint = Blueprint::of::<P>(&context, "sonew-step", config.band);
         let grafting = config.graft != Graft::None;
+        let processor = context.processor();
+        let mut blueprint = Blueprint::of_step::<P>(&context, config.band);
+        if grafting {
+            blueprint = blueprint.walking::<P>(processor, config.band);
+        }
         let norms = grafting || config.relative_epsilon > 0.0;
         let ghosts = Ghosts::new(segments, config.band, config.removal, blueprint);
         // ‖H‖₁ is that of new statistics, and the RMSProp graft needs the norm of the gradient first.
         let whole = config.relative_epsilon == 0.0 && config.graft != Graft::RmsProp;
         let fused = whole && ghosts.are_few();
+        if !fused {
+            blueprint = blueprint.walking::<P>(processor, config.band);
+        }
         let factor = (config.band, config.removal);
         blueprint.require::<P>("building SONew", &context, segments, factor, fused)?;
         if fused {
@@ -88,10 +95,7 @@ impl<P: Precision> Sonew<P> {
             }
         };
         let values = |count: usize| context.upload(&vec![0f32; count]);
-        let slots = |sweep: Sweep| {
-            let bytes = Evidence::bytes(sweep.total_units(segments));
-            context.upload(&vec![0u32; bytes / 4])
-        };
+        let slots = |sweep: Sweep| Slots::of(&context, segments, sweep);
         let tensors = segments.tensors().len();
         let inner = segments.blocks() - 2;
         let staged = grafting.then(|| Staged {

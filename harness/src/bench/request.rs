@@ -51,7 +51,7 @@ pub struct Request {
     pub bands: Vec<usize>,
     /// How long.
     pub effort: Effort,
-    /// Values at most that a kernel is held to its oracle on.
+    /// Values at most that a kernel is held to its oracle on; 0 where nothing is timed.
     pub proven: usize,
 }
 

@@ -1,10 +1,12 @@
 //! The command line: what can be asked for.
 
+mod inspect;
 mod kernel;
 mod naming;
 mod numerics;
 mod run;
 
+pub use inspect::{Forced, InspectArgs};
 pub use kernel::KernelArgs;
 pub use run::{PlanError, RunArgs};
 
@@ -188,6 +190,9 @@ pub enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Tell what a kernel costs on a GPU, without one: its CUDA C++ runs on the host's processor (which needs a C++ compiler), every
+    /// access to memory is counted in sectors, and NVIDIA's compiler (scripts/nvrtc.sh) tells its registers.
+    Inspect(InspectArgs),
     /// Print the text that a kernel compiles to, in each of its variants; needs no device.
     Source {
         /// The kernel, as `verify` names it.

@@ -7,7 +7,7 @@
 mod cache;
 mod multiprocessor;
 mod recorder;
-mod tables;
+pub mod tables;
 mod traffic;
 
 pub use multiprocessor::Arch;
@@ -47,7 +47,9 @@ pub enum InspectError {
         known: String,
     },
     /// No C++ compiler.
-    #[error("inspecting runs the kernel's text on the host's processor, which needs a C++ compiler (g++ or clang++, or name one in CXX): {reason}")]
+    #[error(
+        "inspecting runs the kernel's text on the host's processor, which needs a C++ compiler (g++ or clang++, or name one in CXX): {reason}"
+    )]
     Compiler {
         /// What was tried.
         reason: String,
@@ -63,8 +65,8 @@ pub enum InspectError {
 /// What is inspected.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// The kernel, one of [`Tunable::ALL`].
-    pub kernel: String,
+    /// One of [`Tunable::ALL`], or all of them.
+    pub kernel: Option<String>,
     /// In these precisions.
     pub precisions: Vec<PrecisionKind>,
     /// For these bands, where it has any.
@@ -175,42 +177,23 @@ pub fn inspect(
     tools: Tools,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<Inspected>, InspectError> {
-    let Some(kernel) = Tunable::named(&request.kernel) else {
-        return Err(InspectError::Unknown {
-            found: request.kernel.clone(),
-            known: Tunable::names().join(", "),
-        });
+    let asked: Vec<Tunable> = match &request.kernel {
+        None => Tunable::ALL.into(),
+        Some(name) => match Tunable::named(name) {
+            Some(kernel) => vec![kernel],
+            None => {
+                return Err(InspectError::Unknown {
+                    found: name.clone(),
+                    known: Tunable::names().join(", "),
+                });
+            }
+        },
     };
-    let bands = if kernel.banded {
-        request.bands.clone()
-    } else {
-        vec![0]
-    };
-    let mut tuned = Tuned::default();
-    for (precision, band, blueprint) in request.precisions.iter().flat_map(|precision| {
-        let forced = move |&band: &usize| Some((*precision, band, request.blueprint?));
-        bands.iter().filter_map(forced)
-    }) {
-        tuned.put(Tuning {
-            kernel: kernel.name.into(),
-            precision: precision.name().into(),
-            band,
-            blueprint,
-        });
-    }
     let recording = record(request.arch.language());
     let recorder = Recorder::default();
     recording.execute_with(Box::new(recorder.executor(HostCuda::new(tools.compiler))));
+    let tuned = request.forced(&asked);
     let context = Context::new(recording.client(), Processor::Gpu).with_tuned(tuned);
-    let catalogue = bench::Request {
-        kernel: Some(kernel.name.into()),
-        precisions: request.precisions.clone(),
-        sizes: vec![vec![request.values]],
-        bands,
-        effort: Effort::QUICK,
-        // Nothing is timed.
-        proven: 0,
-    };
     let mut costs = Costs {
         recorder,
         nvrtc: tools.nvrtc.ok(),
@@ -218,8 +201,51 @@ pub fn inspect(
         found: Vec::new(),
         tell,
     };
-    kernels(&context, &catalogue, &mut costs)?;
+    for kernel in asked {
+        let catalogue = bench::Request {
+            kernel: Some(kernel.name.into()),
+            precisions: request.precisions.clone(),
+            sizes: vec![vec![request.values]],
+            bands: request.bands_of(kernel),
+            effort: Effort::QUICK,
+            // Nothing is timed.
+            proven: 0,
+        };
+        kernels(&context, &catalogue, &mut costs)?;
+    }
     Ok(costs.found)
+}
+
+impl Request {
+    /// The bands that a kernel is laid out for.
+    fn bands_of(&self, kernel: Tunable) -> Vec<usize> {
+        if kernel.banded {
+            self.bands.clone()
+        } else {
+            vec![0]
+        }
+    }
+
+    /// The blueprint, if there is one, for all that is inspected.
+    fn forced(&self, asked: &[Tunable]) -> Tuned {
+        let mut tuned = Tuned::default();
+        let Some(blueprint) = self.blueprint else {
+            return tuned;
+        };
+        for &kernel in asked {
+            for precision in &self.precisions {
+                for band in self.bands_of(kernel) {
+                    tuned.put(Tuning {
+                        kernel: kernel.name.into(),
+                        precision: precision.name().into(),
+                        band,
+                        blueprint,
+                    });
+                }
+            }
+        }
+        tuned
+    }
 }
 
 /// Looks at launches instead of timing them.
@@ -237,7 +263,8 @@ impl Timer for Costs<'_> {
             "{} {} in {}",
             subject.kernel, subject.case, subject.precision
         ));
-        // What was launched to make its inputs.
+        // What was launched to make its inputs is waited for, and forgotten.
+        work.run(0)?;
         self.recorder.take();
         work.run(1)?;
         let seen = self.recorder.take();

@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn registers_shared_memory_units_and_cubes_each_limit_what_is_resident() {
-        let resident = |units, registers, shared| Arch::Sm90.resident_cubes(units, registers, shared);
+        let resident =
+            |units, registers, shared| Arch::Sm90.resident_cubes(units, registers, shared);
         assert_eq!(resident(256, 32, 0), 8);
         assert_eq!(resident(128, 64, 0), 8);
         assert_eq!(resident(128, 144, 0), 3);

@@ -73,18 +73,16 @@ fn requests(accesses: &[Access], plane: u32) -> Vec<Vec<Request>> {
             planes.resize_with(at as usize + 1, Vec::new);
         }
         let requests = &mut planes[at as usize];
-        let number = *known
-            .entry((at, access.line, *round))
-            .or_insert_with(|| {
-                requests.push(Request {
-                    line: access.line,
-                    place: access.place,
-                    store: access.store == 1,
-                    bytes: access.bytes,
-                    starts: Vec::new(),
-                });
-                requests.len() - 1
+        let number = *known.entry((at, access.line, *round)).or_insert_with(|| {
+            requests.push(Request {
+                line: access.line,
+                place: access.place,
+                store: access.store == 1,
+                bytes: access.bytes,
+                starts: Vec::new(),
             });
+            requests.len() - 1
+        });
         requests[number].starts.push(access.at);
     }
     planes
@@ -212,7 +210,10 @@ pub fn bytes_ahead(cubes: &[Vec<Access>]) -> f64 {
     let (mut bytes, mut sequences) = (0u64, 0u64);
     for accesses in cubes {
         let mut reading: HashMap<u32, bool> = HashMap::new();
-        for access in accesses.iter().filter(|it| it.place != SHARED || it.line == 0) {
+        for access in accesses
+            .iter()
+            .filter(|it| it.place != SHARED || it.line == 0)
+        {
             let reading = reading.entry(access.unit).or_default();
             let reads = access.line > 0 && access.store == 0;
             if reads {

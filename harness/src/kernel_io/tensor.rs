@@ -3,7 +3,7 @@
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
-use sonew_kernels::evidence::Evidence;
+use sonew_kernels::evidence::{Evidence, Slots};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::Reduction;
 use sonew_kernels::sweep::Sweep;
@@ -62,9 +62,8 @@ impl<'a> Tensor<'a> {
     }
 
     /// Slots of evidence.
-    pub fn slots(&self, sweep: Sweep) -> Handle {
-        let words = Evidence::bytes(sweep.total_units(&self.segments)) / 4;
-        self.context.upload(&vec![0u32; words])
+    pub fn slots(&self, sweep: Sweep) -> Slots {
+        Slots::of(self.context, &self.segments, sweep)
     }
 
     /// For each block the tensor it belongs to.
@@ -97,7 +96,7 @@ impl<'a> Tensor<'a> {
     }
 
     /// What was noted in slots.
-    pub fn noted(&self, slots: &Handle) -> Result<Noted, KernelError> {
+    pub fn noted(&self, slots: &Slots) -> Result<Noted, KernelError> {
         let seen = Evidence::read(self.context, self.kernel, slots)?;
         let first = seen.first.and_then(|at| self.segments.locate(at));
         Ok(Noted {

@@ -53,6 +53,7 @@ pub fn candidates<P: Precision>(
                         units,
                         cubes,
                         twins,
+                        team: false,
                     };
                     let unroll = default.unroll;
                     all.push(Blueprint { sweep, unroll });

@@ -49,6 +49,10 @@ pub(super) fn check_tunings(
             return refused("", "each once".into(), found);
         }
         let sweep = it.blueprint.sweep;
+        if sweep.team && !tunable.teams {
+            let known = format!("false for {kernel}, whose units take runs of their own");
+            return refused("/blueprint/sweep/team", known, "true".into());
+        }
         if sweep.twins && !tunable.twins {
             let known = format!("false for {kernel}, which has no form in 64-bit words");
             return refused("/blueprint/sweep/twins", known, "true".into());

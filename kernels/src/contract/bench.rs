@@ -5,7 +5,7 @@ use cubecl::server::Handle;
 use super::outcome::Outcome;
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Slots};
 use crate::precision::HostFormat;
 use crate::segments::Segments;
 use crate::sweep::Sweep;
@@ -64,9 +64,8 @@ impl<'a> Bench<'a> {
     }
 
     /// Slots of evidence for a sweep over this arena.
-    pub fn slots(&self, sweep: Sweep) -> Handle {
-        let words = Evidence::bytes(sweep.total_units(&self.segments)) / 4;
-        self.context.upload(&vec![0u32; words])
+    pub fn slots(&self, sweep: Sweep) -> Slots {
+        Slots::of(self.context, &self.segments, sweep)
     }
 
     /// The tensors of an arena.
@@ -76,7 +75,7 @@ impl<'a> Bench<'a> {
     }
 
     /// What was noted of values that are not finite: nothing, where all is right.
-    pub fn nothing_noted(&self, slots: &Handle) -> Result<Outcome, Error> {
+    pub fn nothing_noted(&self, slots: &Slots) -> Result<Outcome, Error> {
         let seen = Evidence::read(self.context, "contract", slots)?;
         let mut outcome = Outcome::named("values that are not finite");
         outcome.add(&[seen.count as f32], &[0.0], |_| 0.0);

@@ -43,7 +43,7 @@ fn grafted<P: Precision>(
     let removal = EdgeRemoval::Outgoing;
     let bench = Bench::new(context, lengths)?;
     let segments = &bench.segments;
-    let blueprint = Blueprint::of::<P>(context, "sonew-step", BAND);
+    let blueprint = Blueprint::of_step::<P>(context, BAND).walking::<P>(context.processor(), BAND);
     let values = if whole {
         Ghosts::new(segments, BAND, removal, blueprint).state_len()
     } else {

@@ -83,6 +83,7 @@ pub struct Formats {
     name: &'static str,
     checks: fn() -> Vec<Check>,
     of_band: fn(usize) -> Vec<Check>,
+    long: fn() -> Vec<Check>,
     coverage: fn(&Context) -> Coverage,
 }
 
@@ -103,6 +104,7 @@ impl Formats {
             name: P::NAME,
             checks: checks::<P>,
             of_band: sonew::of_band::<P>,
+            long: units::long_checks::<P>,
             coverage: Coverage::of::<P>,
         }
     }
@@ -115,6 +117,11 @@ impl Formats {
     /// All checks. Kernels that compute in f32 whatever the precision of the model are checked in [`F32`].
     pub fn checks(&self) -> Vec<Check> {
         (self.checks)()
+    }
+
+    /// Checks whose texts one of the languages takes minutes to compile, SPIR-V, so that [`Formats::checks`] leaves them out.
+    pub fn long_checks(&self) -> Vec<Check> {
+        (self.long)()
     }
 
     /// The checks of the banded kernels at one band.

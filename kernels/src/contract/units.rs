@@ -23,11 +23,11 @@ use crate::sonew::{
     Tolerance, factor, largest_row_sum, norm_per_tensor, step,
 };
 use crate::sweep::{Strategy, Sweep};
+use crate::tuned::Tunable;
 
 /// Bands whose factor is checked under every rule of removal, and in a step.
 const BANDS: [usize; 3] = [0, 1, 4];
-/// Bands whose factor is checked under every rule with the elimination in loops, and under incident removal, which eliminates
-/// every column twice, as it is by default: unrolled, a text of a wide band takes long to compile.
+/// Wider bands whose factor is checked under every rule.
 const WIDE: [usize; 2] = [6, 10];
 const CASE: &str = "any unit";
 
@@ -49,69 +49,54 @@ pub(super) fn checks<P: Precision>() -> Vec<Check> {
     }
     // A factor knows nothing of the parameters' format: other precisions have the states and the arithmetic of one of these.
     if [F32::NAME, Bf16::NAME, F16::NAME, Bf16Compact::NAME].contains(&P::NAME) {
-        for band in BANDS {
-            checks.push(of_factor::<P>(band, &EdgeRemoval::ALL, false));
-        }
-        for band in WIDE {
-            checks.push(of_factor::<P>(band, &EdgeRemoval::ALL, true));
-        }
-        let incident = |(_, removal): &&(_, _)| *removal == EdgeRemoval::Incident;
-        let at = EdgeRemoval::ALL.iter().find(incident);
-        // In arithmetic of 16 bits every operation is several, and CubeCL's optimizer for SPIR-V takes minutes for band 10.
-        let rounds = [Bf16::NAME, F16::NAME].contains(&P::NAME);
-        let wide = if rounds { &WIDE[..1] } else { &WIDE[..] };
-        for &band in wide {
-            checks.push(of_factor::<P>(
-                band,
-                at.map_or(&[], std::slice::from_ref),
-                false,
-            ));
+        for band in BANDS.into_iter().chain(WIDE) {
+            if band < 10 || !rounds::<P>() {
+                checks.push(of_factor::<P>(band));
+            }
         }
     }
     checks
 }
 
-fn of_factor<P: Precision>(
-    band: usize,
-    removals: &'static [(&'static str, EdgeRemoval)],
-    loops: bool,
-) -> Check {
-    let form = if loops { ", in loops" } else { "" };
-    let case = format!("band {band}, {CASE}{form}");
+/// The widest in arithmetic of 16 bits, where every operation is several: CubeCL's optimizer for SPIR-V takes minutes for it.
+pub(super) fn long_checks<P: Precision>() -> Vec<Check> {
+    if rounds::<P>() {
+        vec![of_factor::<P>(WIDE[1])]
+    } else {
+        Vec::new()
+    }
+}
+
+/// Whether every operation is rounded to 16 bits.
+fn rounds<P: Precision>() -> bool {
+    [Bf16::NAME, F16::NAME].contains(&P::NAME)
+}
+
+fn of_factor<P: Precision>(band: usize) -> Check {
+    let case = format!("band {band}, {CASE}");
     Check::new("banded-ldl", case, move |context, lengths| {
-        let blueprint = blueprint::<P>(context, "banded-ldl", band, loops);
-        factors::<P>(context, lengths, band, removals, blueprint)
+        factors::<P>(context, lengths, band)
     })
 }
 
-/// The default of a kernel, but column by column where a vector of them takes long to compile, and in loops where it is to be.
-fn blueprint<P: Precision>(
-    context: &Context,
-    kernel: &'static str,
-    band: usize,
-    loops: bool,
-) -> Blueprint {
-    let default = Blueprint::of::<P>(context, kernel, band);
-    if band < 4 {
+/// The default of a kernel, but column by column where a vector of them takes long to compile.
+fn blueprint<P: Precision>(context: &Context, kernel: &'static str, band: usize) -> Blueprint {
+    let default = Tunable::named(kernel).map_or_else(
+        || Blueprint::of::<P>(context, kernel, band),
+        |kernel| kernel.blueprint::<P>(context, band),
+    );
+    if band < 4 || default.sweep.team {
         return default;
     }
     let width = P::Params::PER_WORD.max(P::State::PER_WORD);
-    // A software driver counts the iterations of a unit.
-    let columns = if loops {
-        8
-    } else {
-        default.sweep.run * default.sweep.width
-    };
     let sweep = Sweep {
         width,
-        run: columns / width,
+        run: default.sweep.run * default.sweep.width / width,
         twins: false,
+        team: false,
         ..default.sweep
     };
-    Blueprint {
-        sweep,
-        unroll: default.unroll && !loops,
-    }
+    Blueprint { sweep, ..default }
 }
 
 /// Exponents of units: that of the data first, then others. `squared` leaves room for squares.
@@ -124,6 +109,16 @@ fn units<S: HostFormat>(squared: bool) -> [i32; 3] {
         (false, false) => [6, 4, 8],
         (false, true) => [3, 2, 4],
     }
+}
+
+/// Those of a factor. Where neighbours are the same, what rounding leaves of a difference times what it leaves of another is a
+/// term too: a wide band has such terms.
+fn factor_units<S: HostFormat>(band: usize) -> [i32; 3] {
+    let units = units::<S>(false);
+    if band <= 4 || S::LEAST_EXPONENT > -100 {
+        return units;
+    }
+    units.map(|exponent| 2 * exponent / 3)
 }
 
 fn power(exponent: i32) -> f64 {
@@ -194,23 +189,22 @@ fn factors<P: Precision>(
     context: &Context,
     lengths: &[usize],
     band: usize,
-    removals: &[(&'static str, EdgeRemoval)],
-    blueprint: Blueprint,
 ) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
     let h = statistics(&bench, band);
+    let blueprint = blueprint::<P>(context, "banded-ldl", band);
     let psi: Vec<Handle> = (0..band).map(|_| bench.empty::<P::State>()).collect();
     let d = bench.empty::<P::State>();
     let evidence = bench.slots(blueprint.sweep);
     let mut outcomes = Vec::new();
-    for &(name, removal) in removals {
+    for (name, removal) in EdgeRemoval::ALL {
         for relative in [true, false] {
             let kind = if relative { "relative" } else { "absolute" };
             let mut of_psi = Bits::of(format!("psi, {name}, {kind} gamma"));
             let mut of_d = Bits::of(format!("d, {name}, {kind} gamma"));
             let mut of_cut = Bits::of(format!("pivots cut, {name}, {kind} gamma"));
             let mut lost = Outcome::named(format!("pivots out of range, {name}, {kind} gamma"));
-            for exponent in units::<P::State>(false) {
+            for exponent in factor_units::<P::State>(band) {
                 let unit = power(exponent);
                 let arena = |of: &dyn Fn(&Statistics) -> &Vec<f64>| {
                     let parts: Vec<Vec<f64>> = h.iter().map(|h| of(h).clone()).collect();
@@ -260,7 +254,7 @@ fn steps<P: Precision>(
 ) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
     let removal = EdgeRemoval::Incident;
-    let blueprint = blueprint::<P>(context, "sonew-step", band, false);
+    let blueprint = blueprint::<P>(context, "sonew-step", band);
     let values = Ghosts::new(&bench.segments, band, removal, blueprint).state_len();
     let (non_finite, cut) = (bench.slots(blueprint.sweep), bench.slots(blueprint.sweep));
     let mut bits = Bits::of("weights");

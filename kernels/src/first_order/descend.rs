@@ -11,7 +11,7 @@ use super::rules::FirstOrder;
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
-use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots, slots};
+use crate::evidence::{Found, Slots, magnitude_bits, note_non_finite, require_slots, slots};
 use crate::precision::{Precision, Storage, difference, held, product, require};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
@@ -95,7 +95,7 @@ pub struct Buffers<'a> {
     /// The rule's states in the order of [`FirstOrder::STATES`], updated in place.
     pub states: &'a [Handle],
     /// What the sweep saw, one slot a unit: see [`crate::evidence`].
-    pub evidence: &'a Handle,
+    pub evidence: &'a Slots,
 }
 
 #[cube(launch_unchecked)]
@@ -104,6 +104,7 @@ fn descend_kernel<L: FirstOrder, S: Precision, NP: Size, NS: Size>(
     grads: &Array<Vector<<S::Params as Storage>::Word, NP>>,
     states: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
     evidence: &mut Array<u32>,
+    stamp: u32,
     hyper: &Values,
     runs: u32,
     #[comptime] sweep: Sweep,
@@ -155,7 +156,7 @@ fn descend_kernel<L: FirstOrder, S: Precision, NP: Size, NS: Size>(
         note_non_finite::<S::Params, NP>(&mut found, grads, start, largest, sweep);
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
-    crate::evidence::write(&found, evidence);
+    crate::evidence::write(&found, evidence, stamp);
 }
 
 /// One step of the rule `L` over the whole arena, in one launch.
@@ -214,7 +215,7 @@ fn launch<L: FirstOrder, S: Precision>(
     )?;
     let vectors = n / sweep.width;
     let grid = sweep.grid(segments, 3 + L::STATES.len());
-    require_slots(operation, buffers.evidence, grid)?;
+    let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
     let variant = (type_name::<L>(), type_name::<S>(), sweep);
     let (lanes_p, lanes_s) = (
         sweep.width / S::Params::PER_WORD,
@@ -246,7 +247,8 @@ fn launch<L: FirstOrder, S: Precision>(
                 array(buffers.params, vectors),
                 array(buffers.grads, vectors),
                 states,
-                slots(buffers.evidence, grid),
+                slots(evidence, grid),
+                stamp,
                 values,
                 sweep.runs(segments) as u32,
                 sweep,

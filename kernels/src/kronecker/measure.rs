@@ -12,7 +12,7 @@ use super::graft::{
 use crate::buffers::{array, optional, require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots, slots};
+use crate::evidence::{Found, Slots, magnitude_bits, note_non_finite, require_slots, slots};
 use crate::first_order::moving_average;
 use crate::length::{Length, extend};
 use crate::precision::{Precision, Storage, product};
@@ -35,7 +35,7 @@ pub struct MeasureBuffers<'a> {
     /// For each block the tensor it belongs to; u32.
     pub tensor_of_block: &'a Handle,
     /// Non-finite gradients seen, one slot a unit.
-    pub evidence: &'a Handle,
+    pub evidence: &'a Slots,
 }
 
 #[cube(launch_unchecked)]
@@ -47,6 +47,7 @@ fn measure_kernel<S: Precision, NP: Size, NS: Size>(
     norms: &mut Array<f32>,
     tensor_of_block: &Array<u32>,
     evidence: &mut Array<u32>,
+    stamp: u32,
     rates: &Rates,
     runs: u32,
     #[comptime] sweep: Sweep,
@@ -99,7 +100,7 @@ fn measure_kernel<S: Precision, NP: Size, NS: Size>(
         note_non_finite::<S::Params, NP>(&mut found, grads, start, largest, sweep);
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
-    crate::evidence::write(&found, evidence);
+    crate::evidence::write(&found, evidence, stamp);
 }
 
 /// Updates the graft's second moment and measures ‖s‖ and ‖r‖ over each run, in one launch.
@@ -131,7 +132,7 @@ pub fn measure<S: Precision>(
     let table = 4 * segments.blocks() as u64;
     require_bytes(operation, "tensor_of_block", buffers.tensor_of_block, table)?;
     let grid = sweep.grid(segments, 7);
-    require_slots(operation, buffers.evidence, grid)?;
+    let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
     let rates = launch_rates(operation, rates)?;
     let vectors = n / sweep.width;
     let variant = (type_name::<S>(), sweep, graft);
@@ -151,7 +152,8 @@ pub fn measure<S: Precision>(
                 optional(norms, tensors),
                 array(buffers.norms, 2 * runs),
                 array(buffers.tensor_of_block, segments.blocks()),
-                slots(buffers.evidence, grid),
+                slots(evidence, grid),
+                stamp,
                 rates,
                 runs as u32,
                 sweep,

@@ -11,7 +11,7 @@ use super::{Native, Storage, held};
 use crate::buffers::{array, optional, require_arena};
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots, slots};
+use crate::evidence::{Found, Slots, magnitude_bits, note_non_finite, require_slots, slots};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
 
@@ -20,6 +20,7 @@ fn inspect_kernel<S: Storage, N: Size, W: Size>(
     from: &Array<Vector<S::Word, N>>,
     to: &mut Sequence<Array<Vector<f32, W>>>,
     evidence: &mut Array<u32>,
+    stamp: u32,
     factor: f32,
     runs: u32,
     #[comptime] sweep: Sweep,
@@ -49,7 +50,7 @@ fn inspect_kernel<S: Storage, N: Size, W: Size>(
         note_non_finite::<S, N>(&mut found, from, start, largest, sweep);
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
-    crate::evidence::write(&found, evidence);
+    crate::evidence::write(&found, evidence, stamp);
 }
 
 /// Counts the values of an arena that are not finite, in slots for [`crate::evidence::Evidence::read`]; with `to`, an
@@ -63,7 +64,7 @@ pub fn inspect<S: Storage>(
     values: &Handle,
     to: Option<&Handle>,
     factor: f64,
-    evidence: &Handle,
+    evidence: &Slots,
     strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
     let operation = "gradient inspection";
@@ -77,7 +78,7 @@ pub fn inspect<S: Storage>(
     let iterations = 2 * (sweep.run + 1);
     sweep.check_loops(operation, segments, context.processor(), iterations)?;
     let grid = sweep.grid(segments, 2 + usize::from(to.is_some()));
-    require_slots(operation, evidence, grid)?;
+    let (evidence, stamp) = require_slots(operation, evidence, grid)?;
     let variant = (type_name::<S>(), sweep, to.is_some());
     let vectors = n / sweep.width;
     context.launch(operation, variant, grid, move |client, cubes, units| {
@@ -93,6 +94,7 @@ pub fn inspect<S: Storage>(
                 array(values, vectors),
                 optional(to, vectors),
                 slots(evidence, grid),
+                stamp,
                 factor as f32,
                 sweep.runs(segments) as u32,
                 sweep,

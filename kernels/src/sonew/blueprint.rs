@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::tile::Tile;
 use crate::context::{Context, Processor};
 use crate::error::{Error, require_non_negative};
 use crate::precision::{Precision, Storage};
 use crate::segments::{BLOCK, GAP, Segments};
-use crate::sweep::{Sweep, has_twin};
+use crate::sweep::{GHOST_UNITS, Sweep, has_twin};
 
 /// What happens when the pivot S_j of a vertex is too small: which edges go (Algorithm 3 of the paper), or what else.
 ///
@@ -62,7 +63,7 @@ pub struct Blueprint {
 }
 
 impl Blueprint {
-    /// The default for a band on a device, in a precision.
+    /// The default of a walk for a band on a device, in a precision.
     pub fn infer<S: Precision>(processor: Processor, band: usize) -> Self {
         // A vector of columns compiles in a fraction of a second up to band 5, a single one up to band 16.
         let unroll = band <= 16;
@@ -96,8 +97,65 @@ impl Blueprint {
             units,
             cubes,
             twins: processor == Processor::Cpu && width > 1 && has_twin::<S>(),
+            team: false,
         };
         Self { sweep, unroll }
+    }
+
+    /// The default of a step in one launch where a cube can have `shared` bytes of shared memory. On a graphics processor it is a
+    /// team, of as many vectors of 16 bytes as that allows; if the ghosts would be many beside them, it is a walk.
+    pub fn infer_step<S: Precision>(processor: Processor, band: usize, shared: usize) -> Self {
+        let walk = Self::infer::<S>(processor, band);
+        if processor == Processor::Cpu {
+            return walk;
+        }
+        // Eight columns of a wide band are more than the registers hold.
+        let narrow = S::Params::BYTES == 2 && S::State::BYTES == 2 && band <= 5;
+        let width = if narrow { 8 } else { 4 };
+        let teams = [128, 64, 32].map(|own| Self {
+            sweep: Sweep {
+                width,
+                run: own,
+                units: (own + if band > 0 { GHOST_UNITS } else { 0 }) as u32,
+                cubes: 65_535,
+                twins: false,
+                team: true,
+            },
+            unroll: walk.unroll,
+        });
+        // Which of them needs the most.
+        let removal = EdgeRemoval::Incident;
+        let fits = |team: &Self| {
+            let Reach { ahead, behind, .. } = Reach::of(team.sweep, band, removal);
+            let few = 8 * (ahead + behind) <= team.sweep.run;
+            few && 4 * Tile::new(band, removal, *team).shared() <= shared
+        };
+        teams.into_iter().find(fits).unwrap_or(walk)
+    }
+
+    /// What was tuned for a step of SONew on a device, or the default.
+    pub fn of_step<S: Precision>(context: &Context, band: usize) -> Self {
+        let tuned = context.tuned().get("sonew-step", S::NAME, band);
+        let shared = context
+            .client()
+            .properties()
+            .hardware
+            .max_shared_memory_size;
+        let default = || Self::infer_step::<S>(context.processor(), band, shared);
+        let blueprint = tuned.unwrap_or_else(default);
+        Self {
+            sweep: blueprint.sweep.on::<S>(context),
+            ..blueprint
+        }
+    }
+
+    /// This blueprint, or the default walk where it is a team's: for launches that a team does not do.
+    pub fn walking<S: Precision>(self, processor: Processor, band: usize) -> Self {
+        if self.sweep.team {
+            Self::infer::<S>(processor, band)
+        } else {
+            self
+        }
     }
 
     /// What was tuned for a kernel on a device, or the default.
@@ -137,7 +195,31 @@ impl Blueprint {
         processor: Processor,
         second_look: bool,
     ) -> Result<(), Error> {
-        self.sweep.check::<S>(operation)?;
+        self.sweep.check_shape::<S>(operation)?;
+        let ghosts = {
+            let Reach { ahead, behind, .. } = Reach::of(self.sweep, band, removal);
+            ahead + behind
+        };
+        let needed = self.sweep.run + if ghosts > 0 { GHOST_UNITS } else { 0 };
+        let fits = self.sweep.units as usize == needed && ghosts <= GHOST_UNITS && second_look;
+        if self.sweep.team && !fits {
+            return Err(Error::Shape {
+                operation,
+                argument: "blueprint",
+                found: format!(
+                    "a team of {} units with {ghosts} ghost vectors",
+                    self.sweep.units
+                ),
+                expected: if second_look {
+                    format!(
+                        "{needed} units, one for each of {} vectors and a plane of {GHOST_UNITS} for ghosts, and no more of those",
+                        self.sweep.run
+                    )
+                } else {
+                    "a walk; a team takes a whole step".into()
+                },
+            });
+        }
         if band > GAP {
             return Err(Error::Range {
                 operation,
@@ -155,7 +237,7 @@ impl Blueprint {
 
     /// Loop iterations of one run, at most; leaving a loop counts as one.
     fn iterations(&self, band: usize, removal: EdgeRemoval) -> usize {
-        let reach = Reach::new(band, self.sweep.width, removal);
+        let reach = Reach::of(self.sweep, band, removal);
         let steps = reach.behind + self.sweep.run;
         let walk = reach.ahead + 1 + steps + 1;
         if self.unroll {
@@ -207,17 +289,19 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    pub fn new(band: usize, width: usize, removal: EdgeRemoval) -> Self {
-        let reach = band.div_ceil(width);
+    pub fn of(sweep: Sweep, band: usize, removal: EdgeRemoval) -> Self {
+        let reach = band.div_ceil(sweep.width);
         // With incident removal a column needs to know which of its neighbours are cut, and they look b further.
         let factor = match removal {
             EdgeRemoval::Outgoing | EdgeRemoval::Clamp | EdgeRemoval::Reweight => 1,
             EdgeRemoval::Incident => 2,
         };
+        // A walk learns what is cut as it goes; a team asks the units behind.
+        let behind = if sweep.team { reach } else { factor * reach };
         Self {
             reach,
             ahead: factor * reach,
-            behind: factor * reach,
+            behind,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::window::{Plan, append, mark, note_column, shift, solve};
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
-use crate::evidence::{PivotsFound, require_slots, slots};
+use crate::evidence::{PivotsFound, Slots, require_slots, slots};
 use crate::precision::{Precision, Storage, held};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, run_start};
@@ -30,7 +30,7 @@ pub struct FactorBuffers<'a> {
     /// D.
     pub d: &'a Handle,
     /// What the pivots show, one slot a unit: [`crate::evidence::PivotEvidence`].
-    pub evidence: &'a Handle,
+    pub evidence: &'a Slots,
 }
 
 #[cube(launch_unchecked)]
@@ -40,6 +40,7 @@ fn factor_kernel<S: Precision, N: Size>(
     psi_out: &mut Sequence<Array<Vector<<S::State as Storage>::Word, N>>>,
     d_out: &mut Array<Vector<<S::State as Storage>::Word, N>>,
     evidence: &mut Array<u32>,
+    stamp: u32,
     correction: f32,
     epsilon: f32,
     gamma: &Gamma,
@@ -115,7 +116,7 @@ fn factor_kernel<S: Precision, N: Size>(
         }
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
-    crate::evidence::write_pivots(&found, evidence);
+    crate::evidence::write_pivots(&found, evidence, stamp);
 }
 
 /// Factors Ĥ + ε, Ĥ = `correction` · H, over the whole arena in one launch.
@@ -165,7 +166,7 @@ pub fn factor<S: Precision>(
     let runs = blueprint.sweep.runs(segments);
     let plan = Plan::new(band, removal, blueprint);
     let grid = blueprint.sweep.grid(segments, 3 + 2 * band);
-    require_slots(operation, buffers.evidence, grid)?;
+    let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
     let vectors = n / plan.width;
     let variant = (type_name::<S>(), plan, blueprint);
     context.launch(operation, variant, grid, move |client, cubes, units| {
@@ -188,7 +189,8 @@ pub fn factor<S: Precision>(
                 sequence(buffers.edges),
                 sequence(buffers.psi),
                 array(buffers.d, vectors),
-                slots(buffers.evidence, grid),
+                slots(evidence, grid),
+                stamp,
                 correction as f32,
                 epsilon as f32,
                 GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),

@@ -1,6 +1,6 @@
 //! Ghost columns: the copies that a run keeps of its neighbours' statistics.
 //!
-//! A run of the fused step needs the new statistics of a few columns before and after it while the runs that own them
+//! A run of a walk, or a tile of a team, needs the new statistics of a few columns before and after it while the runs that own them
 //! are updating them. Instead of waiting for each other, each run updates copies of its own from the same gradient.
 //! They lie behind the arena in the same buffer: for each run first the vectors before it, then those after it. All
 //! states start at zero, so the copies need no set-up.
@@ -12,7 +12,9 @@ use crate::segments::Segments;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ghosts {
     arena: usize,
-    per_run: usize,
+    /// Before a run, and after it.
+    behind: usize,
+    ahead: usize,
     runs: usize,
     columns: usize,
 }
@@ -25,10 +27,12 @@ impl Ghosts {
         removal: EdgeRemoval,
         blueprint: Blueprint,
     ) -> Self {
-        let reach = Reach::new(band, blueprint.sweep.width, removal);
+        let reach = Reach::of(blueprint.sweep, band, removal);
+        let width = blueprint.sweep.width;
         Self {
             arena: segments.arena_len(),
-            per_run: (reach.behind + reach.ahead) * blueprint.sweep.width,
+            behind: reach.behind * width,
+            ahead: reach.ahead * width,
             runs: blueprint.sweep.runs(segments),
             columns: blueprint.sweep.run * blueprint.sweep.width,
         }
@@ -36,32 +40,38 @@ impl Ghosts {
 
     /// Values in a state of [`super::step`]: the arena and the ghost columns behind it.
     pub fn state_len(&self) -> usize {
-        self.arena + self.per_run * self.runs
+        self.arena + self.per_run() * self.runs
     }
 
     /// Whether a step in one launch is worth its ghost columns: they are at most an eighth of the columns of a run.
     pub fn are_few(&self) -> bool {
-        8 * self.per_run <= self.columns
+        8 * self.per_run() <= self.columns
+    }
+
+    fn per_run(&self) -> usize {
+        self.behind + self.ahead
     }
 
     /// For each ghost column its index in the state and the index of the column it copies.
     pub fn copies(&self) -> impl Iterator<Item = (usize, usize)> {
         let Self {
             arena,
-            per_run,
+            behind,
+            ahead,
             runs,
             columns,
         } = *self;
+        let per_run = behind + ahead;
         (0..runs).flat_map(move |run| {
             let start = crate::segments::BLOCK + run * columns;
-            let half = per_run / 2;
             (0..per_run).map(move |i| {
-                let copied = if i < half {
-                    start - half + i
+                let copied = if i < behind {
+                    start - behind + i
                 } else {
-                    start + columns + i - half
+                    start + columns + i - behind
                 };
-                (arena + run * per_run + i, copied)
+                // What is behind the pad is zero, as it is.
+                (arena + run * per_run + i, copied.min(arena - 1))
             })
         })
     }

@@ -25,6 +25,7 @@ mod reduction;
 pub mod reference;
 mod statistics;
 mod step;
+mod tile;
 mod update;
 mod walk;
 mod window;

@@ -10,7 +10,7 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use crate::buffers::{array, require_arena};
-use crate::context::Context;
+use crate::context::{Context, Processor};
 use crate::error::Error;
 use crate::precision::{Precision, Storage, difference, product};
 use crate::segments::{GAP, Segments};
@@ -130,9 +130,14 @@ pub fn precondition<S: Precision>(
     let width = S::Params::PER_WORD.max(S::State::PER_WORD);
     let sweep = strategy.resolve(|| {
         let inferred = Sweep::of::<S>(context, "precondition", band);
+        // On a graphics processor neighbouring units take neighbouring words.
+        let run = match context.processor() {
+            Processor::Gpu if inferred.width != width => 1,
+            _ => inferred.run * inferred.width / width,
+        };
         Sweep {
             width,
-            run: inferred.run * inferred.width / width,
+            run,
             ..inferred
         }
     });

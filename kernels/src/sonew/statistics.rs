@@ -16,7 +16,7 @@ use sonew_runtime::Gpu;
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_decay};
-use crate::evidence::{Found, magnitude_bits, note_non_finite, require_slots, slots};
+use crate::evidence::{Found, Slots, magnitude_bits, note_non_finite, require_slots, slots};
 use crate::first_order::{Average, average, moving_average};
 use crate::precision::{Precision, Storage, held, product, require, sum};
 use crate::segments::{GAP, Segments};
@@ -53,7 +53,7 @@ pub struct StatisticsBuffers<'a> {
     /// Off-diagonals of H, nearest first, updated in place; as many as the band is wide.
     pub edges: &'a [Handle],
     /// Non-finite gradients seen, one slot a unit.
-    pub evidence: &'a Handle,
+    pub evidence: &'a Slots,
 }
 
 /// `old · ρ + ω · a b`, saturated to finite numbers of the states' format.
@@ -74,6 +74,7 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
     diagonal: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
     edges: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
     evidence: &mut Array<u32>,
+    stamp: u32,
     beta1: &Average,
     rho: f32,
     omega: f32,
@@ -135,7 +136,7 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
         note_non_finite::<S::Params, NP>(&mut found, grads, start, largest, sweep);
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
-    crate::evidence::write(&found, evidence);
+    crate::evidence::write(&found, evidence, stamp);
 }
 
 /// Reads the vector `at` into the `slot`-th vector of the window.
@@ -207,7 +208,7 @@ fn launch<S: Precision>(
         2 * (sweep.run + 1),
     )?;
     let grid = sweep.grid(segments, 4 + band);
-    require_slots(operation, buffers.evidence, grid)?;
+    let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
     let (rho, omega) = decay.weights();
     let variant = (type_name::<S>(), sweep, band);
     context.launch(operation, variant, grid, move |client, cubes, units| {
@@ -228,7 +229,8 @@ fn launch<S: Precision>(
                 array(buffers.moment, n / width),
                 array(buffers.diagonal, n / width),
                 edges,
-                slots(buffers.evidence, grid),
+                slots(evidence, grid),
+                stamp,
                 average(beta1),
                 rho as f32,
                 omega as f32,

@@ -15,12 +15,15 @@ use super::elimination::{Gamma, GammaLaunch};
 use super::ghosts::Ghosts;
 use super::graft::{Graft, GraftBuffers, Lengths, graft_direction, stage};
 use super::statistics::{Decay, accumulate, check_range, read_gradient};
+use super::tile;
 use super::walk::{Walk, append_moment, lower, move_on, precondition_vector, restart};
 use super::window::{Plan, append_diagonal, append_edge};
 use crate::buffers::{array, optional, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
-use crate::evidence::{Found, PivotsFound, magnitude_bits, note_non_finite, require_slots, slots};
+use crate::evidence::{
+    Found, PivotsFound, Slots, magnitude_bits, note_non_finite, require_slots, slots,
+};
 use crate::first_order::{Average, average, moving_average};
 use crate::precision::{Precision, Storage, held, require};
 use crate::segments::Segments;
@@ -42,9 +45,9 @@ pub struct StepBuffers<'a> {
     /// Off-diagonals of H, nearest first, updated in place; as many as the band is wide.
     pub edges: &'a [Handle],
     /// Non-finite gradients seen, one slot a unit.
-    pub non_finite: &'a Handle,
+    pub non_finite: &'a Slots,
     /// What the factor saw, one slot a unit: [`crate::evidence::PivotEvidence`].
-    pub cut: &'a Handle,
+    pub cut: &'a Slots,
 }
 
 /// The numbers of a step.
@@ -67,21 +70,21 @@ pub struct StepRates {
 /// [`StepRates`] as the kernel sees them.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub struct Rates {
-    lr: f32,
-    shrink: f32,
-    beta1: Average,
-    rho: f32,
-    omega: f32,
-    epsilon: f32,
-    correction1: f32,
-    correction2: f32,
-    graft_epsilon: f32,
+    pub(super) lr: f32,
+    pub(super) shrink: f32,
+    pub(super) beta1: Average,
+    pub(super) rho: f32,
+    pub(super) omega: f32,
+    pub(super) epsilon: f32,
+    pub(super) correction1: f32,
+    pub(super) correction2: f32,
+    pub(super) graft_epsilon: f32,
 }
 
 #[cube]
 impl Rates {
     /// A copy in registers.
-    fn held(&self) -> Rates {
+    pub(super) fn held(&self) -> Rates {
         Rates {
             lr: held(self.lr),
             shrink: held(self.shrink),
@@ -105,6 +108,8 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
     edges: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
     non_finite: &mut Array<u32>,
     cut: &mut Array<u32>,
+    bad_stamp: u32,
+    cut_stamp: u32,
     direction: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
     norms: &mut Sequence<Array<f32>>,
     rates: &Rates,
@@ -201,8 +206,8 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
         note_non_finite::<S::Params, NP>(&mut bad, gradient, start, largest, plan.sweep);
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
-    crate::evidence::write(&bad, non_finite);
-    crate::evidence::write_pivots(&pivots, cut);
+    crate::evidence::write(&bad, non_finite, bad_stamp);
+    crate::evidence::write_pivots(&pivots, cut, cut_stamp);
 }
 
 /// Updates the vector `at` of every state with the first vector of `g` and the b values after it, moves the walk on by
@@ -276,12 +281,75 @@ pub fn step<S: Precision>(
     strategy: Strategy<Blueprint>,
 ) -> Result<(), Error> {
     let band = buffers.edges.len();
-    let blueprint = strategy.resolve(|| Blueprint::of::<S>(context, "sonew-step", band));
+    let blueprint = strategy.resolve(|| {
+        let blueprint = Blueprint::of_step::<S>(context, band);
+        match buffers.graft {
+            Some(_) => blueprint.walking::<S>(context.processor(), band),
+            None => blueprint,
+        }
+    });
     if blueprint.sweep.twins {
         require::<S::Twin>(context)?;
         launch::<S::Twin>(context, segments, buffers, rates, gamma, removal, blueprint)
     } else {
         launch::<S>(context, segments, buffers, rates, gamma, removal, blueprint)
+    }
+}
+
+/// The numbers of a step that were found to be in their ranges.
+#[derive(Clone, Copy)]
+pub(super) struct Prepared {
+    lr: f32,
+    shrink: f32,
+    beta1: f64,
+    rho: f32,
+    omega: f32,
+    epsilon: f32,
+    corrections: [f32; 2],
+    graft_epsilon: f32,
+    pub gamma: Tolerance,
+}
+
+impl Prepared {
+    fn new(
+        operation: &'static str,
+        rates: StepRates,
+        gamma: Tolerance,
+        band: usize,
+    ) -> Result<Self, Error> {
+        check_range(operation, rates.beta1, rates.decay, band)?;
+        gamma.check(operation)?;
+        let non_negative = |argument, found| require_non_negative(operation, argument, found);
+        let lr = non_negative("lr", rates.lr)?;
+        let (rho, omega) = rates.decay.weights();
+        Ok(Self {
+            lr,
+            shrink: lr * non_negative("weight-decay", rates.weight_decay)?,
+            beta1: rates.beta1,
+            rho: rho as f32,
+            omega: omega as f32,
+            epsilon: non_negative("epsilon", rates.epsilon)?,
+            corrections: [
+                non_negative("correction", rates.corrections.0)?,
+                non_negative("correction", rates.corrections.1)?,
+            ],
+            graft_epsilon: 0.0,
+            gamma,
+        })
+    }
+
+    pub fn rates(&self) -> RatesLaunch<Gpu> {
+        RatesLaunch::new(
+            self.lr,
+            self.shrink,
+            average(self.beta1),
+            self.rho,
+            self.omega,
+            self.epsilon,
+            self.corrections[0],
+            self.corrections[1],
+            self.graft_epsilon,
+        )
     }
 }
 
@@ -296,21 +364,10 @@ fn launch<S: Precision>(
 ) -> Result<(), Error> {
     let operation = "sonew step";
     let band = buffers.edges.len();
-    blueprint.check::<S>(
-        operation,
-        band,
-        removal,
-        segments,
-        context.processor(),
-        true,
-    )?;
-    check_range(operation, rates.beta1, rates.decay, band)?;
-    gamma.check(operation)?;
-    let lr = require_non_negative(operation, "lr", rates.lr)?;
-    let decay = require_non_negative(operation, "weight-decay", rates.weight_decay)?;
-    let epsilon = require_non_negative(operation, "epsilon", rates.epsilon)?;
-    let correction1 = require_non_negative(operation, "correction", rates.corrections.0)?;
-    let correction2 = require_non_negative(operation, "correction", rates.corrections.1)?;
+    let processor = context.processor();
+    blueprint.check::<S>(operation, band, removal, segments, processor, true)?;
+    let mut prepared = Prepared::new(operation, rates, gamma, band)?;
+    prepared.graft_epsilon = buffers.graft.map_or(0.0, |it| it.epsilon as f32);
     let n = segments.arena_len();
     let states = Ghosts::new(segments, band, removal, blueprint).state_len();
     let runs = blueprint.sweep.runs(segments);
@@ -331,13 +388,21 @@ fn launch<S: Precision>(
     for edge in buffers.edges {
         require_arena::<S::State>(operation, "edges", edge, states)?;
     }
+    if blueprint.sweep.team {
+        if buffers.graft.is_some() {
+            return Err(Error::Unsupported {
+                operation,
+                reason: "a team does not stage for a graft; use the blueprint of a walk".into(),
+            });
+        }
+        return tile::launch::<S>(context, segments, buffers, prepared, removal, blueprint);
+    }
     let plan = Plan::new(band, removal, blueprint);
     let grid = blueprint
         .sweep
         .grid(segments, 6 + band + usize::from(buffers.graft.is_some()));
-    require_slots(operation, buffers.non_finite, grid)?;
-    require_slots(operation, buffers.cut, grid)?;
-    let (rho, omega) = rates.decay.weights();
+    let (non_finite, bad_stamp) = require_slots(operation, buffers.non_finite, grid)?;
+    let (cut, cut_stamp) = require_slots(operation, buffers.cut, grid)?;
     let graft = buffers.graft.map_or(Graft::None, |it| it.graft);
     let variant = (type_name::<S>(), plan, blueprint, graft);
     context.launch(operation, variant, grid, move |client, cubes, units| {
@@ -347,17 +412,6 @@ fn launch<S: Precision>(
         for edge in buffers.edges {
             edges.push(array(edge, state_vectors));
         }
-        let kernel_rates = RatesLaunch::new(
-            lr,
-            lr * decay,
-            average(rates.beta1),
-            rho as f32,
-            omega as f32,
-            epsilon,
-            correction1,
-            correction2,
-            buffers.graft.map_or(0.0, |it| it.epsilon as f32),
-        );
         let mut grads = SequenceArg::new();
         grads.push(array(buffers.grads, vectors));
         let params = buffers.graft.is_none().then_some(buffers.params);
@@ -376,11 +430,13 @@ fn launch<S: Precision>(
                 array(buffers.moment, state_vectors),
                 array(buffers.diagonal, state_vectors),
                 edges,
-                slots(buffers.non_finite, grid),
-                slots(buffers.cut, grid),
+                slots(non_finite, grid),
+                slots(cut, grid),
+                bad_stamp,
+                cut_stamp,
                 optional(buffers.graft.map(|it| it.direction), vectors),
                 optional(buffers.graft.map(|it| it.norms), 2 * runs),
-                kernel_rates,
+                prepared.rates(),
                 GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),
                 runs as u32,
                 vectors as u32,

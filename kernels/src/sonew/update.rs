@@ -14,7 +14,7 @@ use super::window::{Plan, append};
 use crate::buffers::{array, optional, require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
-use crate::evidence::{PivotsFound, require_slots, slots};
+use crate::evidence::{PivotsFound, Slots, require_slots, slots};
 use crate::first_order::{Average, average};
 use crate::precision::{Precision, Storage, held};
 use crate::segments::Segments;
@@ -74,7 +74,7 @@ pub struct UpdateBuffers<'a> {
     /// Off-diagonals of H, nearest first; as many as the band is wide.
     pub edges: &'a [Handle],
     /// What the factor saw, one slot a unit: [`crate::evidence::PivotEvidence`].
-    pub evidence: &'a Handle,
+    pub evidence: &'a Slots,
     /// For each block the tensor it belongs to ([`Segments::tensor_of_block`]); u32.
     pub tensor_of_block: &'a Handle,
 }
@@ -117,6 +117,7 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
     direction: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
     norms: &mut Sequence<Array<f32>>,
     evidence: &mut Array<u32>,
+    stamp: u32,
     scalars: &Scalars,
     gamma: &Gamma,
     runs: u32,
@@ -202,7 +203,7 @@ fn update_kernel<S: Precision, NP: Size, NS: Size>(
         }
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
-    crate::evidence::write_pivots(&found, evidence);
+    crate::evidence::write_pivots(&found, evidence, stamp);
 }
 
 /// Reads Ĥ + ε and m̂ of the vector `at` into the end of the window.
@@ -250,7 +251,8 @@ pub fn update<S: Precision>(
 ) -> Result<(), Error> {
     let operation = "sonew update";
     let band = buffers.edges.len();
-    let blueprint = strategy.resolve(|| Blueprint::of::<S>(context, "sonew-step", band));
+    let blueprint = strategy
+        .resolve(|| Blueprint::of_step::<S>(context, band).walking::<S>(context.processor(), band));
     blueprint.check::<S>(
         operation,
         band,
@@ -317,7 +319,7 @@ pub fn update<S: Precision>(
     ];
     let used = extras.iter().flatten().count() + if mode.apply { 1 } else { 2 };
     let grid = blueprint.sweep.grid(segments, 4 + band + used);
-    require_slots(operation, buffers.evidence, grid)?;
+    let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
     let vectors = n / plan.width;
     let variant = (type_name::<S>(), plan, mode, blueprint);
     context.launch(operation, variant, grid, move |client, cubes, units| {
@@ -357,7 +359,8 @@ pub fn update<S: Precision>(
                 optional(stage.and_then(|s| s.second), vectors),
                 optional(stage.map(|s| s.direction), vectors),
                 optional(stage.map(|s| s.norms), 2 * runs),
-                slots(buffers.evidence, grid),
+                slots(evidence, grid),
+                stamp,
                 scalars,
                 GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),
                 runs as u32,

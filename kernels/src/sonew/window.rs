@@ -30,7 +30,7 @@ impl Plan {
     pub fn new(band: usize, removal: EdgeRemoval, blueprint: Blueprint) -> Self {
         // Without edges there is nothing to remove.
         let incident = removal == EdgeRemoval::Incident && band > 0;
-        let reach = Reach::new(band, blueprint.sweep.width, removal);
+        let reach = Reach::of(blueprint.sweep, band, removal);
         Self {
             band,
             width: blueprint.sweep.width,
@@ -42,6 +42,19 @@ impl Plan {
             ahead: reach.ahead,
             behind: reach.behind,
             span: (reach.ahead + 1) * blueprint.sweep.width,
+        }
+    }
+}
+
+impl Plan {
+    /// For a window of one vector and the b columns after it.
+    pub fn of_vector(band: usize, removal: EdgeRemoval, blueprint: Blueprint) -> Self {
+        let plan = Self::new(band, removal, blueprint);
+        Self {
+            ahead: plan.reach,
+            behind: plan.reach,
+            span: (plan.reach + 1) * plan.width,
+            ..plan
         }
     }
 }
@@ -203,7 +216,6 @@ pub(crate) fn solve<A: Arithmetic>(
     psi: &mut Array<f32>,
     #[comptime] plan: Plan,
 ) -> Column {
-    let h = window.diagonal[lane];
     let pivot = eliminate::<A>(
         window,
         lane,
@@ -215,6 +227,21 @@ pub(crate) fn solve<A: Arithmetic>(
         plan.incident,
         plan.unroll,
     );
+    conclude::<A>(window, lane, pivot, gamma, work, psi, plan)
+}
+
+/// What follows for a column from its pivot, the elimination just done for it, and ψ, which is changed where edges go.
+#[cube]
+pub(crate) fn conclude<A: Arithmetic>(
+    window: &Window,
+    lane: usize,
+    pivot: f32,
+    gamma: Gamma,
+    work: &mut Workspace,
+    psi: &mut Array<f32>,
+    #[comptime] plan: Plan,
+) -> Column {
+    let h = window.diagonal[lane];
     let mut trust = trusted::<A>(pivot, h, gamma);
     if comptime!(plan.incident) {
         trust = trust && window.keep[lane] > 0.5;

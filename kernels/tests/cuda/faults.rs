@@ -4,10 +4,12 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use half::f16;
 use sonew_runtime::Gpu;
+use sonew_runtime::source::host::HostCuda;
 use sonew_runtime::source::{Recording, record};
+use tempfile::TempDir;
 
 use crate::LANGUAGE;
-use crate::host::{Compiler, HostCuda};
+use crate::tools::compiler_or_skip;
 
 /// Each unit reads what its neighbour writes.
 #[cube(launch)]
@@ -72,11 +74,11 @@ fn sums_over_a_warp(x: &mut Array<f32>) {
 const UNITS: usize = 32;
 
 /// A device on the host's processor, if there is a compiler.
-fn device(test: &str) -> Option<Recording> {
-    let compiler = Compiler::or_skip(test)?;
+fn device(test: &str) -> Option<(Recording, TempDir)> {
+    let (compiler, folder) = compiler_or_skip(test)?;
     let recording = record(LANGUAGE);
     recording.execute_with(Box::new(HostCuda::new(compiler)));
-    Some(recording)
+    Some((recording, folder))
 }
 
 fn values(recording: &Recording) -> Handle {
@@ -102,7 +104,7 @@ fn complaint(recording: &Recording) -> String {
 #[test]
 fn a_result_that_depends_on_the_order_of_units_is_refused() {
     let test = "a_result_that_depends_on_the_order_of_units_is_refused";
-    let Some(recording) = device(test) else {
+    let Some((recording, _folder)) = device(test) else {
         return;
     };
     let ((count, dim), x) = (cube(), values(&recording));
@@ -119,7 +121,7 @@ fn a_result_that_depends_on_the_order_of_units_is_refused() {
 
 #[test]
 fn units_wait_for_each_other_at_a_barrier() {
-    let Some(recording) = device("units_wait_for_each_other_at_a_barrier") else {
+    let Some((recording, _folder)) = device("units_wait_for_each_other_at_a_barrier") else {
         return;
     };
     let ((count, dim), x) = (cube(), values(&recording));
@@ -134,7 +136,8 @@ fn units_wait_for_each_other_at_a_barrier() {
 
 #[test]
 fn a_barrier_that_some_units_do_not_reach_is_refused() {
-    let Some(recording) = device("a_barrier_that_some_units_do_not_reach_is_refused") else {
+    let Some((recording, _folder)) = device("a_barrier_that_some_units_do_not_reach_is_refused")
+    else {
         return;
     };
     let ((count, dim), x) = (cube(), values(&recording));
@@ -145,7 +148,7 @@ fn a_barrier_that_some_units_do_not_reach_is_refused() {
 
 #[test]
 fn a_text_that_needs_a_warp_is_not_executed() {
-    let Some(recording) = device("a_text_that_needs_a_warp_is_not_executed") else {
+    let Some((recording, _folder)) = device("a_text_that_needs_a_warp_is_not_executed") else {
         return;
     };
     let ((count, dim), x) = (cube(), values(&recording));
@@ -161,7 +164,7 @@ fn a_text_that_needs_a_warp_is_not_executed() {
 
 #[test]
 fn an_access_outside_of_a_buffer_is_refused() {
-    let Some(recording) = device("an_access_outside_of_a_buffer_is_refused") else {
+    let Some((recording, _folder)) = device("an_access_outside_of_a_buffer_is_refused") else {
         return;
     };
     let ((count, dim), x) = (cube(), values(&recording));
@@ -176,7 +179,8 @@ fn an_access_outside_of_a_buffer_is_refused() {
 
 #[test]
 fn a_buffer_that_is_read_and_written_as_two_is_refused() {
-    let Some(recording) = device("a_buffer_that_is_read_and_written_as_two_is_refused") else {
+    let Some((recording, _folder)) = device("a_buffer_that_is_read_and_written_as_two_is_refused")
+    else {
         return;
     };
     let ((count, dim), x, y) = (cube(), values(&recording), values(&recording));
@@ -219,7 +223,7 @@ fn numbers() -> Vec<f32> {
 
 #[test]
 fn numbers_are_narrowed_to_f16_as_everywhere() {
-    let Some(recording) = device("numbers_are_narrowed_to_f16_as_everywhere") else {
+    let Some((recording, _folder)) = device("numbers_are_narrowed_to_f16_as_everywhere") else {
         return;
     };
     let numbers = numbers();

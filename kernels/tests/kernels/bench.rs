@@ -2,7 +2,7 @@
 
 use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
-use sonew_kernels::evidence::Evidence;
+use sonew_kernels::evidence::{Evidence, Slots};
 use sonew_kernels::precision::HostFormat;
 use sonew_kernels::segments::Segments;
 
@@ -49,16 +49,15 @@ impl Bench {
     }
 
     /// Slots for any launch of these tests.
-    pub fn slots(&self) -> Handle {
-        self.context
-            .upload(&vec![0u32; Evidence::bytes(1 << 15) / 4])
+    pub fn slots(&self) -> Slots {
+        Slots::new(&self.context, 1 << 15)
     }
 
     pub fn read(&self, segments: &Segments, arena: &Handle) -> Vec<Vec<f32>> {
         segments.scatter(&self.context.download::<f32>("test", arena).unwrap())
     }
 
-    pub fn evidence(&self, slots: &Handle) -> Evidence {
+    pub fn evidence(&self, slots: &Slots) -> Evidence {
         Evidence::read(&self.context, "test", slots).unwrap()
     }
 }

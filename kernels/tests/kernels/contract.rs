@@ -1,7 +1,9 @@
 //! The contract of all backends on the software driver: oracles against snapshots, and kernels against oracles.
 
+use cubecl::Runtime;
 use sonew_kernels::contract::{EDGES, Formats, SMALL};
 use sonew_kernels::precision::PrecisionKind;
+use sonew_runtime::Gpu;
 
 use crate::agreement::{follows_snapshot, hold};
 use crate::bench::*;
@@ -42,6 +44,23 @@ fn every_kernel_in_every_precision_follows_the_same_snapshots() {
 #[test]
 fn every_kernel_in_every_precision_follows_its_oracle_at_the_edges_of_blocks() {
     follows_everywhere(EDGES);
+}
+
+#[test]
+fn so_does_what_takes_long_to_compile() {
+    let bench = Bench::open();
+    if Gpu::name(bench.context.client()) == "wgpu<spirv>" {
+        println!(
+            "SKIPPED: CubeCL's optimizer for SPIR-V would take minutes for each of these texts"
+        );
+        return;
+    }
+    for formats in Formats::ALL {
+        for check in formats.long_checks() {
+            let outcomes = hold(&check, &bench.context, SMALL, formats.name()).unwrap();
+            follows_snapshot(&check, &outcomes);
+        }
+    }
 }
 
 #[test]

@@ -292,6 +292,7 @@ fn staged(
         units: 32,
         cubes: 4,
         twins: false,
+        team: false,
     };
     let runs = 2 * (segments.blocks() - 2);
     let (run_norms, norms) = (bench.values(2 * runs), bench.values(2 * count));
@@ -572,6 +573,7 @@ fn a_unit_with_too_many_runs_for_the_software_driver_is_refused_and_not_computed
                     units,
                     cubes: 1,
                     twins: false,
+                    team: false,
                 },
                 unroll: false,
             }),
@@ -624,6 +626,7 @@ fn a_sweep_with_too_long_a_walk_for_the_software_driver_is_refused() {
             units,
             cubes: 1,
             twins: false,
+            team: false,
         };
         descend::<Sgd, F32>(
             &bench.context,

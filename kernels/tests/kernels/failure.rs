@@ -195,6 +195,7 @@ fn a_blueprint_that_does_not_divide_a_block_is_refused() {
             units: 64,
             cubes: 1,
             twins: false,
+            team: false,
         };
         let error = descend::<Adam, F32>(
             &bench.context,

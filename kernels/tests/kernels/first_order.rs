@@ -1,3 +1,4 @@
+use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{
     Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend, reference,
 };
@@ -120,6 +121,27 @@ fn non_finite_gradients_are_counted_and_stay_in_their_tensor() {
 }
 
 #[test]
+fn what_a_launch_saw_is_gone_after_one_that_sees_nothing() {
+    let bench = Bench::open();
+    let segments = Segments::new(&[300]).unwrap();
+    let params = bench.zeros(&segments);
+    let evidence = bench.slots();
+    assert_eq!(bench.evidence(&evidence), Evidence::default());
+    for (value, count) in [(f64::NAN, 300), (1.0, 0), (f64::INFINITY, 300), (0.0, 0)] {
+        let grads = bench.arena(&segments, &[vec![value; 300]]);
+        let buffers = Buffers {
+            params: &params,
+            grads: &grads,
+            states: &[],
+            evidence: &evidence,
+        };
+        let inferred = Strategy::Inferred;
+        descend::<Sgd, F32>(&bench.context, &segments, buffers, hyper(1), inferred).unwrap();
+        assert_eq!(bench.evidence(&evidence).count, count, "{value}");
+    }
+}
+
+#[test]
 fn a_forced_blueprint_changes_no_bit() {
     let bench = Bench::open();
     let gradient = tensors(LENGTHS, noise);
@@ -137,6 +159,7 @@ fn a_forced_blueprint_changes_no_bit() {
             units,
             cubes,
             twins,
+            team: false,
         };
         let (found, ..) = adam_step(&bench, &gradient, Strategy::Forced(sweep));
         assert_eq!(found, expected, "{sweep:?}");

@@ -433,6 +433,7 @@ fn the_layout_of_the_fused_update_changes_no_bit() {
                 units,
                 cubes,
                 twins: false,
+                team: false,
             };
             let forced = Blueprint { sweep, unroll };
             assert_eq!(run(Strategy::Forced(forced)), expected, "{forced:?}");

@@ -3,6 +3,7 @@
 use cubecl::server::Handle;
 use sonew_kernels::context::Processor;
 use sonew_kernels::error::Error;
+use sonew_kernels::evidence::Slots;
 use sonew_kernels::first_order::{Buffers, Hyper, Sgd, descend};
 use sonew_kernels::precision::{Bf16, F32, Precision, Storage};
 use sonew_kernels::segments::Segments;
@@ -32,7 +33,7 @@ struct Fixture {
     segments: Segments,
     arena: Handle,
     short: Handle,
-    evidence: Handle,
+    evidence: Slots,
     table: Handle,
 }
 
@@ -117,9 +118,10 @@ fn the_update_names_the_buffer_that_has_another_length() {
         }),
         "edges"
     );
+    let few = Slots::new(&f.bench.context, 1);
     assert_eq!(
         run(UpdateBuffers {
-            evidence: short,
+            evidence: &few,
             ..good
         }),
         "evidence"
@@ -450,7 +452,7 @@ fn a_sweep_without_units_or_with_too_many_cubes_is_an_error_and_no_panic() {
     let f = Fixture::new();
     let large = Segments::new(&[70_000]).unwrap();
     let arena = f.bench.zeros(&large);
-    let evidence = f.bench.context.upload(&vec![0u32; 300_000]);
+    let evidence = Slots::new(&f.bench.context, 75_000);
     let run = |units, cubes| {
         let buffers = Buffers {
             params: &arena,
@@ -472,6 +474,7 @@ fn a_sweep_without_units_or_with_too_many_cubes_is_an_error_and_no_panic() {
             units,
             cubes,
             twins: false,
+            team: false,
         };
         descend::<Sgd, F32>(
             &f.bench.context,
@@ -510,6 +513,7 @@ fn a_vector_of_one_value_is_refused_where_a_word_holds_two() {
         units: 32,
         cubes: 1,
         twins: false,
+        team: false,
     };
     let buffers = Buffers {
         params: &values(0),

@@ -1,7 +1,7 @@
 use cubecl::server::Handle;
 use sonew_kernels::context::Processor;
 use sonew_kernels::error::Error;
-use sonew_kernels::evidence::Evidence;
+use sonew_kernels::evidence::{Evidence, Slots};
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::F32;
 use sonew_kernels::segments::Segments;
@@ -44,8 +44,8 @@ struct Model {
     moment: Handle,
     diagonal: Handle,
     edges: Vec<Handle>,
-    non_finite: Handle,
-    cut: Handle,
+    non_finite: Slots,
+    cut: Slots,
 }
 
 impl Model {
@@ -105,6 +105,7 @@ fn short_runs(width: usize) -> Blueprint {
             units: 16,
             cubes: 3,
             twins: false,
+            team: false,
         },
         unroll: true,
     }

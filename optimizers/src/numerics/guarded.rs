@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
-use sonew_kernels::evidence::Evidence;
+use sonew_kernels::evidence::{Evidence, Slots};
 use sonew_kernels::precision::{Native, Precision, convert, inspect, round_stochastically};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::{Strategy, Sweep};
@@ -22,7 +22,7 @@ pub(crate) struct Guarded<P> {
     scale: Option<Scale>,
     wide: Option<Wide>,
     sweeps: Sweeps,
-    evidence: Handle,
+    evidence: Slots,
     /// Calls so far, skipped steps included.
     calls: u64,
     skipped: u64,
@@ -32,6 +32,7 @@ pub(crate) struct Guarded<P> {
 }
 
 /// How the launches around a step are laid out.
+#[derive(Clone, Copy)]
 struct Sweeps {
     inspect: Sweep,
     convert: Sweep,
@@ -61,7 +62,6 @@ impl<P: Precision> Guarded<P> {
             convert: Sweep::plain::<P>(&context, "convert"),
             draw: Sweep::plain::<P>(&context, "stochastic-rounding"),
         };
-        let units = sweeps.inspect.total_units(segments);
         Self {
             inner,
             numerics,
@@ -72,7 +72,7 @@ impl<P: Precision> Guarded<P> {
                 filled: false,
             }),
             sweeps,
-            evidence: context.upload(&vec![0u32; Evidence::bytes(units) / 4]),
+            evidence: Slots::of(&context, segments, sweeps.inspect),
             segments: segments.clone(),
             context,
             calls: 0,

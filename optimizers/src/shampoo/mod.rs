@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::error::Error as KernelError;
-use sonew_kernels::evidence::Evidence;
+use sonew_kernels::evidence::{Evidence, Slots};
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::kronecker::{
     self, Assignment, Blocking, DescentBuffers, DescentRates, MeasureBuffers,
@@ -60,7 +60,7 @@ struct Device {
     tensor_norms: Handle,
     block_partials: Handle,
     grad_norms: Handle,
-    non_finite: Handle,
+    non_finite: Slots,
 }
 
 /// Host time spent in the parts of a step.
@@ -102,10 +102,7 @@ impl<P: Precision> Shampoo<P> {
             tensor_norms: values(2 * tensors),
             block_partials: values(segments.blocks() - 2),
             grad_norms: values(tensors),
-            non_finite: context.upload(&vec![
-                0u32;
-                Evidence::bytes(sweep.total_units(segments)) / 4
-            ]),
+            non_finite: Slots::of(&context, segments, sweep),
         };
         let diagonal = |value: f64| {
             let mut all = vec![0f32; blocking.factor_values()];

@@ -11,7 +11,8 @@
 //! | `Wgsl` (feature `wgpu`) | WGSL | a GPU through wgpu |
 //! | `Spirv` (feature `vulkan`) | SPIR-V, disassembled | a GPU through Vulkan |
 //!
-//! Nothing is computed unless an [`Executor`] is given, so buffers keep what was written to them.
+//! Nothing is computed unless an [`Executor`] is given, so buffers keep what was written to them. [`host::HostCuda`] is one, for
+//! CUDA C++; [`nvrtc::Nvrtc`] compiles it as NVIDIA does.
 //!
 //! CUDA C++ and WGSL are the same in every run. `CubeCL` leaves the order of vector types, variables
 //! and shared memories to chance; here they come by name and number, which is all that differs from
@@ -49,11 +50,15 @@
 mod cuda;
 mod declarations;
 mod executor;
+#[cfg(feature = "cuda")]
+pub mod host;
 mod indent;
 mod language;
 mod launch;
 mod ledger;
 mod memory;
+#[cfg(feature = "cuda")]
+pub mod nvrtc;
 mod recorder;
 mod recording;
 #[cfg(feature = "cuda")]

@@ -121,7 +121,7 @@ impl Times<'_> {
         }
         let (context, segments) = (self.context, self.segments.clone());
         let removal = removal(band);
-        let blueprint = Blueprint::of::<P>(context, "sonew-step", band);
+        let blueprint = Blueprint::of_step::<P>(context, band);
         let values = Ghosts::new(&segments, band, removal, blueprint).state_len();
         let states: Vec<Handle> = (0..2 + band)
             .map(|_| self.zeros::<P::State>(values))

@@ -1,5 +1,6 @@
-//! `sonew`: devices, optimizers, train, compare, roots, stability, verify, bench, tune, report, source, kernel.
+//! `sonew`: devices, optimizers, train, compare, roots, stability, verify, bench, tune, report, inspect, source, kernel.
 
+mod cost;
 mod measures;
 mod on_device;
 mod one_kernel;
@@ -137,6 +138,7 @@ fn main() -> ExitCode {
             target,
             precision,
         } => texts::text(&kernel, target, precision),
+        Command::Inspect(args) => cost::inspect(&args),
         Command::Kernel(args) => one_kernel::kernel(args),
     };
     outcome.unwrap_or_else(|error| {

@@ -130,7 +130,7 @@ impl Kernel for SonewGraft {
         let n = step.w.len();
         let tensor = Tensor::new(context, "sonew-graft", n)?;
         let (params, grads) = (tensor.upload(&step.w)?, tensor.upload(&step.statistics.g)?);
-        let runs = step.blueprint(context).sweep.runs_per_block();
+        let runs = step.blueprint(context, true).sweep.runs_per_block();
         let direction = tensor.empty();
         let of_runs = pairs_of_runs(&tensor, runs);
         let (mut grad_norms, mut second) = (None, None);

@@ -3,6 +3,7 @@
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
+use sonew_kernels::evidence::Slots;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::{
@@ -57,8 +58,8 @@ pub(super) struct Stepped {
     moment: Handle,
     diagonal: Handle,
     edges: Vec<Handle>,
-    non_finite: Handle,
-    cut: Handle,
+    non_finite: Slots,
+    cut: Slots,
 }
 
 impl SonewStep {
@@ -135,8 +136,15 @@ impl SonewStep {
         Pivots::exact(found, &exact.factor)
     }
 
-    pub(super) fn blueprint(&self, context: &Context) -> Blueprint {
-        Blueprint::of::<F32>(context, "sonew-step", self.statistics.edges.len())
+    /// How it is laid out: as a walk where a team would not do.
+    pub(super) fn blueprint(&self, context: &Context, walks: bool) -> Blueprint {
+        let band = self.statistics.edges.len();
+        let blueprint = Blueprint::of_step::<F32>(context, band);
+        if walks {
+            blueprint.walking::<F32>(context.processor(), band)
+        } else {
+            blueprint
+        }
     }
 
     /// Launches the step on `params`, or up to what is staged for a graft.
@@ -170,7 +178,7 @@ impl SonewStep {
         } = &self.statistics;
         let Pivots { gamma, removal } = self.pivots;
         let (context, segments) = (tensor.context, &tensor.segments);
-        let blueprint = self.blueprint(context);
+        let blueprint = self.blueprint(context, graft.is_some());
         let ghosts = Ghosts::new(segments, edges.len(), removal, blueprint);
         // Each run has copies of its neighbours' columns.
         let state = |values: &[f32]| -> Result<Handle, KernelError> {
@@ -222,7 +230,7 @@ impl SonewStep {
         let of = &self.statistics;
         let Pivots { gamma, removal } = self.pivots;
         let (context, segments) = (tensor.context, &tensor.segments);
-        let blueprint = self.blueprint(context);
+        let blueprint = self.blueprint(context, true);
         let sweep = Sweep::of::<F32>(context, "statistics", of.edges.len());
         let done = Stepped {
             moment: tensor.upload(&of.moment)?,

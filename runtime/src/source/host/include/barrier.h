@@ -73,6 +73,9 @@ static const char *cube(unsigned int units, bool descending, const F &kernel, co
 }  // namespace host
 
 static void host_barrier(int line) {
+#ifdef HOST_TRACE
+    host::note(0, host::SHARED, false, 0, 0);
+#endif
     host::Unit *unit = host::current;
     unit->line = line;
     swapcontext(&unit->context, &host::between);

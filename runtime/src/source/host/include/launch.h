@@ -25,6 +25,9 @@ struct Launch {
     uint3 cubes, units;
     // Whether the last cube and the last unit come first.
     unsigned int descending;
+    // Shown the accesses of each cube, where there is a trace.
+    void (*seen)(void *listener, const void *accesses, unsigned long count, unsigned long operations);
+    void *listener;
 };
 
 // A parameter's value from what the launch has next: a buffer, memory without an end of ours, or the lengths.
@@ -89,6 +92,10 @@ static const char *run(void (*entry)(A...), const Launch &launch) {
         unsigned int at = launch.descending ? cubes - 1 - i : i;
         blockIdx = {at % gridDim.x, at / gridDim.x % gridDim.y, at / gridDim.x / gridDim.y};
         if (const char *wrong = cube(units, launch.descending, kernel)) return wrong;
+#ifdef HOST_TRACE
+        launch.seen(launch.listener, log_start, log_length, operations);
+        log_length = operations = 0;
+#endif
     }
     if (!outside.seen) return nullptr;
     static char text[128];

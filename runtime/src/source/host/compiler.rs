@@ -1,22 +1,27 @@
 //! The host's C++ compiler.
 
-use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sonew_runtime::source::Source;
-use tempfile::TempDir;
-
 use super::parameters;
 use super::program::Program;
+use crate::source::Source;
 
-/// Where the headers are.
-const INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cuda/include");
+/// What stands in for CUDA's headers, and what runs a kernel.
+const INCLUDE: [(&str, &str); 6] = [
+    ("barrier.h", include_str!("include/barrier.h")),
+    ("buffer.h", include_str!("include/buffer.h")),
+    ("cuda_fp16.h", include_str!("include/cuda_fp16.h")),
+    ("cuda_runtime.h", include_str!("include/cuda_runtime.h")),
+    ("launch.h", include_str!("include/launch.h")),
+    ("trace.h", include_str!("include/trace.h")),
+];
 
 /// IEEE arithmetic as written, and the reinterpretations of CUDA.
-const OPTIONS: [&str; 11] = [
+const OPTIONS: [&str; 10] = [
     "-std=c++20",
     "-O1",
     "-ffp-contract=off",
@@ -28,32 +33,29 @@ const OPTIONS: [&str; 11] = [
     "-fno-gnu-unique",
     "-w",
     "-I",
-    INCLUDE,
 ];
 
 /// The compiler, and a folder for what it makes.
-pub struct Compiler {
+pub struct HostCompiler {
     command: OsString,
-    folder: TempDir,
+    folder: PathBuf,
     made: AtomicUsize,
 }
 
-impl Compiler {
-    /// The compiler, or nothing and a loud word about it. Panics instead if `SONEW_REQUIRE_HOST_CUDA` is 1.
-    pub fn or_skip(test: &str) -> Option<Self> {
-        let reason = match Self::open() {
-            Ok(compiler) => return Some(compiler),
-            Err(reason) => reason,
-        };
-        let required = env::var("SONEW_REQUIRE_HOST_CUDA").is_ok_and(|it| it == "1");
-        assert!(!required, "{test} needs g++: {reason}");
-        println!("SKIPPED: {test} needs g++: {reason}");
-        None
-    }
-
-    /// The first of `CXX`, `c++` and `g++` that takes an empty kernel.
-    fn open() -> Result<Self, String> {
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+impl HostCompiler {
+    /// The first of `commands` that takes an empty kernel. It works in `folder`, which is empty and the caller's to remove.
+    ///
+    /// # Errors
+    /// What each of the commands said.
+    pub fn open(
+        commands: impl IntoIterator<Item = OsString>,
+        folder: PathBuf,
+    ) -> Result<Self, String> {
+        let include = folder.join("include");
+        fs::create_dir_all(&include).map_err(|error| error.to_string())?;
+        for (name, text) in INCLUDE {
+            fs::write(include.join(name), text).map_err(|error| error.to_string())?;
+        }
         let mut compiler = Self {
             command: OsString::new(),
             folder,
@@ -68,10 +70,9 @@ impl Compiler {
             shared_bytes: 0,
         };
         let mut reasons = Vec::new();
-        let set = env::var_os("CXX").filter(|it| !it.is_empty());
-        for command in set.into_iter().chain(["c++".into(), "g++".into()]) {
+        for command in commands {
             compiler.command = command;
-            match compiler.compile(&empty) {
+            match compiler.compile(&empty, false) {
                 Ok(_) => return Ok(compiler),
                 Err(reason) => reasons.push(format!("{}: {reason}", compiler.command.display())),
             }
@@ -79,27 +80,41 @@ impl Compiler {
         Err(reasons.join("; "))
     }
 
-    /// Compiles and opens a kernel.
+    /// Compiles and opens a kernel; `traced`, it tells of its accesses.
     ///
     /// # Errors
     /// The compiler's first complaint.
-    pub fn compile(&self, kernel: &Source) -> Result<Program, String> {
+    pub(super) fn compile(&self, kernel: &Source, traced: bool) -> Result<Program, String> {
         let (text, parameters) = parameters::guarded(kernel)?;
+        let text = if traced {
+            parameters::with_traced_shared_memory(&text)
+        } else {
+            text
+        };
         let number = self.made.fetch_add(1, Ordering::Relaxed);
-        let file = |extension: &str| self.folder.path().join(format!("{number}.{extension}"));
+        let file = |extension: &str| self.folder.join(format!("{number}.{extension}"));
         let (source, library) = (file("cpp"), file("so"));
-        let barriers = if text.contains("__syncthreads") {
-            "#define HOST_BARRIERS\n"
+        let mut switches = String::new();
+        if text.contains("__syncthreads") {
+            switches += "#define HOST_BARRIERS\n";
+        }
+        if traced {
+            switches += "#define HOST_TRACE\n";
+        }
+        // The text's own numbers, those of the headers excepted.
+        let counted = if traced {
+            "#include <cuda_fp16.h>\n#define float host::Float\n"
         } else {
             ""
         };
         let text = format!(
-            "#define HOST_ENTRY {}\n#define HOST_SHARED_BYTES {}\n{barriers}#include \"buffer.h\"\n{text}\n#include \"launch.h\"\n",
+            "#define HOST_ENTRY {}\n#define HOST_SHARED_BYTES {}\n{switches}#include \"buffer.h\"\n{counted}#line 1\n{text}\n#undef float\n#include \"launch.h\"\n",
             kernel.entry, kernel.shared_bytes,
         );
         fs::write(&source, text).map_err(|error| error.to_string())?;
         let output = Command::new(&self.command)
             .args(OPTIONS)
+            .arg(self.folder.join("include"))
             .args([OsStr::new("-o"), library.as_ref(), source.as_ref()])
             .output()
             .map_err(|error| error.to_string())?;

@@ -4,32 +4,37 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::thread;
 
-use sonew_runtime::source::{Buffer, Executor, Source};
-
-use super::compiler::Compiler;
-use super::program::{Order, Program};
+use super::compiler::HostCompiler;
+use super::program::{Listener, Order, Program};
+use crate::source::{Buffer, Executor, Source};
 
 /// Compiles each text once and runs it.
 pub struct HostCuda {
-    compiler: Compiler,
-    programs: HashMap<String, Result<Program, String>>,
+    compiler: HostCompiler,
+    programs: HashMap<(String, bool), Result<Program, String>>,
 }
 
 impl HostCuda {
-    pub fn new(compiler: Compiler) -> Self {
+    /// With a compiler.
+    pub fn new(compiler: HostCompiler) -> Self {
         Self {
             compiler,
             programs: HashMap::new(),
         }
     }
 
-    /// Compiles kernels, two at a time, and says which cannot be, and why.
+    /// Compiles kernels, two at a time, and says which cannot be, and why, by their texts.
     pub fn prepare(&mut self, kernels: &[&Source]) -> BTreeMap<String, String> {
         let left = Mutex::new(kernels.iter());
         let compiler = &self.compiler;
         let work = || {
             let next = || left.lock().expect("no other thread has panicked").next();
-            let compile = |kernel: &&Source| (kernel.text.clone(), compiler.compile(kernel));
+            let compile = |kernel: &&Source| {
+                (
+                    (kernel.text.clone(), false),
+                    compiler.compile(kernel, false),
+                )
+            };
             std::iter::from_fn(next).map(compile).collect::<Vec<_>>()
         };
         let compiled = thread::scope(|scope| {
@@ -37,7 +42,7 @@ impl HostCuda {
             workers.map(|worker| worker.join().expect("compiling does not panic"))
         });
         self.programs.extend(compiled.into_iter().flatten());
-        let refused = |kernel: &&&Source| match self.programs.get(&kernel.text) {
+        let refused = |kernel: &&&Source| match self.programs.get(&(kernel.text.clone(), false)) {
             Some(Err(reason)) => Some((kernel.text.clone(), reason.clone())),
             _ => None,
         };
@@ -47,15 +52,33 @@ impl HostCuda {
             .collect()
     }
 
-    fn program(&mut self, kernel: &Source) -> Result<&mut Program, String> {
-        if !self.programs.contains_key(&kernel.text) {
-            let program = self.compiler.compile(kernel);
-            self.programs.insert(kernel.text.clone(), program);
-        }
-        match self.programs.get_mut(&kernel.text) {
-            Some(Ok(program)) => Ok(program),
-            Some(Err(reason)) => Err(format!("not executed: {reason}")),
-            None => Err("not compiled".to_owned()),
+    /// Runs a launch once, in ascending order, and shows `see` every cube's accesses, in the order in which its units
+    /// made them, and how many floating-point operations it took.
+    ///
+    /// # Errors
+    /// As [`Executor::execute`].
+    pub fn trace(
+        &mut self,
+        kernel: &Source,
+        cubes: (u32, u32, u32),
+        buffers: &mut [Buffer<'_>],
+        info: &[u64],
+        see: Listener<'_>,
+    ) -> Result<(), String> {
+        let geometry = (cubes, kernel.units);
+        let named = |reason: String| format!("{}: {reason}", kernel.entry);
+        let program = self.program(kernel, true).map_err(named)?;
+        program
+            .run(geometry, buffers, info, Order::Ascending, Some(see))
+            .map_err(named)
+    }
+
+    fn program(&mut self, kernel: &Source, traced: bool) -> Result<&mut Program, String> {
+        let key = (kernel.text.clone(), traced);
+        let compile = || self.compiler.compile(kernel, traced);
+        match self.programs.entry(key).or_insert_with(compile) {
+            Ok(program) => Ok(program),
+            Err(reason) => Err(format!("not executed: {reason}")),
         }
     }
 }
@@ -70,10 +93,12 @@ impl Executor for HostCuda {
     ) -> Result<(), String> {
         let geometry = (cubes, kernel.units);
         let named = |reason: String| format!("{}: {reason}", kernel.entry);
-        let program = self.program(kernel).map_err(named)?;
+        let program = self.program(kernel, false).map_err(named)?;
         let before = contents(buffers);
         let mut run = |buffers: &[Buffer<'_>], order| {
-            program.run(geometry, buffers, info, order).map_err(named)
+            program
+                .run(geometry, buffers, info, order, None)
+                .map_err(named)
         };
         run(buffers, Order::Descending)?;
         let descending = contents(buffers);

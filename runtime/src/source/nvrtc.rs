@@ -1,14 +1,22 @@
-//! NVIDIA's runtime compiler without a GPU, from the folder that `scripts/nvrtc.sh` fills.
+//! NVIDIA's runtime compiler without a GPU: whether it takes a text, and what a unit of the kernel then needs.
 
-use std::env;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr::null;
 
 use libloading::Library;
+use serde::{Deserialize, Serialize};
 
-/// As in `scripts/nvrtc.sh`.
-const VERSION: &str = "12.9.86";
+/// What a unit of a kernel needs, as NVIDIA's compiler lays it out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Registers of 32 bits.
+    pub registers: u32,
+    /// Bytes written to and read from memory because registers were too few.
+    pub spills: u32,
+    /// Bytes of memory of its own: spilled registers, and arrays that are indexed at run time.
+    pub stack: u32,
+}
 
 /// The compiler and the headers that it reads.
 pub struct Nvrtc {
@@ -22,21 +30,14 @@ type Program = *mut c_void;
 type Status = c_int;
 
 impl Nvrtc {
-    /// The compiler, or nothing and a loud word about it. Panics instead if `SONEW_REQUIRE_NVRTC` is 1.
-    pub fn or_skip(test: &str) -> Option<Self> {
-        let reason = match Self::open() {
-            Ok(nvrtc) => return Some(nvrtc),
-            Err(reason) => reason,
-        };
-        let advice = "run scripts/nvrtc.sh to have it";
-        let required = env::var("SONEW_REQUIRE_NVRTC").is_ok_and(|it| it == "1");
-        assert!(!required, "{test} needs NVRTC: {reason}; {advice}");
-        println!("SKIPPED: {test} needs NVRTC: {reason}; {advice}");
-        None
-    }
+    /// The name of the folder that `scripts/nvrtc.sh` fills, in sonew's cache.
+    pub const FOLDER: &str = "nvrtc-12.9.86";
 
-    fn open() -> Result<Self, String> {
-        let folder = folder()?;
+    /// From a folder with `lib/libnvrtc.so.12` and CUDA's headers in `include`.
+    ///
+    /// # Errors
+    /// What is missing there.
+    pub fn open(folder: &Path) -> Result<Self, String> {
         let include = folder.join("include");
         if !include.join("cuda_runtime.h").exists() {
             return Err(format!("no {}", include.join("cuda_runtime.h").display()));
@@ -53,26 +54,46 @@ impl Nvrtc {
     /// # Errors
     /// The compiler's log.
     pub fn compile(&self, text: &str, sm: u32) -> Result<usize, String> {
+        self.with_compiled(text, sm, |program| self.size(program, "nvrtcGetPTXSize"))
+    }
+
+    /// What the units of the kernel of `text` need on sm_`sm`.
+    ///
+    /// # Errors
+    /// The compiler's log.
+    pub fn resources(&self, text: &str, sm: u32) -> Result<Resources, String> {
+        let log = self.with_compiled(text, sm, |program| Ok(self.log(program)))?;
+        Resources::of_log(&log).ok_or(log)
+    }
+
+    /// Compiles, and looks at what came of it.
+    fn with_compiled<O>(
+        &self,
+        text: &str,
+        sm: u32,
+        look: impl FnOnce(Program) -> Result<O, String>,
+    ) -> Result<O, String> {
         let feature = if sm >= 90 { "a" } else { "" };
         let options = [
             format!("--gpu-architecture=sm_{sm}{feature}"),
             format!("--include-path={}", self.include.display()),
             "-lineinfo".to_owned(),
+            "--ptxas-options=-v".to_owned(),
         ]
         .map(|option| CString::new(option).expect("an option without a zero"));
         let text = CString::new(text).map_err(|error| error.to_string())?;
         let mut program = self.program(&text)?;
         let pointers = options.each_ref().map(|option| option.as_ptr());
-        // SAFETY: the signature is that of nvrtc.h; the program is live and so are the three options.
+        // SAFETY: the signature is that of nvrtc.h; the program is live and so are the options.
         let status = unsafe {
             let compile = self
                 .function::<unsafe extern "C" fn(Program, c_int, *const *const c_char) -> Status>(
                     "nvrtcCompileProgram",
                 );
-            compile(program, 3, pointers.as_ptr())
+            compile(program, pointers.len() as c_int, pointers.as_ptr())
         };
         let result = if status == 0 {
-            self.size(program, "nvrtcGetPTXSize")
+            look(program)
         } else {
             Err(self.log(program))
         };
@@ -148,20 +169,37 @@ impl Nvrtc {
     }
 }
 
-/// Where `scripts/nvrtc.sh` puts it.
-fn folder() -> Result<PathBuf, String> {
-    if let Some(folder) = set("SONEW_NVRTC") {
-        return Ok(folder);
+impl Resources {
+    /// From what the assembler says when it is asked to be verbose.
+    fn of_log(log: &str) -> Option<Self> {
+        let before = |what: &str| {
+            let words = log.split(what).next().filter(|it| it.len() < log.len())?;
+            words
+                .rsplit([' ', ','])
+                .find(|it| !it.is_empty())?
+                .parse()
+                .ok()
+        };
+        let spilled = |what| before(what).unwrap_or(0);
+        Some(Self {
+            registers: before(" registers")?,
+            spills: spilled(" bytes spill stores") + spilled(" bytes spill loads"),
+            stack: spilled(" bytes stack frame"),
+        })
     }
-    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    let cache = cache.ok_or("neither SONEW_NVRTC nor HOME is set")?;
-    Ok(cache
-        .join(Path::new("sonew"))
-        .join(format!("nvrtc-{VERSION}")))
 }
 
-fn set(variable: &str) -> Option<PathBuf> {
-    env::var_os(variable)
-        .filter(|it| !it.is_empty())
-        .map(PathBuf::from)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_are_read_from_the_assemblers_words() {
+        let log = "ptxas info    : Function properties for k\n\
+                   ptxas         .     256 bytes stack frame, 12 bytes spill stores, 8 bytes spill loads\n\
+                   ptxas info    : Used 32 registers, used 0 barriers, 256 bytes cumulative stack size\n";
+        let found = Resources::of_log(log).unwrap();
+        assert_eq!((found.registers, found.spills, found.stack), (32, 20, 256));
+        assert_eq!(Resources::of_log("nothing of the kind"), None);
+    }
 }

@@ -3,23 +3,46 @@
 use std::ffi::{CStr, c_char, c_uint, c_ulong, c_void};
 use std::path::Path;
 
-use libloading::Library;
-use sonew_runtime::source::Buffer;
-
 use super::parameters::Parameter;
+use crate::source::Buffer;
+use libloading::Library;
 
 /// A kernel that can be run.
-pub struct Program {
+pub(super) struct Program {
     library: Library,
     parameters: Vec<Parameter>,
 }
 
 /// Which cube and which unit of it come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub(super) enum Order {
     Ascending,
     Descending,
 }
+
+/// One access of one unit, `host::Access` in trace.h.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The unit of the cube.
+    pub unit: c_uint,
+    /// The line of the text, from 1; 0 for a barrier, which has nothing else.
+    pub line: c_uint,
+    /// The buffer, by its place among the parameters, or [`SHARED`].
+    pub place: c_uint,
+    /// 1 for a write, 0 for a read.
+    pub store: c_uint,
+    /// Where it begins, in bytes from the buffer's start.
+    pub at: c_ulong,
+    /// Its bytes.
+    pub bytes: c_ulong,
+}
+
+/// What [`Access::place`] is for the shared memory of the cube.
+pub const SHARED: c_uint = 0xffff;
+
+/// Whoever is shown the accesses of each cube, and how many floating-point operations it took.
+pub(super) type Listener<'a> = &'a mut dyn FnMut(&[Access], u64);
 
 /// `host::Memory` in launch.h.
 #[repr(C)]
@@ -38,6 +61,31 @@ struct Launch {
     cubes: [c_uint; 3],
     units: [c_uint; 3],
     descending: c_uint,
+    /// Shown the accesses of each cube, if the program was compiled to tell.
+    seen: unsafe extern "C" fn(*mut c_void, *const Access, c_ulong, c_ulong),
+    listener: *mut c_void,
+}
+
+/// Hands a cube's accesses to the [`Listener`] behind the pointer.
+unsafe extern "C" fn seen(
+    listener: *mut c_void,
+    start: *const Access,
+    length: c_ulong,
+    operations: c_ulong,
+) {
+    if listener.is_null() {
+        return;
+    }
+    // SAFETY: `run` passes a listener of its own stack frame, and launch.h as many accesses as it says, for the time of the call.
+    let (see, accesses) = unsafe {
+        let see = &mut *listener.cast::<Listener<'_>>();
+        let accesses = match start.is_null() {
+            true => &[],
+            false => std::slice::from_raw_parts(start, length as usize),
+        };
+        (see, accesses)
+    };
+    see(accesses, operations);
 }
 
 impl Program {
@@ -60,6 +108,7 @@ impl Program {
         buffers: &[Buffer<'_>],
         info: &[u64],
         order: Order,
+        mut listener: Option<Listener<'_>>,
     ) -> Result<(), String> {
         self.keeps_promises(buffers)?;
         let memories: Vec<Memory> = buffers
@@ -77,9 +126,13 @@ impl Program {
             cubes: cubes.into(),
             units: units.into(),
             descending: (order == Order::Descending).into(),
+            seen,
+            listener: listener
+                .as_mut()
+                .map_or(std::ptr::null_mut(), |it| std::ptr::from_mut(it).cast()),
         };
         // SAFETY: the signature is that of launch.h, which compares the counts with the text's; accesses outside of the buffers
-        // are turned away there. `&mut self` and the buffers are this call's alone, and what comes back is a literal or a static
+        // are turned away there. A listener that panics aborts. `&mut self` and the buffers are this call's alone, and what comes back is a literal or a static
         // text that the next call writes.
         let wrong = unsafe {
             let run = self

@@ -1,0 +1,172 @@
+//! A step by teams of units beside the walk of single ones: the same bits.
+
+use cubecl::server::Handle;
+use sonew_kernels::context::Processor;
+use sonew_kernels::evidence::{Evidence, PivotEvidence, Slots};
+use sonew_kernels::precision::{Bf16, Bf16Compact, F16, F32, HostFormat, Precision};
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sonew::{
+    Blueprint, Decay, EdgeRemoval, Ghosts, StepBuffers, StepRates, Tolerance, step,
+};
+use sonew_kernels::sweep::{GHOST_UNITS, Strategy, Sweep};
+
+use crate::bench::*;
+
+const LENGTHS: &[usize] = &[1, 7, 300, 257, 1000];
+const GAMMA: Tolerance = Tolerance {
+    absolute: 0.0,
+    relative: 1.0 / 64.0,
+};
+
+/// Teams of `own` vectors of `width` values.
+fn team(width: usize, own: usize, cubes: u32, band: usize) -> Blueprint {
+    Blueprint {
+        sweep: Sweep {
+            width,
+            run: own,
+            units: (own + if band > 0 { GHOST_UNITS } else { 0 }) as u32,
+            cubes,
+            twins: false,
+            team: true,
+        },
+        unroll: true,
+    }
+}
+
+/// Parameters, the arenas of all states, and what was seen.
+#[derive(Debug, PartialEq)]
+struct After {
+    params: Vec<f32>,
+    states: Vec<Vec<f32>>,
+    non_finite: Evidence,
+    pivots: PivotEvidence,
+}
+
+/// Gradients of which some neighbours are the same, so that their pivots are too small, one is huge, and one is no number.
+fn gradient(t: usize) -> Vec<Vec<f64>> {
+    tensors(LENGTHS, |tensor, i| {
+        if (t, tensor, i) == (2, 3, 100) {
+            return f64::INFINITY;
+        }
+        let own = if i % 16 > 10 { i / 16 * 16 } else { i };
+        (8.0 * noise(t + 50 * tensor, own)).round() / 8.0
+    })
+}
+
+fn three_steps<P: Precision>(
+    bench: &Bench,
+    band: usize,
+    removal: EdgeRemoval,
+    blueprint: Blueprint,
+) -> After {
+    let segments = Segments::new(LENGTHS).unwrap();
+    let arena = |values: &[Vec<f64>]| -> Handle {
+        let narrow: Vec<Vec<f32>> = values
+            .iter()
+            .map(|t| t.iter().map(|&x| x as f32).collect())
+            .collect();
+        let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
+        let arena = segments.gather(&slices).unwrap();
+        bench.context.upload(&P::Params::encode(&arena))
+    };
+    let values = Ghosts::new(&segments, band, removal, blueprint).state_len();
+    let states: Vec<Handle> = (0..2 + band)
+        .map(|_| bench.values_in::<P::State>(values))
+        .collect();
+    let params = arena(&tensors(LENGTHS, |t, i| noise(t + 3, i)));
+    let units = blueprint.sweep.total_units(&segments);
+    let [non_finite, cut] = [0; 2].map(|_| Slots::new(&bench.context, units));
+    for t in 1..=3 {
+        let buffers = StepBuffers {
+            params: &params,
+            graft: None,
+            grads: &arena(&gradient(t)),
+            moment: &states[0],
+            diagonal: &states[1],
+            edges: &states[2..],
+            non_finite: &non_finite,
+            cut: &cut,
+        };
+        let rates = StepRates {
+            lr: 0.125,
+            weight_decay: 0.25,
+            beta1: 0.875,
+            decay: Decay::Average(0.9375),
+            epsilon: 1.0 / 1024.0,
+            corrections: (1.5, 2.0),
+        };
+        let forced = Strategy::Forced(blueprint);
+        step::<P>(
+            &bench.context,
+            &segments,
+            buffers,
+            rates,
+            GAMMA,
+            removal,
+            forced,
+        )
+        .unwrap();
+    }
+    let n = segments.arena_len();
+    let read = |state: &Handle| -> Vec<f32> {
+        let bytes: Vec<u8> = bench.context.download("test", state).unwrap();
+        P::State::decode(&bytes)[..n].to_vec()
+    };
+    let bytes: Vec<u8> = bench.context.download("test", &params).unwrap();
+    After {
+        params: P::Params::decode(&bytes),
+        states: states.iter().map(read).collect(),
+        non_finite: bench.evidence(&non_finite),
+        pivots: PivotEvidence::read(&bench.context, "test", &cut).unwrap(),
+    }
+}
+
+/// The bits, of which NaN has many.
+fn bits(values: &[f32]) -> Vec<u32> {
+    let canonical = |x: &f32| if x.is_nan() { f32::NAN } else { *x };
+    values.iter().map(|x| canonical(x).to_bits()).collect()
+}
+
+/// Small teams, each of which takes several tiles; and where `large`, those of the default.
+fn is_a_walk<P: Precision>(bench: &Bench, bands: &[usize], removals: &[EdgeRemoval], large: bool) {
+    for &band in bands {
+        for &removal in removals {
+            let mut walk = Blueprint::infer::<P>(Processor::Cpu, band);
+            walk.sweep.twins = false;
+            let walked = three_steps::<P>(bench, band, removal, walk);
+            let teams = [team(4, 32, 2, band), team(4, 128, 64, band)];
+            for &blueprint in &teams[..1 + usize::from(large)] {
+                let what = format!("{} band {band}, {removal:?}, {blueprint:?}", P::NAME);
+                let found = three_steps::<P>(bench, band, removal, blueprint);
+                assert_eq!(bits(&found.params), bits(&walked.params), "{what}");
+                for (state, other) in found.states.iter().zip(&walked.states) {
+                    assert_eq!(bits(state), bits(other), "{what}");
+                }
+                assert_eq!(found.non_finite, walked.non_finite, "{what}");
+                assert_eq!(
+                    found.non_finite.count, 0,
+                    "{what}: the last gradient is finite"
+                );
+                assert_eq!(found.pivots, walked.pivots, "{what}");
+                assert!(band == 0 || found.pivots.cut.count > 0, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_team_gives_the_bits_of_a_walk() {
+    let bench = Bench::open();
+    let all = EdgeRemoval::ALL.map(|(_, removal)| removal);
+    is_a_walk::<F32>(&bench, &[0, 1, 4], &all, false);
+    is_a_walk::<F32>(&bench, &[1, 2, 3, 5], &[EdgeRemoval::Incident], true);
+}
+
+#[test]
+fn so_it_does_in_every_format() {
+    let bench = Bench::open();
+    let removals = [EdgeRemoval::Outgoing, EdgeRemoval::Incident];
+    is_a_walk::<Bf16>(&bench, &[0, 1, 4], &removals, false);
+    is_a_walk::<F16>(&bench, &[0, 1, 4], &removals, false);
+    is_a_walk::<Bf16Compact>(&bench, &[0, 1, 4], &removals, false);
+}
