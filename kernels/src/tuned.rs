@@ -1,5 +1,5 @@
 //! Blueprints that were found fast on a device. They stand in for the defaults of the kernels where a caller hands them to a
-//! [`Context`](crate::context::Context); nothing else reads them.
+//! [`Context`]; nothing else reads them.
 
 use serde::{Deserialize, Serialize};
 

@@ -129,6 +129,7 @@ pub struct LaunchCost {
     /// Bytes of shared memory of a cube.
     pub shared_bytes: usize,
     /// What NVIDIA's compiler says of a unit.
+    #[serde(flatten)]
     pub resources: Option<Resources>,
     /// Units that a multiprocessor has at once; of 1024 where registers are not known.
     pub resident_units: u32,

@@ -4,14 +4,14 @@ use sonew_kernels::context::Processor;
 use sonew_kernels::precision::{Precision, Storage};
 use sonew_kernels::segments::BLOCK;
 use sonew_kernels::sonew::Blueprint;
-use sonew_kernels::sweep::Sweep;
+use sonew_kernels::sweep::{GHOST_UNITS, Sweep};
 use sonew_kernels::tuned::Tunable;
 
 /// Blueprints of a kernel to try on a processor, the default first.
 ///
-/// The default, the products of some widths, columns of a run and units of a cube, in words of one value and of two where the kernel
-/// has both, and for a band the default with the elimination as a loop if it was unrolled. Bands above 5 are tried with the
-/// default's width alone, as wider vectors take long to compile.
+/// The default; the products of some widths, columns of a run and units of a cube, in words of one value and of two where the
+/// kernel has both; teams of some sizes where it has those; and for a band the default with the elimination as a loop if it was
+/// unrolled. Bands above 5 are tried with the default's width alone, as wider vectors take long to compile.
 pub fn candidates<P: Precision>(
     kernel: Tunable,
     processor: Processor,
@@ -61,6 +61,12 @@ pub fn candidates<P: Precision>(
             }
         }
     }
+    if kernel.teams && processor == Processor::Gpu {
+        let sizes = [64, 128, 256].into_iter();
+        all.extend(
+            sizes.flat_map(|own| [4, 8].map(|width| team(width, own, band, default.unroll))),
+        );
+    }
     if eliminates && band > 0 && default.unroll {
         all.push(Blueprint {
             unroll: false,
@@ -74,6 +80,22 @@ pub fn candidates<P: Precision>(
         }
     }
     distinct
+}
+
+/// A team of `own` vectors, and of a plane for the ghosts beside them.
+fn team(width: usize, own: usize, band: usize, unroll: bool) -> Blueprint {
+    let ghosts = if band > 0 { GHOST_UNITS } else { 0 };
+    Blueprint {
+        sweep: Sweep {
+            width,
+            run: own,
+            units: (own + ghosts) as u32,
+            cubes: 65_535,
+            twins: false,
+            team: true,
+        },
+        unroll,
+    }
 }
 
 #[cfg(test)]
@@ -95,9 +117,11 @@ mod tests {
                 );
                 assert_eq!(all[0], default);
                 assert!(all.len() > 5);
+                let teams = all.iter().any(|it| it.sweep.team);
+                assert_eq!(teams, processor == Processor::Gpu);
                 for (i, a) in all.iter().enumerate() {
                     assert!(a.sweep.width.is_multiple_of(2), "{a:?}");
-                    assert!(BLOCK.is_multiple_of(a.sweep.width * a.sweep.run), "{a:?}");
+                    assert!(a.sweep.is_whole(), "{a:?}");
                     assert!(!all[..i].contains(a), "{a:?} twice");
                 }
             }

@@ -128,6 +128,7 @@ impl Found {
                 _ => "–".into(),
             };
             let mut notes = vec![note];
+            notes.extend(sweep.team.then(|| "a team".into()));
             notes.extend(candidate.default.then(|| "default".into()));
             notes.extend((at == self.chosen).then(|| "chosen".into()));
             notes.retain(|note| !note.is_empty());
@@ -242,9 +243,14 @@ impl PrecisionVisitor for Tune<'_> {
                 run,
                 units,
                 twins,
+                team,
                 ..
             } = blueprint.sweep;
-            let word = if twins { ", 64-bit words" } else { "" };
+            let word = match (twins, team) {
+                (true, _) => ", 64-bit words",
+                (_, true) => ", a team",
+                (false, false) => "",
+            };
             tell(&format!(
                 "{} of {count}: width {width}, run {run}, {units} units{word}",
                 at + 1
