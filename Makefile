@@ -44,7 +44,7 @@ nvrtc:
 
 # One test thread: devices are not shared between threads.
 test: setup-tests nvrtc
-	cargo test --workspace --locked -- --test-threads=1
+	cargo test --workspace --locked --no-fail-fast -- --test-threads=1
 
 # The same build; the texts of other backends are not tested twice.
 VULKAN_TESTS = kernels network launches matrix numerics shampoo

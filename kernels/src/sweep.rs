@@ -182,7 +182,12 @@ impl Sweep {
         let columns = self.run.checked_mul(self.width).unwrap_or(0);
         let divides =
             columns > 0 && (BLOCK.is_multiple_of(columns) || self.team && columns < MOST_COLUMNS);
-        matches!(self.width, 1 | 2 | 4 | 8) && divides && self.units > 0 && self.cubes > 0
+        let one_form = !(self.team && self.twins);
+        matches!(self.width, 1 | 2 | 4 | 8)
+            && one_form
+            && divides
+            && self.units > 0
+            && self.cubes > 0
     }
 
     /// Requires a sweep of units that each take runs of their own, in whole words.

@@ -88,21 +88,24 @@ impl Tunable {
     /// How it is laid out where nothing else is asked for: as tuned, or the default of the device. Without an elimination the
     /// sweep alone counts.
     pub fn blueprint<S: Precision>(self, context: &Context, band: usize) -> Blueprint {
-        if self.teams {
-            return Blueprint::of_step::<S>(context, band);
-        }
-        if self.eliminates {
-            return Blueprint::of::<S>(context, self.name, band);
-        }
-        let sweep = if self.twins || self.banded {
-            Sweep::of::<S>(context, self.name, band)
+        let mut blueprint = if self.teams {
+            Blueprint::of_step::<S>(context, band)
+        } else if self.eliminates {
+            Blueprint::of::<S>(context, self.name, band)
         } else {
-            Sweep::plain::<S>(context, self.name)
+            let sweep = if self.twins || self.banded {
+                Sweep::of::<S>(context, self.name, band)
+            } else {
+                Sweep::plain::<S>(context, self.name)
+            };
+            Blueprint {
+                sweep,
+                unroll: true,
+            }
         };
-        Blueprint {
-            sweep,
-            unroll: true,
-        }
+        // A default that others share may have a form that this kernel has not.
+        blueprint.sweep.twins &= self.twins;
+        blueprint
     }
 }
 

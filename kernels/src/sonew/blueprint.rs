@@ -193,7 +193,7 @@ impl Blueprint {
         removal: EdgeRemoval,
         segments: &Segments,
         processor: Processor,
-        second_look: bool,
+        whole_step: bool,
     ) -> Result<(), Error> {
         self.sweep.check_shape::<S>(operation)?;
         let ghosts = {
@@ -201,7 +201,7 @@ impl Blueprint {
             ahead + behind
         };
         let needed = self.sweep.run + if ghosts > 0 { GHOST_UNITS } else { 0 };
-        let fits = self.sweep.units as usize == needed && ghosts <= GHOST_UNITS && second_look;
+        let fits = self.sweep.units as usize == needed && ghosts <= GHOST_UNITS && whole_step;
         if self.sweep.team && !fits {
             return Err(Error::Shape {
                 operation,
@@ -210,7 +210,7 @@ impl Blueprint {
                     "a team of {} units with {ghosts} ghost vectors",
                     self.sweep.units
                 ),
-                expected: if second_look {
+                expected: if whole_step {
                     format!(
                         "{needed} units, one for each of {} vectors and a plane of {GHOST_UNITS} for ghosts, and no more of those",
                         self.sweep.run
@@ -228,8 +228,8 @@ impl Blueprint {
                 expected: "at most 32, the zeros between tensors of the arena",
             });
         }
-        // A second look at the gradients for what is not finite.
-        let again = if second_look { self.sweep.run + 1 } else { 0 };
+        // It looks at the gradients a second time, for what is not finite.
+        let again = if whole_step { self.sweep.run + 1 } else { 0 };
         let iterations = self.iterations(band, removal) + again;
         self.sweep
             .check_loops(operation, segments, processor, iterations)

@@ -17,8 +17,7 @@ use cubecl::prelude::*;
 use sonew_runtime::Gpu;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Reach};
-use super::elimination::{Gamma, GammaLaunch, eliminate, trusted};
-use super::elimination::{Window, Workspace};
+use super::elimination::{Gamma, GammaLaunch, Window, Workspace, eliminate, trusted};
 use super::ghosts::Ghosts;
 use super::statistics::{accumulate, read_gradient};
 use super::step::{Prepared, Rates, StepBuffers};

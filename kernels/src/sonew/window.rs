@@ -44,9 +44,7 @@ impl Plan {
             span: (reach.ahead + 1) * blueprint.sweep.width,
         }
     }
-}
 
-impl Plan {
     /// For a window of one vector and the b columns after it.
     pub fn of_vector(band: usize, removal: EdgeRemoval, blueprint: Blueprint) -> Self {
         let plan = Self::new(band, removal, blueprint);

@@ -3,7 +3,7 @@
 use cubecl::server::Handle;
 use sonew_kernels::context::Processor;
 use sonew_kernels::evidence::{Evidence, PivotEvidence, Slots};
-use sonew_kernels::precision::{Bf16, Bf16Compact, F16, F32, HostFormat, Precision};
+use sonew_kernels::precision::{Bf16, Bf16Compact, F16, F32, HostFormat, Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
     Blueprint, Decay, EdgeRemoval, Ghosts, StepBuffers, StepRates, Tolerance, step,
@@ -127,15 +127,21 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| canonical(x).to_bits()).collect()
 }
 
-/// Small teams, each of which takes several tiles; and where `large`, those of the default.
+/// Small teams, each of which takes several tiles; where `large`, those of the default too, and eight values of 16 bits at once.
 fn is_a_walk<P: Precision>(bench: &Bench, bands: &[usize], removals: &[EdgeRemoval], large: bool) {
     for &band in bands {
         for &removal in removals {
             let mut walk = Blueprint::infer::<P>(Processor::Cpu, band);
             walk.sweep.twins = false;
             let walked = three_steps::<P>(bench, band, removal, walk);
-            let teams = [team(4, 32, 2, band), team(4, 128, 64, band)];
-            for &blueprint in &teams[..1 + usize::from(large)] {
+            let small = team(4, 32, 2, band);
+            let wide = team(8, 32, 2, band);
+            let teams = match (large, P::State::BYTES == 2 && band == 1) {
+                (true, _) => vec![small, team(4, 128, 64, band)],
+                (false, true) => vec![small, wide],
+                (false, false) => vec![small],
+            };
+            for blueprint in teams {
                 let what = format!("{} band {band}, {removal:?}, {blueprint:?}", P::NAME);
                 let found = three_steps::<P>(bench, band, removal, blueprint);
                 assert_eq!(bits(&found.params), bits(&walked.params), "{what}");
