@@ -4,7 +4,7 @@ use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::error::Error;
 use sonew_kernels::matmul::{self, Blueprint, DeviceMatrix, HostMatrix};
-use sonew_kernels::network::{activation, dense, host, loss, reference};
+use sonew_kernels::network::{activation, dense, elementwise, loss, reference};
 use sonew_kernels::sweep::Strategy;
 
 mod software;
@@ -236,7 +236,7 @@ fn activations_follow_f64_in_host_memory_and_on_the_device() {
         let expected = reference::activation(&wide(&z), &wide(&bias), linear);
         // z + b is rounded to f32 first, at up to 13, and tanh adds a few units in the last place.
         let mut found = z.clone();
-        host::activate(&mut found, &bias, linear);
+        elementwise::activate(&mut found, &bias, linear);
         assert_close(&found, &expected, 1e-6, 1.0);
         let buffer = bench.context.upload(&z);
         let on_device = bench.context.upload(&bias);
@@ -254,7 +254,7 @@ fn the_derivative_of_tanh_follows_f64_in_host_memory_and_on_the_device() {
         .map(|(d, a)| d * (1.0 - a * a))
         .collect();
     let mut found = delta.clone();
-    host::backward_tanh(&mut found, &a);
+    elementwise::backward_tanh(&mut found, &a);
     assert_close(&found, &expected, 3e-7, 1.0);
     let bench = Bench::open();
     let (buffer, on_device) = (bench.context.upload(&delta), bench.context.upload(&a));
@@ -273,7 +273,7 @@ fn bias_gradients_follow_f64_in_host_memory_and_on_the_device() {
         }
         let tolerance = 6e-8 * rows as f64;
         let mut found = vec![f32::NAN; WIDTH];
-        host::column_sums(&delta, &mut found);
+        elementwise::column_sums(&delta, &mut found);
         assert_close(&found, &expected, tolerance, 1.0);
         let out = bench.unwritten(WIDTH);
         dense::column_sums(
@@ -294,9 +294,11 @@ fn the_loss_and_its_gradient_follow_f64_for_logits_up_to_a_hundred() {
     let (z, targets) = logits_and_targets(ROWS * WIDTH);
     let (expected, gradient) = reference::cross_entropy(&wide(&z), &wide(&targets), ROWS);
     let close = |loss: f64| assert!((loss - expected).abs() < 1e-6 * expected, "{loss}");
-    close(host::loss(&z, &targets, WIDTH));
+    close(elementwise::loss(&z, &targets, WIDTH));
     let mut found = z.clone();
-    close(host::loss_and_gradient(&mut found, &targets, WIDTH, 1.0));
+    close(elementwise::loss_and_gradient(
+        &mut found, &targets, WIDTH, 1.0,
+    ));
     // σ − t is a difference of numbers up to 1.
     let scale = 1.0 / ROWS as f64;
     assert_close(&found, &gradient, 5e-7, scale);
@@ -352,7 +354,10 @@ fn logits_of_any_size_have_a_loss_in_host_memory_and_on_the_device() {
         )
         .unwrap();
         let on_device = loss::mean_loss(&bench.context, &partials, ROWS).unwrap();
-        [host::loss(&z, &targets, WIDTH) / unit, on_device / unit]
+        [
+            elementwise::loss(&z, &targets, WIDTH) / unit,
+            on_device / unit,
+        ]
     };
     let first = losses(10);
     assert!(first.iter().all(|x| x.is_finite() && *x > 0.0));
@@ -365,12 +370,12 @@ fn logits_of_any_size_have_a_loss_in_host_memory_and_on_the_device() {
 fn a_logit_that_is_not_a_number_shows_in_the_loss_and_in_its_gradient() {
     let (mut z, targets) = logits_and_targets(ROWS * WIDTH);
     z[3 * WIDTH + 36] = f32::NAN;
-    assert!(host::loss(&z, &targets, WIDTH).is_nan());
-    assert!(host::loss_and_gradient(&mut z, &targets, WIDTH, 1.0).is_nan());
+    assert!(elementwise::loss(&z, &targets, WIDTH).is_nan());
+    assert!(elementwise::loss_and_gradient(&mut z, &targets, WIDTH, 1.0).is_nan());
     let unfit = z.iter().filter(|x| !x.is_finite()).count();
     assert_eq!(unfit, 1);
     let mut activation = [f32::NAN, 0.5];
-    host::activate(&mut activation, &[0.0, 0.0], false);
+    elementwise::activate(&mut activation, &[0.0, 0.0], false);
     assert!(activation[0].is_nan() && activation[1].is_finite());
 }
 
@@ -382,10 +387,10 @@ fn host_results_have_the_same_bits_with_any_number_of_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         pool.build().unwrap().install(|| {
             let mut delta = z.clone();
-            let loss = host::loss_and_gradient(&mut delta, &targets, width, 1.0);
+            let loss = elementwise::loss_and_gradient(&mut delta, &targets, width, 1.0);
             let mut sums = vec![0.0; width];
-            host::column_sums(&delta, &mut sums);
-            host::activate(&mut delta, &sums, false);
+            elementwise::column_sums(&delta, &mut sums);
+            elementwise::activate(&mut delta, &sums, false);
             (loss.to_bits(), delta, sums)
         })
     };
@@ -422,15 +427,15 @@ fn the_exponential_of_a_negative_number_is_within_two_units_in_the_last_place() 
     for i in 0..=1_740_000 {
         let x = i as f32 * -5e-5;
         let exact = f64::from(x).exp();
-        let error = (f64::from(host::exp_of_negative(x)) - exact).abs();
+        let error = (f64::from(elementwise::exp_of_negative(x)) - exact).abs();
         assert!(
             error <= 2.0 * f64::from(f32::EPSILON) * exact,
             "exp({x}): {error:e}"
         );
     }
-    assert_eq!(host::exp_of_negative(0.0), 1.0);
-    assert!(host::exp_of_negative(f32::NEG_INFINITY) < 2e-38);
-    assert!(host::exp_of_negative(f32::NAN).is_nan());
+    assert_eq!(elementwise::exp_of_negative(0.0), 1.0);
+    assert!(elementwise::exp_of_negative(f32::NEG_INFINITY) < 2e-38);
+    assert!(elementwise::exp_of_negative(f32::NAN).is_nan());
 }
 
 #[test]
@@ -438,13 +443,13 @@ fn tanh_is_within_a_few_units_in_the_last_place() {
     for i in -200_000..=200_000 {
         let x = i as f32 * 5e-5;
         let exact = f64::from(x).tanh();
-        let error = (f64::from(host::tanh(x)) - exact).abs();
+        let error = (f64::from(elementwise::tanh(x)) - exact).abs();
         // Eight units in the last place of the result: seven roundings in p, four in q, three outside.
         assert!(
             error <= 8.0 * f64::from(f32::EPSILON) * exact.abs(),
             "tanh({x}): {error:e}"
         );
     }
-    assert!(host::tanh(f32::NAN).is_nan());
-    assert!((host::tanh(f32::INFINITY) - 1.0).abs() < 1e-6);
+    assert!(elementwise::tanh(f32::NAN).is_nan());
+    assert!((elementwise::tanh(f32::INFINITY) - 1.0).abs() < 1e-6);
 }

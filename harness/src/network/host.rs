@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use sonew_kernels::matmul::{HostMatrix, host as product};
-use sonew_kernels::network::host::{activate, backward_tanh, column_sums, loss, loss_and_gradient};
+use sonew_kernels::network::elementwise::{
+    activate, backward_tanh, column_sums, loss, loss_and_gradient,
+};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::segments::Segments;
 

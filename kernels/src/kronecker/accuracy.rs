@@ -4,7 +4,7 @@
 //! [`super::Method::Eigen`] shows that rounding only. That it is right, the row of [`super::Method::NewtonDouble`] shows,
 //! which shares nothing with it.
 
-use faer::{MatRef, Side};
+use sonew_host::eigen::symmetric;
 
 use super::eigen;
 use super::root::{Ridge, start};
@@ -45,17 +45,15 @@ pub fn conditioned(n: usize, condition: f64, seed: u64) -> Result<Vec<f32>, Erro
             noise[j * n + i] = x;
         }
     }
-    let matrix = MatRef::from_row_major_slice(&noise, n, n);
-    let Ok(decomposition) = matrix.self_adjoint_eigen(Side::Lower) else {
+    let Some(found) = symmetric(&noise, n) else {
         return Err(Error::Unsupported {
             operation,
             reason: "the eigenvectors of a random matrix were not found".into(),
         });
     };
-    let q = decomposition.U();
     let last = (n - 1).max(1) as f64;
     let w: Vec<f64> = (0..n * n)
-        .map(|at| q[(at / n, at % n)] * condition.powf(-0.5 * (at % n) as f64 / last))
+        .map(|at| found.vectors[at] * condition.powf(-0.5 * (at % n) as f64 / last))
         .collect();
     let w = HostMatrix::row_major(&w, n, n)?;
     let mut a = vec![0.0; n * n];

@@ -1,6 +1,6 @@
-//! The inverse p-th root by eigendecomposition in f64, A = V Λ Vᵀ, X = V Λ^{−1/p} Vᵀ, through `faer`.
+//! The inverse p-th root by eigendecomposition in f64, A = V Λ Vᵀ, X = V Λ^{−1/p} Vᵀ, see [`eigen::symmetric`].
 
-use faer::{MatRef, Side};
+use sonew_host::eigen;
 
 use super::root::{Attempt, Stop, start};
 use crate::error::Error;
@@ -40,23 +40,11 @@ pub(super) fn decompose(
     p: u32,
     ridge: impl Fn(f64) -> f64,
 ) -> Result<Result<Wide, Attempt>, Error> {
-    // faer 0.24 deflates by an absolute tolerance: eigenvalues of a matrix of small norm come out wrong. A power of two
-    // brings the largest entry to [1, 2) and changes no digit.
-    let largest = s
-        .iter()
-        .fold(0.0, |most: f64, &x| most.max(f64::from(x).abs()));
-    let scale = if largest > 0.0 {
-        (-largest.log2().floor()).exp2()
-    } else {
-        1.0
-    };
-    let scaled: Vec<f64> = s.iter().map(|&x| f64::from(x) * scale).collect();
-    let Ok(found) = MatRef::from_row_major_slice(&scaled, n, n).self_adjoint_eigen(Side::Lower)
-    else {
+    let wide: Vec<f64> = s.iter().map(|&x| f64::from(x)).collect();
+    let Some(eigen::Eigen { values, vectors }) = eigen::symmetric(&wide, n) else {
+        let largest = wide.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
         return Ok(Err(Attempt::failed(ridge(largest), Stop::Iterations)));
     };
-    let (vectors, values) = (found.U(), found.S().column_vector());
-    let values: Vec<f64> = (0..n).map(|i| values[i] / scale).collect();
     let top = values.iter().fold(0.0, |most: f64, &x| most.max(x));
     let added = ridge(top);
     // S is a sum of squares: an eigenvalue below zero is what rounding to f32 left of a small one, and a ridge may
@@ -78,18 +66,16 @@ pub(super) fn decompose(
     // X = W Wᵀ with W = V Λ^{−1/2p}: symmetric and positive definite whatever is rounded.
     let exponent = -0.5 / f64::from(p);
     let weights: Vec<f64> = shifted.iter().map(|x| x.powf(exponent)).collect();
-    let w: Vec<f64> = (0..n * n)
-        .map(|at| vectors[(at / n, at % n)] * weights[at % n])
-        .collect();
+    let w: Vec<f64> = (0..n * n).map(|at| vectors[at] * weights[at % n]).collect();
     let w = HostMatrix::row_major(&w, n, n)?;
     let mut x = vec![0.0; n * n];
     host(&mut x, w, w.transposed(), false)?;
     let probe: Vec<f64> = (0..n as u64).map(start).collect();
     let inner: Vec<f64> = (0..n)
-        .map(|k| values[k] * (0..n).map(|i| vectors[(i, k)] * probe[i]).sum::<f64>())
+        .map(|k| values[k] * (0..n).map(|i| vectors[i * n + k] * probe[i]).sum::<f64>())
         .collect();
     let apart = (0..n).map(|i| {
-        let there: f64 = (0..n).map(|k| vectors[(i, k)] * inner[k]).sum();
+        let there: f64 = (0..n).map(|k| vectors[i * n + k] * inner[k]).sum();
         let row = s[i * n..][..n].iter().zip(&probe);
         (row.map(|(&a, x)| f64::from(a) * x).sum::<f64>() - there).powi(2)
     });

@@ -7,15 +7,16 @@
 //! * loss: sigmoid cross-entropy on logits, summed over pixels and averaged over the batch,
 //!   ℓ = Σ max(z, 0) − z t + ln(1 + e^{−|z|}), δ = (σ(z) − t) / batch.
 //!
-//! [`activation`], [`dense`], [`loss`] and [`rounding`] are kernels. [`host`] holds the same for CPU adapters, where activations stay
+//! [`activation`], [`dense`], [`loss`] and [`rounding`] are kernels. [`elementwise`] holds the same for CPU adapters, where activations stay
 //! in host memory beside the host product: moving them to the software driver and back costs more than they do.
 
 pub mod activation;
 pub mod dense;
-pub mod host;
 pub mod loss;
 pub mod reference;
 pub mod rounding;
+
+pub use sonew_host::elementwise;
 
 use crate::context::{Context, Grid, Processor};
 use crate::error::Error;
