@@ -84,7 +84,7 @@ impl Context {
         argument: &'static str,
         bytes: u64,
     ) -> Result<(), Error> {
-        let allowed = self.client.properties().memory.max_page_size;
+        let allowed = self.largest_buffer();
         if bytes <= allowed {
             return Ok(());
         }
@@ -94,6 +94,11 @@ impl Context {
             found: bytes,
             allowed,
         })
+    }
+
+    /// Bytes of the largest buffer that the device can have.
+    pub fn largest_buffer(&self) -> u64 {
+        self.client.properties().memory.max_page_size
     }
 
     /// Requires that a cube can have `bytes` of shared memory.
@@ -185,7 +190,7 @@ impl Context {
     where
         F: FnOnce(&Client, CubeCount, CubeDim) + Send,
     {
-        self.check_limits(operation, grid)?;
+        self.require_grid(operation, grid)?;
         self.launches.set(self.launches.get() + 1);
         let count = CubeCount::Static(grid.cubes, 1, 1);
         let dim = CubeDim::new_1d(grid.units);
@@ -206,7 +211,8 @@ impl Context {
         Ok(())
     }
 
-    fn check_limits(&self, operation: &'static str, grid: Grid) -> Result<(), Error> {
+    /// Refuses a launch that is larger than the device takes.
+    pub(crate) fn require_grid(&self, operation: &'static str, grid: Grid) -> Result<(), Error> {
         let hardware = &self.client.properties().hardware;
         let limits = [
             ("cubes", grid.cubes, hardware.max_cube_count.0),

@@ -12,9 +12,9 @@ use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, Ghosts, Graft, GraftBuffers, Reduction, StatisticsBuffers,
-    StepBuffers, StepRates, Tolerance, UpdateBuffers, apply_graft, largest_row_sum,
-    norm_per_tensor, statistics, step, update,
+    Blueprint, Damping, Decay, Descent, Form, Ghosts, Graft, GraftBuffers, Reduction,
+    StatisticsBuffers, StepBuffers, StepRates, Tolerance, UpdateBuffers, apply_graft,
+    largest_row_sum, norm_per_tensor, statistics, step, update,
 };
 use sonew_kernels::sweep::{Strategy, Sweep};
 
@@ -80,7 +80,12 @@ impl<P: Precision> Sonew<P> {
             blueprint = blueprint.walking::<P>(processor, config.band);
         }
         let factor = (config.band, config.removal);
-        blueprint.require::<P>("building SONew", &context, segments, factor, fused)?;
+        let form = Form {
+            one_launch: fused,
+            graft: config.graft,
+            relative: config.relative_epsilon > 0.0,
+        };
+        blueprint.require::<P>("building SONew", &context, segments, factor, form)?;
         if fused {
             let bytes = (P::State::BYTES * ghosts.state_len()) as u64;
             context.require_buffer("building SONew", "a state with its ghost columns", bytes)?;

@@ -372,6 +372,29 @@ fn settings_out_of_range_or_unknown_name_the_value_and_the_key() {
         sonew.set("band", "3"),
         Err(Error::UnknownSetting { .. })
     ));
+    for (key, value, expected) in [
+        ("graft", "0", "expected one of `none`"),
+        ("beta1", "much", "expected a finite number"),
+        ("beta1", "", "expected a finite number"),
+        ("beta1", "1e400", "expected a finite number"),
+    ] {
+        let error = sonew.set(key, value).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    for (key, value, expected) in [
+        ("root-interval", "1.5", "expected a whole number ≥ 0"),
+        ("root-interval", "-1", "expected a whole number ≥ 0"),
+        ("root-interval", "1e400", "expected a whole number ≥ 0"),
+        (
+            "root-interval",
+            "99999999999999999999",
+            "expected a smaller number",
+        ),
+        ("nesterov", "maybe", "expected true or false"),
+    ] {
+        let error = shampoo.set(key, value).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
     assert_eq!(
         config("tridiag-sonew", &[]),
         sonew,

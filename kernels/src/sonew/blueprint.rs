@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::graft::Graft;
 use super::tile::Tile;
 use crate::context::{Context, Processor};
 use crate::error::{Error, require_non_negative};
@@ -169,21 +170,23 @@ impl Blueprint {
     }
 
     /// Requires that a step of SONew can be laid out so on a device, as each launch does: what it refuses is known before
-    /// anything is allocated. `one_launch` is whether [`step`](super::step()) takes it, not [`update`](super::update()).
+    /// anything is allocated.
     ///
     /// # Errors
     /// [`Error::Range`] for the band, [`Error::Shape`] for a layout that no kernel takes, [`Error::Unsupported`] where the
-    /// software driver would end the loops of a unit too early.
+    /// software driver would end the loops of a unit too early, [`Error::Limit`] where the device binds fewer buffers.
     pub fn require<S: Precision>(
         &self,
         operation: &'static str,
         context: &Context,
         segments: &Segments,
         (band, removal): (usize, EdgeRemoval),
-        one_launch: bool,
+        form: Form,
     ) -> Result<(), Error> {
         let processor = context.processor();
-        self.check::<S>(operation, band, removal, segments, processor, one_launch)
+        let whole = form.one_launch;
+        self.check::<S>(operation, band, removal, segments, processor, whole)?;
+        context.require_grid(operation, self.sweep.grid(segments, form.buffers(band)))
     }
 
     pub(crate) fn check<S: Precision>(
@@ -303,5 +306,36 @@ impl Reach {
             ahead: factor * reach,
             behind,
         }
+    }
+}
+
+/// In what form a step is taken, which decides what its launches bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// By [`step`](super::step()), otherwise by [`update`](super::update()) after other launches.
+    pub one_launch: bool,
+    /// Whose length it takes over.
+    pub graft: Graft,
+    /// Whether ε is relative to ‖H‖₁.
+    pub relative: bool,
+}
+
+impl Form {
+    /// Buffers that the launch with the most of them binds, but for its scalars.
+    pub(super) fn buffers(self, band: usize) -> usize {
+        // The parameters, or what is staged and its norms.
+        let written = if self.graft == Graft::None { 1 } else { 2 };
+        if self.one_launch {
+            // The gradients, m, d and the evidence of both.
+            return 5 + band + written;
+        }
+        let read = match self.graft {
+            Graft::None | Graft::Momentum | Graft::Adam => 0,
+            Graft::Sgd => 1,
+            // The gradients, their norms and d.
+            Graft::RmsProp => 3,
+        };
+        // m, d, the evidence and the table of tensors.
+        4 + band + written + read + usize::from(self.relative)
     }
 }

@@ -30,7 +30,7 @@ mod update;
 mod walk;
 mod window;
 
-pub use blueprint::{Blueprint, EdgeRemoval, Tolerance};
+pub use blueprint::{Blueprint, EdgeRemoval, Form, Tolerance};
 pub use factor::{FactorBuffers, factor};
 pub use ghosts::Ghosts;
 pub use graft::{Graft, GraftBuffers, apply_graft};

@@ -10,7 +10,7 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
+use super::blueprint::{Blueprint, EdgeRemoval, Form, Tolerance};
 use super::elimination::{Gamma, GammaLaunch};
 use super::ghosts::Ghosts;
 use super::graft::{Graft, GraftBuffers, Lengths, graft_direction, stage};
@@ -398,12 +398,15 @@ fn launch<S: Precision>(
         return tile::launch::<S>(context, segments, buffers, prepared, removal, blueprint);
     }
     let plan = Plan::new(band, removal, blueprint);
-    let grid = blueprint
-        .sweep
-        .grid(segments, 6 + band + usize::from(buffers.graft.is_some()));
+    let graft = buffers.graft.map_or(Graft::None, |it| it.graft);
+    let form = Form {
+        one_launch: true,
+        graft,
+        relative: false,
+    };
+    let grid = blueprint.sweep.grid(segments, form.buffers(band));
     let (non_finite, bad_stamp) = require_slots(operation, buffers.non_finite, grid)?;
     let (cut, cut_stamp) = require_slots(operation, buffers.cut, grid)?;
-    let graft = buffers.graft.map_or(Graft::None, |it| it.graft);
     let variant = (type_name::<S>(), plan, blueprint, graft);
     context.launch(operation, variant, grid, move |client, cubes, units| {
         let vectors = n / plan.width;

@@ -20,9 +20,10 @@ use sonew_runtime::Gpu;
 
 use exchange::{Place, exchange_keeps, exchange_products, exchange_statistics, gather};
 
-use super::blueprint::{Blueprint, EdgeRemoval, Reach};
+use super::blueprint::{Blueprint, EdgeRemoval, Form, Reach};
 use super::elimination::{Gamma, GammaLaunch, Window, Workspace, eliminate, trusted};
 use super::ghosts::Ghosts;
+use super::graft::Graft;
 use super::statistics::{accumulate, read_gradient};
 use super::step::{Prepared, Rates, StepBuffers};
 use super::walk::lower;
@@ -419,7 +420,12 @@ pub(super) fn launch<S: Precision>(
     let tile = Tile::new(band, removal, blueprint);
     let n = segments.arena_len();
     let states = Ghosts::new(segments, band, removal, blueprint).state_len();
-    let grid = blueprint.sweep.grid(segments, 6 + band);
+    let form = Form {
+        one_launch: true,
+        graft: Graft::None,
+        relative: false,
+    };
+    let grid = blueprint.sweep.grid(segments, form.buffers(band));
     context.require_shared(operation, 4 * tile.shared())?;
     let (non_finite, bad_stamp) = require_slots(operation, buffers.non_finite, grid)?;
     let (cut, cut_stamp) = require_slots(operation, buffers.cut, grid)?;

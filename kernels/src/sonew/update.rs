@@ -6,7 +6,7 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
+use super::blueprint::{Blueprint, EdgeRemoval, Form, Tolerance};
 use super::elimination::{Gamma, GammaLaunch};
 use super::graft::{Graft, GraftBuffers, Lengths, graft_direction, stage};
 use super::walk::{Walk, append_moment, lower, move_on, precondition_vector, restart};
@@ -311,14 +311,12 @@ pub fn update<S: Precision>(
         graft: stage.map_or(Graft::None, |stage| stage.graft),
     };
     let plan = Plan::new(band, removal, blueprint);
-    let extras = [
-        row_sums,
-        stage.and_then(|s| s.grads),
-        stage.and_then(|s| s.grad_norms),
-        stage.and_then(|s| s.second),
-    ];
-    let used = extras.iter().flatten().count() + if mode.apply { 1 } else { 2 };
-    let grid = blueprint.sweep.grid(segments, 4 + band + used);
+    let form = Form {
+        one_launch: false,
+        graft: mode.graft,
+        relative: mode.relative,
+    };
+    let grid = blueprint.sweep.grid(segments, form.buffers(band));
     let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
     let vectors = n / plan.width;
     let variant = (type_name::<S>(), plan, mode, blueprint);

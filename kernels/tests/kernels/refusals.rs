@@ -8,7 +8,7 @@ use sonew_kernels::first_order::{Buffers, Hyper, Sgd, descend};
 use sonew_kernels::precision::{Bf16, F32, Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Graft, GraftBuffers,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Form, Graft, GraftBuffers,
     PreconditionBuffers, Reduction, StatisticsBuffers, Tolerance, UpdateBuffers, apply_graft,
     factor, largest_row_sum, norm_per_tensor, precondition, statistics, update,
 };
@@ -533,4 +533,32 @@ fn a_vector_of_one_value_is_refused_where_a_word_holds_two() {
     let refused = descend::<Sgd, Bf16>(&bench.context, &segments, buffers, hyper, strategy);
     assert!(refused.is_err());
     assert_eq!(<Bf16 as Precision>::Params::BYTES, 2);
+}
+
+#[test]
+fn a_step_that_the_device_cannot_launch_is_refused_before_its_states_are_made() {
+    let bench = Bench::open();
+    let segments = Segments::new(&[8]).unwrap();
+    let fits = Blueprint::infer::<F32>(bench.context.processor(), 1);
+    let too_many = Blueprint {
+        sweep: Sweep {
+            units: 1 << 20,
+            ..fits.sweep
+        },
+        ..fits
+    };
+    for one_launch in [false, true] {
+        let form = Form {
+            one_launch,
+            graft: Graft::None,
+            relative: false,
+        };
+        let require = |blueprint: Blueprint| {
+            let factor = (1, EdgeRemoval::Outgoing);
+            blueprint.require::<F32>("building", &bench.context, &segments, factor, form)
+        };
+        require(fits).unwrap();
+        let error = require(too_many).unwrap_err();
+        assert!(matches!(error, Error::Limit { .. }), "{error}");
+    }
 }

@@ -140,18 +140,35 @@ impl OptimizerConfig {
                     .join(", "),
             });
         }
-        let parsed = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.into()));
-        fields.insert(key.into(), parsed);
-        let updated: Self =
-            serde_json::from_value(self.wrap(fields)).map_err(|error| Error::Unreadable {
-                optimizer: self.name(),
-                key: key.into(),
-                found: value.into(),
-                reason: error.to_string(),
-            })?;
-        updated.validate()?;
-        *self = updated;
-        Ok(())
+        let text = Value::String(value.into());
+        let number = serde_json::from_str(value).ok();
+        let current = fields.insert(key.into(), Value::Null);
+        // A word may be spelled as a number, and a number may stand where a word was.
+        let spellings = match (&current, number) {
+            (Some(Value::String(_)), Some(number)) => vec![text, number],
+            (_, Some(number)) => vec![number],
+            (_, None) => vec![text],
+        };
+        let mut reason = None;
+        for spelling in spellings {
+            fields.insert(key.into(), spelling);
+            match serde_json::from_value::<Self>(self.wrap(fields.clone())) {
+                Ok(updated) => {
+                    updated.validate()?;
+                    *self = updated;
+                    return Ok(());
+                }
+                Err(error) => {
+                    reason.get_or_insert_with(|| expected_of(current.as_ref(), value, &error));
+                }
+            }
+        }
+        Err(Error::Unreadable {
+            optimizer: self.name(),
+            key: key.into(),
+            found: value.into(),
+            reason: reason.unwrap_or_default(),
+        })
     }
 
     /// The settings this optimizer uses, with their values and meanings.
@@ -324,6 +341,25 @@ impl OptimizerConfig {
         };
         fields.insert("family".into(), family.into());
         Value::Object(fields)
+    }
+}
+
+/// What a setting should be: what serde's error lists, or what the value that it has tells.
+fn expected_of(current: Option<&Value>, given: &str, error: &serde_json::Error) -> String {
+    let reason = error.to_string();
+    let listed = reason.find("expected").map(|at| &reason[at..]);
+    if let Some(listed) = listed.filter(|it| it.contains('`')) {
+        return listed.into();
+    }
+    let is_large = given
+        .parse()
+        .is_ok_and(|it: f64| it >= 1.0 && it.fract() == 0.0);
+    match current {
+        Some(Value::Bool(_)) => "expected true or false".into(),
+        Some(Value::Number(it)) if it.is_f64() => "expected a finite number, as 0.5 or 1e-3".into(),
+        Some(Value::Number(_)) if is_large => "expected a smaller number, in digits alone".into(),
+        Some(Value::Number(_)) => "expected a whole number ≥ 0".into(),
+        _ => reason,
     }
 }
 
