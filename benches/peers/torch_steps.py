@@ -1,9 +1,10 @@
-"""Times a step of PyTorch's optimizers, and of tridiagonal SONew written in plain PyTorch from the equations, on the
-autoencoder's tensors or on one tensor (--values), in turns with `sonew bench`, and prints what each takes and the ratios. The same
-for a whole step of training on 1000 images.
+"""Times a step of PyTorch's optimizers, and of tridiagonal SONew written in plain PyTorch from the equations and compiled by it
+(torch.compile), on the autoencoder's tensors or on one tensor (--values), in turns with `sonew bench`, and prints what each takes
+and the ratios. The same for a whole step of training on 1000 images. On a GPU each also as a CUDA graph, by CUDA's own clock.
 
     pip install -r benches/peers/requirements.txt
     python3 benches/peers/torch_steps.py --sonew target/release/sonew --device cpu
+    python3 benches/peers/torch_steps.py --sonew target/release/sonew --device cuda --values 16777216
 """
 
 import argparse
@@ -13,41 +14,23 @@ import subprocess
 import time
 
 import torch
+import torch._dynamo
 
 SIZES = [784, 1000, 500, 250, 30, 250, 500, 1000, 784]
 BATCH = 1000
+# Each shape is compiled by itself.
+torch._dynamo.config.recompile_limit = 64
 
 
-class TridiagonalSonew(torch.optim.Optimizer):
-    """m and the band of H are averages of g and g gᵀ, both bias-corrected; u = L D Lᵀ m; w loses lr u.
-
-    L has ones on its diagonal and −ψ_j below, ψ_j = H_{j,j+1} / H_{j+1,j+1}; D_j = 1 / (H_jj − ψ_j H_{j,j+1}), or 1 / H_jj
-    and no edge where that is not above γ H_jj.
-    """
-
-    def __init__(self, params, lr, beta1=0.9, beta2=0.99, epsilon=1e-8, gamma=1e-7):
-        super().__init__(params, dict(lr=lr, beta1=beta1, beta2=beta2, epsilon=epsilon, gamma=gamma))
-
-    @torch.no_grad()
-    def step(self):
-        for group in self.param_groups:
-            for w in group["params"]:
-                self.step_of(w, group)
-
-    def step_of(self, w, group):
-        g, state = w.grad.reshape(-1), self.state[w]
-        if not state:
-            state.update(t=0, m=torch.zeros_like(g), diagonal=torch.zeros_like(g), edge=torch.zeros_like(g[1:]))
-        state["t"] += 1
-        beta1, beta2, t = group["beta1"], group["beta2"], state["t"]
-        state["m"].mul_(beta1).add_(g, alpha=1 - beta1)
-        state["diagonal"].mul_(beta2).addcmul_(g, g, value=1 - beta2)
-        state["edge"].mul_(beta2).addcmul_(g[:-1], g[1:], value=1 - beta2)
-        correction = 1 / (1 - beta2**t)
-        diagonal = correction * state["diagonal"] + group["epsilon"]
-        edge = correction * state["edge"]
-        m = state["m"] / (1 - beta1**t)
-        w.view(-1).sub_(precondition(diagonal, edge, m, group["gamma"]), alpha=group["lr"])
+def update(w, g, t, m, diagonal, edge, *, lr, beta1, beta2, epsilon, gamma):
+    """A step of one tensor: moves w, and updates its states in place."""
+    t += 1
+    m.mul_(beta1).add_(g, alpha=1 - beta1)
+    diagonal.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+    edge.mul_(beta2).addcmul_(g[:-1], g[1:], value=1 - beta2)
+    correction = 1 / (1 - beta2**t)
+    direction = precondition(correction * diagonal + epsilon, correction * edge, m / (1 - beta1**t), gamma)
+    w.sub_(direction, alpha=lr)
 
 
 def precondition(diagonal, edge, m, gamma):
@@ -66,8 +49,39 @@ def precondition(diagonal, edge, m, gamma):
     return u
 
 
+class TridiagonalSonew(torch.optim.Optimizer):
+    """m and the band of H are averages of g and g gᵀ, both bias-corrected; u = L D Lᵀ m; w loses lr u.
+
+    L has ones on its diagonal and −ψ_j below, ψ_j = H_{j,j+1} / H_{j+1,j+1}; D_j = 1 / (H_jj − ψ_j H_{j,j+1}), or 1 / H_jj
+    and no edge where that is not above γ H_jj.
+    """
+
+    def __init__(self, params, lr, beta1=0.9, beta2=0.99, epsilon=1e-8, gamma=1e-7):
+        super().__init__(params, dict(lr=lr, beta1=beta1, beta2=beta2, epsilon=epsilon, gamma=gamma))
+
+    update = staticmethod(update)
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            numbers = {key: group[key] for key in ["lr", "beta1", "beta2", "epsilon", "gamma"]}
+            for w in group["params"]:
+                g, state = w.grad.view(-1), self.state[w]
+                if not state:
+                    # The count is on the device, so that a graph can go on counting.
+                    count = torch.zeros((), device=g.device)
+                    state.update(t=count, m=torch.zeros_like(g), diagonal=torch.zeros_like(g), edge=torch.zeros_like(g[1:]))
+                self.update(w.view(-1), g, state["t"], state["m"], state["diagonal"], state["edge"], **numbers)
+
+
+class CompiledSonew(TridiagonalSonew):
+    """The same, each tensor's update as few kernels as the compiler finds."""
+
+    update = staticmethod(torch.compile(update, dynamic=False))
+
+
 def check():
-    """The inverse of X = L D Lᵀ has the band of H, which is what defines it."""
+    """The inverse of X = L D Lᵀ has the band of H, which is what defines it; and what is compiled computes the same."""
     generator = torch.Generator().manual_seed(1)
     g = torch.randn(200, 12, generator=generator, dtype=torch.float64)
     h = g.T @ g / 200
@@ -75,16 +89,32 @@ def check():
     columns = [precondition(h.diagonal(), edge, column, 0.0) for column in torch.eye(12, dtype=torch.float64)]
     inverse = torch.linalg.inv(torch.stack(columns, 1))
     assert torch.allclose(inverse.diagonal(), h.diagonal()) and torch.allclose(inverse.diagonal(1), edge)
+    weights = []
+    for kind in [TridiagonalSonew, CompiledSonew]:
+        w = torch.zeros(1000, requires_grad=True)
+        # With ε no pivot is small, where rounding would decide.
+        optimizer = kind([w], lr=0.1, epsilon=0.1)
+        for seed in range(3):
+            w.grad = torch.randn(1000, generator=torch.Generator().manual_seed(seed))
+            optimizer.step()
+        weights.append(w.detach())
+    assert torch.allclose(*weights, rtol=1e-4, atol=1e-5)
+
+
+def adam(params, **form):
+    """Adam whose count of steps is where its states are, so that a CUDA graph can hold it."""
+    return torch.optim.Adam(params, lr=1e-6, capturable=params[0].is_cuda, **form)
 
 
 PEERS = {
-    "torch adam, single": ("adam", lambda params: torch.optim.Adam(params, lr=1e-6, foreach=False)),
-    "torch adam, foreach": ("adam", lambda params: torch.optim.Adam(params, lr=1e-6, foreach=True)),
-    "torch adam, fused": ("adam", lambda params: torch.optim.Adam(params, lr=1e-6, fused=True)),
+    "torch adam, single": ("adam", lambda params: adam(params, foreach=False)),
+    "torch adam, foreach": ("adam", lambda params: adam(params, foreach=True)),
+    "torch adam, fused": ("adam", lambda params: adam(params, fused=True)),
     "torch sgd, momentum": ("momentum", lambda params: torch.optim.SGD(params, lr=1e-6, momentum=0.9, foreach=True)),
     "torch tridiagonal sonew": ("tridiag-sonew", lambda params: TridiagonalSonew(params, lr=1e-6)),
+    "torch sonew, compiled": ("tridiag-sonew", lambda params: CompiledSonew(params, lr=1e-6)),
 }
-TRAINED = ["torch adam, foreach", "torch tridiagonal sonew"]
+TRAINED = ["torch adam, foreach", "torch adam, fused", "torch tridiagonal sonew", "torch sonew, compiled"]
 
 
 def parameters(device, values=None):
@@ -108,7 +138,7 @@ def training_loss(params, images):
 
 
 class Timed:
-    """Something that is timed in batches of about a fifth of a second."""
+    """Something that is timed in batches of about a fifth of a second: by CUDA's events on a GPU, else by the clock."""
 
     def __init__(self, work, device):
         self.work, self.device, self.batches = work, device, []
@@ -117,22 +147,51 @@ class Timed:
         self.count = max(1, round(0.2 / self.run(3)))
 
     def run(self, count):
-        started = time.perf_counter()
+        if self.device.type != "cuda":
+            started = time.perf_counter()
+            for _ in range(count):
+                self.work()
+            return (time.perf_counter() - started) / count
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
         for _ in range(count):
             self.work()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return (time.perf_counter() - started) / count
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1e3 / count
 
     def measure(self):
         self.batches.append(self.run(self.count))
+
+
+def graph_of(work):
+    """The same work as one launch of a CUDA graph; it has to have run before, so that nothing is allocated or compiled in it."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
+def timed(work, device):
+    """In what forms a work is timed: as it is, and on a GPU as a graph."""
+    forms = {"": Timed(work, device)}
+    if device.type == "cuda":
+        forms[", graph"] = Timed(graph_of(work), device)
+    return forms
 
 
 def of_torch(device, values):
     """The work of PyTorch: steps of optimizers, and on the autoencoder's tensors steps of training."""
     steps, training = {}, {}
     for name, (_, make) in PEERS.items():
-        steps[name] = Timed(make(parameters(device, values)).step, device)
+        for form, step in timed(make(parameters(device, values)).step, device).items():
+            steps[name, form] = step
     if values:
         return steps, training
     images = torch.rand(BATCH, SIZES[0], generator=torch.Generator().manual_seed(2)).to(device)
@@ -141,11 +200,13 @@ def of_torch(device, values):
         optimizer = PEERS[name][1](params)
 
         def step(params=params, optimizer=optimizer):
-            optimizer.zero_grad()
+            # Gradients keep their memory, as a graph needs it.
+            optimizer.zero_grad(set_to_none=False)
             training_loss(params, images).backward()
             optimizer.step()
 
-        training[name] = Timed(step, device)
+        for form, whole in timed(step, device).items():
+            training[name, form] = whole
     return steps, training
 
 
@@ -181,12 +242,13 @@ def main():
     other = arguments.sonew_device or {"cpu": "wgpu:cpu", "cuda": "cuda:0"}[device.type]
 
     check()
+    torch.backends.cuda.matmul.allow_tf32 = False
     steps, training = of_torch(device, arguments.values)
     ours, ours_training = {}, {}
     for turn in range(arguments.rounds):
         print(f"round {turn + 1} of {arguments.rounds}", flush=True)
-        for timed in [*steps.values(), *training.values()]:
-            timed.measure()
+        for work in [*steps.values(), *training.values()]:
+            work.measure()
         for name, seconds in steps_of_sonew(arguments.sonew, other, arguments.values):
             ours.setdefault(name, []).append(seconds)
         if not training:
@@ -200,11 +262,11 @@ def main():
     for title, theirs, mine in [("optimizer step", steps, ours), ("training step", training, ours_training)]:
         if not theirs:
             continue
-        print(f"{title:<26}{'PyTorch':>10}{'sonew':>10}{'PyTorch / sonew':>18}")
-        for name, timed in theirs.items():
-            a = 1e3 * statistics.median(timed.batches)
+        print(f"{title:<32}{'PyTorch':>10}{'sonew':>10}{'PyTorch / sonew':>18}")
+        for (name, form), work in theirs.items():
+            a = 1e3 * statistics.median(work.batches)
             b = 1e3 * statistics.median(mine[PEERS[name][0]])
-            print(f"{name:<26}{a:>10.2f}{b:>10.2f}{a / b:>18.2f}")
+            print(f"{name + form:<32}{a:>10.3f}{b:>10.3f}{a / b:>18.2f}")
         print()
 
 

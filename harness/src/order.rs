@@ -16,7 +16,7 @@ const FIRST_STREAM: u64 = 1;
 pub enum OrderError {
     /// The batch is empty or larger than the data set.
     #[error(
-        "batch order: expected a batch of 1 to {images} images, found {batch}; change the batch size or use more images"
+        "batch order: expected a batch (--batch) of 1 to {images} images, found {batch}; change the batch size or use more images"
     )]
     Batch {
         /// Images of a batch.

@@ -19,12 +19,18 @@ pub const TRAINING: &str = "training";
 /// What is checked.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Only this kernel, or [`TRAINING`].
-    pub kernel: Option<String>,
+    /// Only these kernels, or [`TRAINING`]; all if there are none.
+    pub kernels: Vec<String>,
     /// In these precisions.
     pub precisions: Vec<PrecisionKind>,
     /// Also at the edges of blocks, and on more than 2²⁴ values.
     pub full: bool,
+}
+
+impl Request {
+    fn asks(&self, kernel: &str) -> bool {
+        self.kernels.is_empty() || self.kernels.iter().any(|it| it == kernel)
+    }
 }
 
 /// What became of a kernel in a precision.
@@ -91,7 +97,7 @@ pub struct Line {
     pub verdict: Verdict,
 }
 
-/// Names that [`Request::kernel`] may have.
+/// Names that [`Request::kernels`] may have.
 pub fn kernels() -> Vec<&'static str> {
     let mut names = Vec::new();
     for check in Formats::from(PrecisionKind::F32).checks() {
@@ -165,8 +171,7 @@ impl Asked<'_> {
         let mut lines: Vec<Line> = Vec::new();
         let mut with_many = HashSet::new();
         for check in formats.checks() {
-            let asked = self.request.kernel.as_deref();
-            if asked.is_some_and(|kernel| kernel != check.kernel) {
+            if !self.request.asks(check.kernel) {
                 continue;
             }
             let known = lines.iter().position(|line| line.kernel == check.kernel);
@@ -193,12 +198,7 @@ impl Asked<'_> {
                 line.take(self.context, &check, size, lengths);
             }
         }
-        if self
-            .request
-            .kernel
-            .as_deref()
-            .is_none_or(|kernel| kernel == TRAINING)
-        {
+        if self.request.asks(TRAINING) {
             lines.push(self.training(&coverage));
         }
         lines

@@ -2,6 +2,8 @@
 
 mod program;
 
+use std::time::Duration;
+
 use program::{fails, succeeds};
 use sonew_harness::bench::{Bench, Part, TrainingTime};
 use sonew_harness::report::{Request, report};
@@ -90,7 +92,10 @@ fn a_kernel_is_timed_beside_what_the_device_copies() {
     ]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let positive = |value: &serde_json::Value| value.as_f64().unwrap() > 0.0;
-    assert!(positive(&json["bench"]["ceiling"]["copied_per_second"]));
+    let copies = json["bench"]["ceiling"]["copies"].as_array().unwrap();
+    assert_eq!(copies.len(), 1);
+    assert_eq!(copies[0]["values"], 2_837_314);
+    assert!(positive(&copies[0]["bytes_per_second"]));
     let kernels = json["bench"]["kernels"].as_array().unwrap();
     assert_eq!(kernels.len(), 1);
     // Four arrays read and three written.
@@ -116,7 +121,12 @@ fn a_report_says_of_a_device_whether_it_is_right_and_how_fast() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let device = &json["devices"][0];
     assert_eq!(device["device"]["id"], "wgpu:cpu");
-    assert!(device["bench"]["failure"].is_null());
+    let parts = device["parts"].as_array().unwrap();
+    let commands = parts.iter().map(|part| part["command"].as_str().unwrap());
+    let commands: Vec<&str> = commands.map(|it| it.split(' ').next().unwrap()).collect();
+    assert_eq!(commands, ["verify", "bench"]);
+    assert!(parts.iter().all(|part| part["failure"].is_null()));
+    assert_eq!(device["no_time_for"], serde_json::json!([]));
 
     let error = fails(&["report", "--device", "cuda:7", "--out", out]);
     assert!(error.contains("no cuda:7"), "{error}");
@@ -137,8 +147,9 @@ fn what_fails_on_a_device_is_in_the_report() {
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let request = Request {
         devices: vec![Selector::Software],
-        kernel: Some("sgd".into()),
+        kernels: vec!["sgd".into()],
         quick: true,
+        time: Duration::from_secs(300),
     };
     let right = report(&program, folder.path(), &request).unwrap();
     assert!(!right);
@@ -262,5 +273,38 @@ fn parts_of_a_training_step_and_first_uses_are_timed_and_read_again_from_json() 
     for name in ["adam", "tridiag-sonew", "band-4-sonew"] {
         assert!(time(Part::Optimizer(name.into())) > 0.0);
         assert!(time(Part::Step(name.into())) > 0.0);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_report_ends_in_time_and_keeps_what_it_has() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    // The program, but for checks that end at once and a measurement that would take a day.
+    let program = folder.path().join("sonew");
+    let sonew = env!("CARGO_BIN_EXE_sonew");
+    let script = format!(
+        r#"#!/bin/sh
+case $1 in
+verify) echo '{{"kernels": []}}' ;;
+bench) exec sleep 86400 ;;
+*) exec '{sonew}' "$@" ;;
+esac
+"#
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let request = Request {
+        devices: vec![Selector::Software],
+        kernels: vec!["sgd".into()],
+        quick: true,
+        time: Duration::from_secs(8),
+    };
+    let right = report(&program, folder.path(), &request).unwrap();
+    assert!(right, "what there was no time for is not wrong");
+    let markdown = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
+    for word in ["0 of 0 right", "no time", "- `sonew bench --kernel sgd`"] {
+        assert!(markdown.contains(word), "{markdown}");
     }
 }

@@ -169,7 +169,7 @@ fn a_loss_that_is_no_number_at_the_end_is_a_divergence_however_short_the_run() {
 }
 
 #[test]
-fn a_divergence_advises_the_epsilon_that_the_optimizer_uses() {
+fn a_divergence_advises_what_the_optimizer_uses() {
     let parent = tempfile::tempdir().unwrap();
     for (name, settings, advised) in [
         ("adam", &[][..], "--set epsilon"),
@@ -177,6 +177,11 @@ fn a_divergence_advises_the_epsilon_that_the_optimizer_uses() {
             "tridiag-sonew",
             &["--set", "relative-epsilon=1e-9"],
             "--set relative-epsilon",
+        ),
+        (
+            "sgd",
+            &["--set", "weight-decay=1e-3"],
+            "--set weight-decay, whose product",
         ),
     ] {
         let out = parent.path().join(name);

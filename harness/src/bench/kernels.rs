@@ -133,9 +133,8 @@ impl Times<'_> {
         bytes: usize,
         work: impl FnMut() -> Result<(), BenchError>,
     ) -> Result<(), BenchError> {
-        if self.request.proven > 0 {
-            let most = self.request.proven;
-            prove::<P>(self.context, checks, proof, self.lengths, most)?;
+        if self.request.proven {
+            prove::<P>(self.context, checks, proof, self.lengths)?;
         }
         let values = self.segments.parameters();
         let subject = Subject {

@@ -14,7 +14,7 @@ mod steps;
 mod stopwatch;
 pub(crate) mod tables;
 
-pub use ceiling::Ceiling;
+pub use ceiling::{Ceiling, Copied};
 pub use error::BenchError;
 pub use first_use::{FirstUse, first_uses};
 pub(crate) use kernels::removal;
@@ -136,9 +136,8 @@ impl Bench {
             }
         }
         tell("copy, product");
-        let largest = request.sizes.iter().map(|lengths| lengths.iter().sum());
-        let largest: usize = largest.max().unwrap_or(1 << 20);
-        let ceiling = Ceiling::measure(context, largest, effort)?;
+        let sizes = request.sizes.iter().map(|lengths| lengths.iter().sum());
+        let ceiling = Ceiling::measure(context, &sizes.collect::<Vec<_>>(), effort)?;
         let mut timer = Times {
             effort,
             times: Vec::new(),
@@ -168,7 +167,7 @@ impl Bench {
                 bench.training.extend(steps);
             }
         }
-        let grows = request.kernel.is_some() || effort == Effort::FULL;
+        let grows = !request.kernels.is_empty() || effort == Effort::FULL;
         if grows && request.asks(SCALING) {
             bench.scaling = Some(scaling(context, effort, tell)?);
         }

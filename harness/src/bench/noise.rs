@@ -1,6 +1,10 @@
 //! What the benches compute on.
 
+use rayon::prelude::*;
 use sonew_optimizers::Segments;
+
+/// Values that a thread makes at once.
+const PART: usize = 1 << 16;
 
 /// Unstructured values in [−1, 1).
 pub fn noise(i: usize) -> f32 {
@@ -15,9 +19,13 @@ pub fn noise(i: usize) -> f32 {
 pub fn arena(segments: &Segments, seed: usize) -> Vec<f32> {
     let mut values = vec![0f32; segments.arena_len()];
     for tensor in segments.tensors() {
-        for at in tensor.clone() {
-            values[at] = noise(at + seed);
-        }
+        let parts = values[tensor.clone()].par_chunks_mut(PART).enumerate();
+        parts.for_each(|(part, values)| {
+            let first = tensor.start + part * PART + seed;
+            for (at, value) in values.iter_mut().enumerate() {
+                *value = noise(first + at);
+            }
+        });
     }
     values
 }

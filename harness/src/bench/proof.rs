@@ -1,13 +1,17 @@
 //! Nothing is timed that is wrong.
 
-use sonew_kernels::contract::Check;
+use sonew_kernels::contract::{Check, EDGES};
 use sonew_kernels::precision::Precision;
 use sonew_optimizers::Context;
 
 use super::BenchError;
 
+/// Values of the tensors at hand that a kernel is held to its oracle on, beside every edge of a block: an oracle in f64 takes
+/// its time, and the contract (`sonew verify --full`) holds kernels to it on more.
+const MOST: usize = 1 << 16;
+
 /// Holds a kernel to its oracle: those of `checks` that are of `kernel` and whose case begins with `case`, on tensors of these
-/// lengths, or on their first `most` values.
+/// lengths, as far as their first [`MOST`] values reach, and on tensors at all edges of what kernels tell apart.
 ///
 /// # Errors
 /// [`BenchError::Wrong`], [`BenchError::Unproven`], and whatever launches refuse or report.
@@ -16,17 +20,16 @@ pub fn prove<P: Precision>(
     checks: &[Check],
     (kernel, case): (&'static str, &str),
     lengths: &[usize],
-    most: usize,
 ) -> Result<(), BenchError> {
-    let mut left = most;
-    let lengths: Vec<usize> = lengths
-        .iter()
-        .map(|&n| {
-            let n = n.min(left);
-            left -= n;
-            n
-        })
+    let mut left = MOST;
+    let at_hand = lengths.iter().map(|&n| {
+        let n = n.min(left);
+        left -= n;
+        n
+    });
+    let lengths: Vec<usize> = at_hand
         .filter(|&n| n > 0)
+        .chain(EDGES.iter().copied())
         .collect();
     let mut proven = false;
     let these = checks

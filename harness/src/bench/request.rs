@@ -11,20 +11,17 @@ use super::stopwatch::Effort;
 use crate::init::AUTOENCODER_SIZES;
 use crate::network::shapes;
 
-/// What [`Request::kernel`] is for steps of the optimizers alone.
+/// What [`Request::kernels`] is for steps of the optimizers alone.
 pub(super) const OPTIMIZER_STEP: &str = "optimizer-step";
 /// What it is for steps of training alone.
 pub(super) const TRAINING_STEP: &str = "training-step";
-
-/// An oracle in f64 takes its time.
-const PROVEN: usize = 1 << 22;
 
 /// What it is for the first steps of the optimizers in a process alone.
 pub(super) const FIRST_USE: &str = "first-use";
 /// What it is for how a step of SONew grows with the number of parameters and with the band; part of a full measurement too.
 pub(super) const SCALING: &str = "scaling";
 
-/// What [`Request::kernel`] may be besides a kernel that can be tuned.
+/// What [`Request::kernels`] may be besides a kernel that can be tuned.
 const OTHERS: [&str; 5] = [
     "inverse-root",
     OPTIMIZER_STEP,
@@ -33,7 +30,7 @@ const OTHERS: [&str; 5] = [
     SCALING,
 ];
 
-/// Names that [`Request::kernel`] may have.
+/// Names that [`Request::kernels`] may have.
 pub fn names() -> Vec<&'static str> {
     [&Tunable::names()[..], &OTHERS].concat()
 }
@@ -41,8 +38,8 @@ pub fn names() -> Vec<&'static str> {
 /// What is measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Only this kernel, or steps of the optimizers, or of training.
-    pub kernel: Option<String>,
+    /// Only these kernels, or steps of the optimizers, or of training; all if there are none.
+    pub kernels: Vec<String>,
     /// In these precisions.
     pub precisions: Vec<PrecisionKind>,
     /// Lengths of the tensors, of each size.
@@ -51,8 +48,8 @@ pub struct Request {
     pub bands: Vec<usize>,
     /// How long.
     pub effort: Effort,
-    /// Values at most that a kernel is held to its oracle on; 0 where nothing is timed.
-    pub proven: usize,
+    /// Whether kernels are held to their oracles first: always, where they are timed.
+    pub proven: bool,
 }
 
 impl Request {
@@ -60,12 +57,12 @@ impl Request {
     pub fn quick(precisions: Vec<PrecisionKind>, bands: Vec<usize>, sizes: Vec<usize>) -> Self {
         let others = sizes.into_iter().map(|n| vec![n]);
         Self {
-            kernel: None,
+            kernels: Vec::new(),
             precisions,
             sizes: std::iter::once(autoencoder()).chain(others).collect(),
             bands,
             effort: Effort::QUICK,
-            proven: PROVEN,
+            proven: true,
         }
     }
 
@@ -81,18 +78,18 @@ impl Request {
             sizes.push(vec![1 << 27]);
         }
         Self {
-            kernel: None,
+            kernels: Vec::new(),
             precisions: PrecisionKind::ALL.into_iter().filter(runs).collect(),
             sizes,
             bands: vec![0, 1, 4, 10],
             effort: Effort::FULL,
-            proven: PROVEN,
+            proven: true,
         }
     }
 
     /// Whether this is to be measured.
     pub(super) fn asks(&self, kernel: &str) -> bool {
-        self.kernel.as_deref().is_none_or(|only| only == kernel)
+        self.kernels.is_empty() || self.kernels.iter().any(|it| it == kernel)
     }
 
     /// Requires that there is such a kernel, and that the largest buffer is one that the device can have.
@@ -101,9 +98,8 @@ impl Request {
     /// [`BenchError::Unknown`] and [`BenchError::TooLarge`] if not.
     pub fn check(&self, info: &DeviceInfo) -> Result<(), BenchError> {
         let known = names();
-        if let Some(kernel) = &self.kernel
-            && !known.contains(&kernel.as_str())
-        {
+        let unknown = |kernel: &&String| !known.contains(&kernel.as_str());
+        if let Some(kernel) = self.kernels.iter().find(unknown) {
             return Err(BenchError::Unknown {
                 kernel: kernel.clone(),
                 known: known.join(", "),

@@ -81,7 +81,7 @@ pub fn scaling(
 ) -> Result<Scaling, BenchError> {
     let mut measure = |values: Option<usize>, band: usize| -> Result<Point, BenchError> {
         let request = Request {
-            kernel: Some("sonew-step".into()),
+            kernels: vec!["sonew-step".into()],
             sizes: vec![values.map_or_else(autoencoder, |n| vec![n])],
             effort,
             ..Request::quick(vec![PrecisionKind::F32], vec![band], Vec::new())

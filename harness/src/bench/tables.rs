@@ -3,20 +3,20 @@
 use sonew_optimizers::PrecisionKind;
 
 use super::steps::{Part, TrainingTime};
-use super::{Bench, Ceiling, KernelTime};
+use super::{Bench, KernelTime};
 use crate::table::{Column, Table};
 
 impl Bench {
     /// What was measured, in words and tables.
     pub fn text(&self, of: impl Fn(&Table) -> String) -> String {
-        let Ceiling {
-            copied_per_second,
-            operations_per_second,
-        } = self.ceiling;
+        let copies = self.ceiling.copies.iter().map(|copied| {
+            let speed = copied.bytes_per_second / 1e9;
+            format!("{speed:.2} GB/s of {} values", copied.values)
+        });
         let mut text = format!(
-            "copy {:.2} GB/s (read and written), f32 product {:.1} GFLOP/s\n",
-            copied_per_second / 1e9,
-            operations_per_second / 1e9
+            "copy {} (read and written), f32 product {:.1} GFLOP/s\n",
+            copies.collect::<Vec<_>>().join(", "),
+            self.ceiling.operations_per_second / 1e9
         );
         let parts = [
             ("kernels", self.kernel_table()),
@@ -60,7 +60,7 @@ impl Bench {
                 milliseconds(seconds.median),
                 milliseconds(seconds.least),
                 format!("{:.2}", speed / 1e9),
-                percent(speed / self.ceiling.copied_per_second),
+                percent(speed / self.ceiling.copied_per_second(subject.values)),
             ]);
         }
         table
@@ -113,7 +113,7 @@ impl Bench {
                 milliseconds(time.seconds.least),
                 format!("{:.2}", time.times_adam),
                 format!("{:.0}", time.bytes_per_parameter),
-                percent(speed / self.ceiling.copied_per_second),
+                percent(speed / self.ceiling.copied_per_second(time.parameters)),
             ]);
         }
         table

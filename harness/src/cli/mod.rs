@@ -11,8 +11,9 @@ pub use kernel::KernelArgs;
 pub use run::{PlanError, RunArgs};
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use sonew_optimizers::PrecisionKind;
 use sonew_runtime::Selector;
 
@@ -25,6 +26,20 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads the arguments of this process, and ends it with usage or help where they are none.
+    ///
+    /// `--batch -1` is a value that the option refuses, not an option that is called -1.
+    pub fn of_this_process() -> Self {
+        let negative_numbers = |arg: clap::Arg| match arg.get_action() {
+            ArgAction::Set | ArgAction::Append => arg.allow_negative_numbers(true),
+            _ => arg,
+        };
+        let command = Self::command().mut_subcommands(|it| it.mut_args(negative_numbers));
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// What can be done.
@@ -102,9 +117,9 @@ pub enum Command {
     /// Check every kernel in every precision on a device: against its oracle, and twice for the same bits. Exit status 1 if
     /// anything is off.
     Verify {
-        /// Only this kernel.
-        #[arg(long)]
-        kernel: Option<String>,
+        /// Only these kernels.
+        #[arg(long, value_delimiter = ',', action = ArgAction::Set)]
+        kernel: Vec<String>,
         /// Only these precisions.
         #[arg(long, visible_alias = "precisions", value_delimiter = ',', action = ArgAction::Set, default_values_t = PrecisionKind::ALL)]
         precision: Vec<PrecisionKind>,
@@ -121,10 +136,10 @@ pub enum Command {
     /// Measure a device: what it can do at most, its kernels beside that, steps of the optimizers beside Adam's. What computes
     /// something else than its oracle is not timed, and ends with exit status 1.
     Bench {
-        /// Only this kernel, or optimizer-step, training-step, first-use, or scaling (how a step of SONew grows;
+        /// Only these kernels, or optimizer-step, training-step, first-use, or scaling (how a step of SONew grows;
         /// otherwise only with --full).
-        #[arg(long)]
-        kernel: Option<String>,
+        #[arg(long, value_delimiter = ',', action = ArgAction::Set)]
+        kernel: Vec<String>,
         /// In these precisions.
         #[arg(
             long,
@@ -154,17 +169,21 @@ pub enum Command {
     /// the fastest. Nothing reads the file but --tuned.
     Tune {
         /// The kernel: sgd, momentum, nesterov, adagrad, rmsprop, adam, statistics, banded-ldl, precondition, sonew-step, sonew-graft,
-        /// kronecker-descent, inspect, convert or stochastic-rounding.
+        /// kronecker-descent, inspect, convert or stochastic-rounding; or all of them, the important ones first, each stored once it
+        /// is found.
         kernel: String,
         /// In this precision.
         #[arg(long, default_value_t = PrecisionKind::F32)]
         precision: PrecisionKind,
-        /// Width of SONew's band.
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=32))]
-        band: u8,
+        /// Width of SONew's band; default 1, and of `all` 1, 4, 0 and 10.
+        #[arg(long, value_parser = clap::value_parser!(u8).range(0..=32))]
+        band: Option<u8>,
         /// On so many values in one tensor, instead of on the autoencoder's.
         #[arg(long, visible_alias = "values", value_parser = clap::value_parser!(u32).range(1..))]
         size: Option<u32>,
+        /// At most so long in all; default a third of a minute for each kernel on a GPU, and 2 on a software driver.
+        #[arg(long, value_name = "M", value_parser = minutes)]
+        minutes: Option<Duration>,
         /// The file to store the fastest in, beside what it has of other kernels and devices.
         #[arg(long, value_name = "FILE", default_value = "tuned.json")]
         out: PathBuf,
@@ -175,20 +194,24 @@ pub enum Command {
         #[command(flatten)]
         device: DeviceArgs,
     },
-    /// Verify and measure every device of this machine, and write one report in JSON and in Markdown.
+    /// Verify and measure every device of this machine in bounded time, the most important first, and write one report in JSON and in
+    /// Markdown, which is whole after each part.
     Report {
         /// The folder to write to.
         #[arg(long, default_value = "report")]
         out: PathBuf,
-        /// Only these devices: cuda:N, wgpu:N, vulkan:N, wgpu:cpu, vulkan:cpu. The software driver is left out unless it is named or there is nothing else.
+        /// Only these devices: auto, cuda:N, wgpu:N, vulkan:N, wgpu:cpu, vulkan:cpu. The software driver is left out unless it is named or there is nothing else.
         #[arg(long, value_delimiter = ',', action = ArgAction::Set)]
         device: Vec<Selector>,
-        /// Only this kernel.
-        #[arg(long)]
-        kernel: Option<String>,
-        /// Less of both: `verify` and `bench` without --full.
+        /// Only these kernels.
+        #[arg(long, value_delimiter = ',', action = ArgAction::Set)]
+        kernel: Vec<String>,
+        /// Only `verify` and `bench` as they are without options.
         #[arg(long)]
         quick: bool,
+        /// At most so long for each device; what is under way then is ended.
+        #[arg(long, value_name = "M", value_parser = minutes, default_value = "6")]
+        minutes: Duration,
     },
     /// Tell what a kernel costs on a GPU, without one: its CUDA C++ runs on the host's processor (which needs a C++ compiler), every
     /// access to memory is counted in sectors, and NVIDIA's compiler (scripts/nvrtc.sh) tells its registers.
@@ -232,4 +255,12 @@ fn noise(text: &str) -> Result<f64, String> {
         Ok(noise) if noise >= 0.0 && (noise as f32).is_finite() => Ok(noise),
         _ => Err("expected a number ≥ 0 that is finite in f32".into()),
     }
+}
+
+/// A time.
+fn minutes(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().map(|minutes: f64| 60.0 * minutes);
+    let time = seconds.filter(|&it| it > 0.0 && it <= 1e6);
+    let time = time.map(Duration::from_secs_f64);
+    time.ok_or_else(|| "expected a number of minutes > 0, such as 6 or 0.5".into())
 }

@@ -45,7 +45,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub numerics: NumericsArgs,
     /// Base learning rate; each optimizer has a default (`sonew optimizers`).
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub lr: Option<f64>,
     /// paper (an epoch at 0, warm-up, linear decay over the run), paper=E (over E epochs), constant, or warmup=N (N steps).
     #[arg(long, default_value = "paper")]

@@ -103,7 +103,9 @@ pub enum IdxError {
         expected: u64,
     },
     /// [`Images::first`] was asked for no images or for more than there are.
-    #[error("taking the first {asked} images: expected a number from 1 to {count}")]
+    #[error(
+        "taking the first {asked} images (--train-images): expected a number from 1 to {count}"
+    )]
     First {
         /// Images asked for.
         asked: usize,

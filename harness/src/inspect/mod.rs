@@ -204,13 +204,13 @@ pub fn inspect(
     };
     for kernel in asked {
         let catalogue = bench::Request {
-            kernel: Some(kernel.name.into()),
+            kernels: vec![kernel.name.into()],
             precisions: request.precisions.clone(),
             sizes: vec![vec![request.values]],
             bands: request.bands_of(kernel),
             effort: Effort::QUICK,
             // Nothing is timed.
-            proven: 0,
+            proven: false,
         };
         kernels(&context, &catalogue, &mut costs)?;
     }

@@ -1,21 +1,23 @@
-//! One report on every device of a machine: `sonew verify` and `sonew bench` on each, in processes of their own, so that what
-//! ends one of them loses nothing of the others.
+//! One report on every device of a machine: commands of `sonew` on each, the most important first, in processes of their own, so
+//! that what ends one of them loses nothing of the others, and in bounded time.
+
+mod page;
+mod parts;
+mod process;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
+use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use page::{OfDevice, Report};
+use process::{End, Part};
+use serde_json::Value;
 use sonew_runtime::Selector;
 
-use crate::bench::{self, Bench};
+use crate::bench;
 use crate::record::timestamp;
-use crate::replace_file::replace_file;
 use crate::streams::note;
-use crate::table::Table;
-use crate::verify::{self, Line};
+use crate::verify;
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -55,26 +57,27 @@ pub enum ReportError {
 }
 
 /// What a report is on.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// These devices; if there are none here, all GPUs of the machine, or the software driver if it has no GPU.
     pub devices: Vec<Selector>,
-    /// Only this kernel.
-    pub kernel: Option<String>,
-    /// Without `--full`.
+    /// Only these kernels; all if there are none.
+    pub kernels: Vec<String>,
+    /// Only `verify` and `bench` as they are without options.
     pub quick: bool,
+    /// How long at most for each device.
+    pub time: Duration,
 }
 
 /// Verifies and measures devices with `program`, which is `sonew`, and writes `report.json` and `report.md` to the folder
-/// `out`. Says whether all went well.
+/// `out`, anew after each part. Says whether all went well; what there was no time for is no failure.
 ///
 /// # Errors
 /// [`ReportError`]; what fails on a device is in the report.
 pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, ReportError> {
     let known = [verify::kernels(), bench::names()];
-    if let Some(kernel) = &request.kernel
-        && !known.iter().flatten().any(|name| name == kernel)
-    {
+    let unknown = |kernel: &&String| !known.iter().flatten().any(|name| name == kernel);
+    if let Some(kernel) = request.kernels.iter().find(unknown) {
         let mut known = known.concat();
         known.sort_unstable();
         known.dedup();
@@ -83,10 +86,10 @@ pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, Rep
             known: known.join(", "),
         });
     }
-    let survey = Part::run(program, &["devices", "--json"])?;
-    let survey = survey.found.ok_or_else(|| ReportError::Program {
-        command: "devices --json".into(),
-        reason: survey.wrong.unwrap_or_default(),
+    let survey = Part::run(program, &["devices", "--json"], request.time)?;
+    let survey = survey.output.ok_or_else(|| ReportError::Program {
+        command: survey.command,
+        reason: survey.failure.unwrap_or_default(),
     })?;
     let chosen = chosen(&survey, &request.devices)?;
     // A folder that cannot be had is refused before anything is measured.
@@ -94,57 +97,49 @@ pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, Rep
         path: out.into(),
         source,
     })?;
-    let mut right = true;
-    let time = timestamp();
-    let program_version = concat!("sonew ", env!("CARGO_PKG_VERSION"));
-    let mut devices = Vec::new();
-    let mut text = format!(
-        "# Report\n\n{program_version}, {time}. The same numbers, and more of them, are in `report.json`.\n"
-    );
+    let mut written = Report {
+        program: concat!("sonew ", env!("CARGO_PKG_VERSION")),
+        time: timestamp(),
+        devices: Vec::new(),
+    };
     for device in chosen {
         let id = device["id"].as_str().unwrap_or_default();
-        let part = |command: &str, names: &[&str]| -> Result<Part, ReportError> {
-            if request
-                .kernel
-                .as_deref()
-                .is_some_and(|it| !names.contains(&it))
-            {
-                return Ok(Part::none());
-            }
-            let mut arguments = vec![command, "--device", id, "--json"];
-            arguments.extend((!request.quick).then_some("--full"));
-            if let Some(kernel) = &request.kernel {
-                arguments.extend(["--kernel", kernel]);
+        let commands = if request.quick || !request.kernels.is_empty() {
+            let known = [known[0].as_slice(), known[1].as_slice()];
+            parts::some(&request.kernels, request.quick, known)
+        } else {
+            parts::all(device, out)
+        };
+        written.devices.push(OfDevice {
+            device: device.clone(),
+            parts: Vec::new(),
+            no_time_for: Vec::new(),
+        });
+        let started = Instant::now();
+        for command in commands {
+            let mut arguments: Vec<&str> = command.0.iter().map(String::as_str).collect();
+            arguments.extend(["--device", id, "--json"]);
+            let left = request.time.saturating_sub(started.elapsed());
+            let of_device = written.devices.last_mut();
+            let Some(of_device) = of_device else { continue };
+            if left.is_zero() {
+                of_device.no_time_for.push(command.0.join(" "));
+                continue;
             }
             note(&format!("sonew {}", arguments.join(" ")));
-            let part = Part::run(program, &arguments)?;
-            if let Some(wrong) = &part.wrong {
+            let part = Part::run(program, &arguments, left)?;
+            if let Some(wrong) = &part.failure {
                 note(&format!("sonew {} ended with {wrong}", arguments.join(" ")));
             }
-            Ok(part)
-        };
-        let (verified, measured) = (part("verify", &known[0])?, part("bench", &known[1])?);
-        right &= verified.wrong.is_none() && measured.wrong.is_none();
-        text += &section(device, &verified, &measured);
-        devices.push(json!({
-            "device": device,
-            "verify": verified.value(),
-            "bench": measured.value(),
-        }));
+            match part.end {
+                End::Late => of_device.no_time_for.push(command.0.join(" ")),
+                End::Well | End::Badly => of_device.parts.push((command, part)),
+            }
+            written.write(out)?;
+        }
+        written.write(out)?;
     }
-    let report = json!({
-        "program": program_version,
-        "time": time,
-        "devices": devices,
-    });
-    write(out, "report.json", &format!("{report:#}\n"))?;
-    write(out, "report.md", &text)?;
-    Ok(right)
-}
-
-fn write(folder: &Path, name: &str, text: &str) -> Result<(), ReportError> {
-    let path = folder.join(name);
-    replace_file(&path, text.as_bytes()).map_err(|source| ReportError::File { path, source })
+    Ok(written.is_right())
 }
 
 /// The devices of the survey that the report is on.
@@ -170,104 +165,33 @@ fn chosen<'a>(survey: &'a Value, only: &[Selector]) -> Result<Vec<&'a Value>, Re
     }
     let find = |selector: &Selector| {
         let wanted = selector.to_string();
-        let found = all
-            .iter()
-            .copied()
-            .find(|device| device["id"] == wanted.as_str());
+        // The survey lists first what `auto` prefers.
+        let is_it = |device: &Value| *selector == Selector::Auto || device["id"] == wanted.as_str();
+        let found = all.iter().copied().find(|device| is_it(device));
         found.ok_or_else(|| no_device(wanted))
     };
     only.iter().map(find).collect()
 }
 
-/// A device in Markdown.
-fn section(device: &Value, verified: &Part, measured: &Part) -> String {
-    let word = |key: &str| device[key].as_str().unwrap_or("unknown").to_owned();
-    let mut text = format!(
-        "\n## {}\n\n`{}` through {}, driver {}\n\n### Verified\n\n",
-        word("name"),
-        word("id"),
-        word("backend"),
-        word("driver"),
-    );
-    let lines: Option<Vec<Line>> = verified.read("kernels");
-    if let Some(lines) = &lines {
-        let right = lines.iter().filter(|line| !line.verdict.breaks()).count();
-        text += &format!("{right} of {} right or unsupported.\n\n", lines.len());
-        text += &verify::table(lines).to_markdown();
-    }
-    text += &verified.complaint();
-    text += "\n### Measured\n\n";
-    let bench: Option<Bench> = measured.read("bench");
-    if let Some(bench) = bench {
-        text += &bench.text(Table::to_markdown);
-    }
-    text + &measured.complaint()
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-/// What a command of the program printed.
-struct Part {
-    found: Option<Value>,
-    wrong: Option<String>,
-}
+    use super::*;
 
-impl Part {
-    /// Of a command that does not know what was asked for.
-    fn none() -> Self {
-        Self {
-            found: None,
-            wrong: None,
-        }
-    }
-
-    /// Runs a command that prints JSON; what it says on standard error is passed on.
-    fn run(program: &Path, arguments: &[&str]) -> Result<Self, ReportError> {
-        let failed = |error: std::io::Error| ReportError::Program {
-            command: arguments.join(" "),
-            reason: error.to_string(),
+    #[test]
+    fn auto_is_the_first_device_of_the_survey_and_without_a_name_every_gpu_is_taken() {
+        let survey = json!({"devices": [
+            {"id": "cuda:0", "processor": "gpu"},
+            {"id": "vulkan:0", "processor": "gpu"},
+            {"id": "wgpu:cpu", "processor": "cpu"},
+        ]});
+        let ids = |only: &[Selector]| -> Vec<Value> {
+            let devices = chosen(&survey, only).unwrap();
+            devices.iter().map(|device| device["id"].clone()).collect()
         };
-        let mut child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(failed)?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let reader = thread::spawn(move || {
-            let mut text = String::new();
-            let read = stdout.map(|mut it| it.read_to_string(&mut text));
-            read.transpose().map(|_| text)
-        });
-        let mut last = String::new();
-        for line in stderr.into_iter().flat_map(|it| BufReader::new(it).lines()) {
-            last = line.map_err(failed)?;
-            note(&last);
-        }
-        let status = child.wait().map_err(failed)?;
-        let printed = reader.join().map_err(|_| ReportError::Program {
-            command: arguments.join(" "),
-            reason: "its output could not be read".into(),
-        })?;
-        let found = serde_json::from_str(&printed.map_err(failed)?).ok();
-        let well = status.success() && found.is_some();
-        Ok(Self {
-            found,
-            wrong: (!well).then(|| format!("{status}: {last}")),
-        })
-    }
-
-    /// A part of what was printed.
-    fn read<T: serde::de::DeserializeOwned>(&self, key: &str) -> Option<T> {
-        let value = self.found.as_ref()?.get(key)?;
-        serde_json::from_value(value.clone()).ok()
-    }
-
-    fn value(&self) -> Value {
-        json!({ "output": self.found, "failure": self.wrong })
-    }
-
-    fn complaint(&self) -> String {
-        let wrong = self.wrong.as_ref();
-        wrong.map_or(String::new(), |wrong| format!("\nIt ended with {wrong}\n"))
+        assert_eq!(ids(&[Selector::Auto]), ["cuda:0"]);
+        assert_eq!(ids(&[]), ["cuda:0", "vulkan:0"]);
+        assert_eq!(ids(&["wgpu:cpu".parse().unwrap()]), ["wgpu:cpu"]);
     }
 }

@@ -244,12 +244,17 @@ impl<'a> Run<'a> {
         )
     }
 
-    /// The options that may help. An ε on every diagonal helps, where the optimizer has one and uses it.
+    /// The options that may help. An ε on every diagonal helps, where the optimizer has one and uses it. Weights that lose
+    /// more than themselves in a step change sign, and grow once they lose more than twice that.
     fn advice(&self) -> &'static str {
         let settings = self.plan.optimizer.settings();
         let has = |key| settings.iter().find(|setting| setting.key == key);
+        let number = |key| has(key).and_then(|it| it.value.parse::<f64>().ok());
+        let decays = self.plan.lr * number("weight-decay").unwrap_or(0.0);
         let replaced = has("relative-epsilon").is_some_and(|it| it.value.parse() != Ok(0.0));
-        if replaced {
+        if decays > 1.0 {
+            "a smaller --lr or --set weight-decay, whose product is more than 1"
+        } else if replaced {
             "a smaller --lr or a larger --set relative-epsilon"
         } else if has("epsilon").is_some() {
             "a smaller --lr or a larger --set epsilon"

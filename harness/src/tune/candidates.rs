@@ -7,7 +7,7 @@ use sonew_kernels::sonew::Blueprint;
 use sonew_kernels::sweep::{GHOST_UNITS, Sweep};
 use sonew_kernels::tuned::Tunable;
 
-/// Blueprints of a kernel to try on a processor, the default first.
+/// Blueprints of a kernel to try on a processor, the default first and those like it before others, as time may not reach all.
 ///
 /// The default; the products of some widths, columns of a run and units of a cube, in words of one value and of two where the
 /// kernel has both; teams of some sizes where it has those; and for a band the default with the elimination as a loop if it was
@@ -42,7 +42,7 @@ pub fn candidates<P: Precision>(
         Processor::Cpu => (&[32, 64, 128], default.sweep.cubes),
         Processor::Gpu => (&[64, 128, 256], default.sweep.cubes),
     };
-    let mut all = vec![default];
+    let mut walks = Vec::new();
     for &width in &widths {
         for &twins in words.iter().filter(|&&twins| !twins || width > 1) {
             for &columns in columns.iter().filter(|&&columns| columns >= width) {
@@ -56,11 +56,13 @@ pub fn candidates<P: Precision>(
                         team: false,
                     };
                     let unroll = default.unroll;
-                    all.push(Blueprint { sweep, unroll });
+                    walks.push(Blueprint { sweep, unroll });
                 }
             }
         }
     }
+    walks.sort_by_key(|it| unlike(it.sweep, default.sweep));
+    let mut all = vec![default];
     if kernel.teams && processor == Processor::Gpu {
         let sizes = [64, 128, 256].into_iter();
         all.extend(
@@ -73,6 +75,7 @@ pub fn candidates<P: Precision>(
             ..default
         });
     }
+    all.extend(walks);
     let mut distinct: Vec<Blueprint> = Vec::new();
     for blueprint in all {
         if !distinct.contains(&blueprint) {
@@ -80,6 +83,15 @@ pub fn candidates<P: Precision>(
         }
     }
     distinct
+}
+
+/// How many doublings lie between two sweeps, in all they are made of.
+fn unlike(a: Sweep, b: Sweep) -> u32 {
+    let between = |a: usize, b: usize| a.ilog2().abs_diff(b.ilog2());
+    between(a.width, b.width)
+        + between(a.run * a.width, b.run * b.width)
+        + between(a.units as usize, b.units as usize)
+        + u32::from(a.twins != b.twins)
 }
 
 /// A team of `own` vectors, and of a plane for the ghosts beside them.
@@ -119,6 +131,12 @@ mod tests {
                 assert!(all.len() > 5);
                 let teams = all.iter().any(|it| it.sweep.team);
                 assert_eq!(teams, processor == Processor::Gpu);
+                let walks: Vec<u32> = all[1..]
+                    .iter()
+                    .filter(|it| !it.sweep.team && it.unroll == default.unroll)
+                    .map(|it| unlike(it.sweep, default.sweep))
+                    .collect();
+                assert!(walks.is_sorted(), "{walks:?}");
                 for (i, a) in all.iter().enumerate() {
                     assert!(a.sweep.width.is_multiple_of(2), "{a:?}");
                     assert!(a.sweep.is_whole(), "{a:?}");

@@ -1,5 +1,6 @@
 //! Which blueprint of a kernel is fastest on a device: every candidate is held to the oracle, then timed; the fastest few and
-//! the default are then timed again in turns, so that what else the machine does falls on all of them.
+//! the default are then timed again in turns, so that what else the machine does falls on all of them. Time is bounded: what it
+//! does not reach is said.
 
 mod candidates;
 mod file;
@@ -8,7 +9,10 @@ mod meaning;
 use candidates::candidates;
 pub use file::{TunedFile, TunedFileError};
 
-use serde::Serialize;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use sonew_kernels::context::Processor;
 use sonew_kernels::precision::{Precision, PrecisionVisitor};
 use sonew_kernels::sonew::{Blueprint, Ghosts};
 use sonew_kernels::sweep::Sweep;
@@ -26,8 +30,11 @@ const FINALISTS: usize = 4;
 const ROUNDS: usize = 5;
 /// A blueprint takes the default's place if it takes less than this part of its time: smaller differences come and go.
 const WORTH_IT: f64 = 0.97;
-/// Values that a candidate is held to the oracle on.
-const PROVEN: usize = 1 << 18;
+
+/// The part of the time in which candidates are visited; in the rest the fastest are timed again.
+const VISITING: f64 = 0.75;
+/// Bands that [`all`] tunes for.
+const BANDS: [usize; 4] = [1, 4, 0, 10];
 
 /// What is tuned.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,20 +47,50 @@ pub struct Request {
     pub band: usize,
     /// On one tensor of so many values; the autoencoder's tensors if none is given.
     pub values: Option<usize>,
+    /// How long at most, but for what is under way then.
+    pub time: Duration,
+}
+
+/// How long a kernel is tuned unless it is said: where a candidate takes a launch of microseconds, or one on a software driver,
+/// which compiles and runs it at a hundredth of the speed.
+pub fn usual_time(processor: Processor) -> Duration {
+    match processor {
+        Processor::Gpu => Duration::from_secs(20),
+        Processor::Cpu => Duration::from_secs(120),
+    }
+}
+
+/// Every kernel that can be tuned, each with the band it is tuned for: a whole step of SONew first, then its parts, then the
+/// rest, and narrow bands before wide ones. Only for `band`, if one is given.
+pub fn all(band: Option<usize>) -> Vec<(Tunable, usize)> {
+    let mut kernels = Tunable::ALL;
+    kernels.sort_by_key(|it| (!it.teams, !it.eliminates, !it.banded));
+    let bands: &[usize] = match &band {
+        Some(band) => std::slice::from_ref(band),
+        None => &BANDS,
+    };
+    let mut all = Vec::new();
+    for (at, &band) in bands.iter().enumerate() {
+        let these = kernels.into_iter().filter(|it| at == 0 || it.banded);
+        all.extend(these.map(|kernel| (kernel, if kernel.banded { band } else { 0 })));
+    }
+    all
 }
 
 /// What became of a candidate.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// It is right, and takes so long.
     Timed(Seconds),
     /// It is wrong, or the device does not take it.
     Refused(String),
+    /// There was no time for it.
+    NotReached,
 }
 
 /// A candidate.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// How the kernel is laid out.
     pub blueprint: Blueprint,
@@ -69,13 +106,13 @@ impl Candidate {
     fn median(&self) -> Option<f64> {
         match &self.verdict {
             Verdict::Timed(seconds) => Some(self.again.unwrap_or(seconds.median)),
-            Verdict::Refused(_) => None,
+            Verdict::Refused(_) | Verdict::NotReached => None,
         }
     }
 }
 
 /// What was found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Found {
     /// The kernel.
     pub kernel: String,
@@ -122,6 +159,7 @@ impl Found {
             let (first, note) = match &candidate.verdict {
                 Verdict::Timed(seconds) => (milliseconds(seconds.median), String::new()),
                 Verdict::Refused(reason) => ("–".into(), reason.clone()),
+                Verdict::NotReached => ("–".into(), "no time left".into()),
             };
             let of_default = match (candidate.median(), default.and_then(Candidate::median)) {
                 (Some(time), Some(default)) => percent(time / default),
@@ -201,19 +239,25 @@ impl PrecisionVisitor for Tune<'_> {
         let default = kernel.blueprint::<P>(&untuned, band);
         let name = kernel.name;
         let sizes = request.values.map(|n| vec![n]);
+        let started = Instant::now();
+        let time_for = |part: f64| started.elapsed() < request.time.mul_f64(part);
         let catalogue = bench::Request {
-            kernel: Some(name.into()),
+            kernels: vec![name.into()],
             precisions: vec![request.precision],
             sizes: vec![sizes.unwrap_or_else(bench::autoencoder)],
             bands: vec![band],
             effort: Effort::QUICK,
-            proven: PROVEN,
+            proven: true,
         };
         // What no candidate can do is refused before the first.
         catalogue.check(info)?;
         let values = catalogue.sizes[0].iter().sum();
         let segments = Segments::new(&catalogue.sizes[0])?;
-        let measure = |blueprint: Blueprint| -> Result<Seconds, BenchError> {
+        let timed_only = bench::Request {
+            proven: false,
+            ..catalogue.clone()
+        };
+        let measure = |blueprint: Blueprint, request: &bench::Request| {
             let mut tuned = Tuned::default();
             tuned.put(Tuning {
                 kernel: name.into(),
@@ -224,7 +268,7 @@ impl PrecisionVisitor for Tune<'_> {
             let client = context.client().clone();
             let context = Context::new(client, processor).with_tuned(tuned);
             let mut last = Last::new(Effort::QUICK);
-            kernels(&context, &catalogue, &mut last)?;
+            kernels(&context, request, &mut last)?;
             last.seconds(name)
         };
         let mut found = Found {
@@ -251,6 +295,16 @@ impl PrecisionVisitor for Tune<'_> {
                 (_, true) => ", a team",
                 (false, false) => "",
             };
+            let reached = at == 0 || time_for(VISITING);
+            if !reached {
+                found.candidates.push(Candidate {
+                    default: false,
+                    blueprint,
+                    verdict: Verdict::NotReached,
+                    again: None,
+                });
+                continue;
+            }
             tell(&format!(
                 "{} of {count}: width {width}, run {run}, {units} units{word}",
                 at + 1
@@ -260,7 +314,7 @@ impl PrecisionVisitor for Tune<'_> {
                     "too many ghost columns for one launch: a step would be others".into(),
                 )
             } else {
-                match measure(blueprint) {
+                match measure(blueprint, &catalogue) {
                     Ok(seconds) => Verdict::Timed(seconds),
                     Err(error) => Verdict::Refused(error.to_string()),
                 }
@@ -295,9 +349,13 @@ impl PrecisionVisitor for Tune<'_> {
         }
         let mut rounds = vec![Vec::new(); finalists.len()];
         for round in 1..=ROUNDS {
+            if round > 1 && !time_for(1.0) {
+                break;
+            }
             tell(&format!("the fastest again: {round} of {ROUNDS}"));
             for (times, &at) in rounds.iter_mut().zip(&finalists) {
-                times.push(measure(found.candidates[at].blueprint)?.median);
+                let blueprint = found.candidates[at].blueprint;
+                times.push(measure(blueprint, &timed_only)?.median);
             }
         }
         for (times, at) in rounds.into_iter().zip(finalists) {
@@ -359,6 +417,21 @@ mod tests {
         // No run of a block is long enough for ten neighbours of which each may be cut.
         let wide = Blueprint::infer::<F32>(Processor::Cpu, 10);
         assert!(!is_one_launch(&segments, 10, wide));
+    }
+
+    #[test]
+    fn all_begins_with_the_tridiagonal_step_and_has_a_kernel_without_a_band_once() {
+        let all = all(None);
+        assert_eq!((all[0].0.name, all[0].1), ("sonew-step", 1));
+        let adam = all.iter().filter(|(kernel, _)| kernel.name == "adam");
+        assert_eq!(adam.count(), 1);
+        let steps = all.iter().filter(|(kernel, _)| kernel.name == "sonew-step");
+        assert!(steps.map(|(_, band)| *band).eq(BANDS));
+        assert!(
+            super::all(Some(2))
+                .iter()
+                .all(|(kernel, band)| { *band == if kernel.banded { 2 } else { 0 } })
+        );
     }
 
     #[test]

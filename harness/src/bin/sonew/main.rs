@@ -10,7 +10,6 @@ mod texts;
 use std::error::Error;
 use std::process::ExitCode;
 
-use clap::Parser;
 use measures::{BenchJob, RootsJob, StabilityJob, TuneJob, VerifyJob};
 use on_device::on_device;
 use sonew_harness::cli::{Cli, Command};
@@ -19,7 +18,6 @@ use sonew_harness::report;
 use sonew_harness::runtime_folder;
 use sonew_harness::stability::Comparison;
 use sonew_harness::streams::note;
-use sonew_harness::tune;
 use sonew_harness::verify::Request;
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
@@ -27,7 +25,7 @@ type Outcome = Result<ExitCode, Box<dyn Error>>;
 fn main() -> ExitCode {
     runtime_folder::name();
     freed_memory::keep();
-    let outcome = match Cli::parse().command {
+    let outcome = match Cli::of_this_process().command {
         Command::Devices { json } => texts::devices(json),
         Command::Optimizers { name } => texts::optimizers(name.as_deref()),
         Command::Train { optimizer, run } => runs::start(&run, &[optimizer], false),
@@ -78,7 +76,7 @@ fn main() -> ExitCode {
             device,
         } => {
             let request = Request {
-                kernel,
+                kernels: kernel,
                 precisions: precision,
                 full,
             };
@@ -94,7 +92,7 @@ fn main() -> ExitCode {
             device,
         } => {
             let job = BenchJob {
-                kernel,
+                kernels: kernel,
                 precisions: precision,
                 bands: band.into_iter().map(usize::from).collect(),
                 sizes: size.into_iter().map(|n| n as usize).collect(),
@@ -108,28 +106,34 @@ fn main() -> ExitCode {
             precision,
             band,
             size,
+            minutes,
             out,
             json,
             device,
         } => {
-            let request = tune::Request {
+            let job = TuneJob {
                 kernel,
                 precision,
-                band: band.into(),
+                band: band.map(usize::from),
                 values: size.map(|n| n as usize),
+                time: minutes,
+                out,
+                json,
             };
-            on_device(&device, TuneJob { request, out, json })
+            on_device(&device, job)
         }
         Command::Report {
             out,
             device,
             kernel,
             quick,
+            minutes,
         } => {
             let request = report::Request {
                 devices: device,
-                kernel,
+                kernels: kernel,
                 quick,
+                time: minutes,
             };
             measures::report_on(&out, &request)
         }

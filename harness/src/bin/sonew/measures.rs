@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use sonew_harness::bench::{self, Bench};
 use sonew_harness::data::embedded;
@@ -88,9 +89,8 @@ pub struct VerifyJob {
 impl Job for VerifyJob {
     fn run(self, info: &DeviceInfo, context: Rc<Context>) -> Outcome {
         let known = verify::kernels();
-        if let Some(asked) = &self.request.kernel
-            && !known.contains(&asked.as_str())
-        {
+        let unknown = |asked: &&String| !known.contains(&asked.as_str());
+        if let Some(asked) = self.request.kernels.iter().find(unknown) {
             let known = known.join(", ");
             return Err(format!("no kernel is called `{asked}`; there are {known}").into());
         }
@@ -121,7 +121,7 @@ impl Job for VerifyJob {
 
 /// How fast the device is.
 pub struct BenchJob {
-    pub kernel: Option<String>,
+    pub kernels: Vec<String>,
     pub precisions: Vec<PrecisionKind>,
     pub bands: Vec<usize>,
     pub sizes: Vec<usize>,
@@ -140,7 +140,7 @@ impl Job for BenchJob {
         } else {
             bench::Request::quick(self.precisions, self.bands, self.sizes)
         };
-        request.kernel = self.kernel;
+        request.kernels = self.kernels;
         request.check(info)?;
         let bench = Bench::measure(&context, &request, &mut progress)?;
         if self.json {
@@ -153,11 +153,30 @@ impl Job for BenchJob {
     }
 }
 
-/// Which blueprint of a kernel is fastest.
+/// What [`TuneJob::kernel`] is for all kernels.
+const ALL: &str = "all";
+
+/// Which blueprint of a kernel is fastest, or of each.
 pub struct TuneJob {
-    pub request: tune::Request,
+    pub kernel: String,
+    pub precision: PrecisionKind,
+    pub band: Option<usize>,
+    pub values: Option<usize>,
+    pub time: Option<Duration>,
     pub out: PathBuf,
     pub json: bool,
+}
+
+impl TuneJob {
+    /// What is tuned, in turn, by name and band.
+    fn subjects(&self) -> Vec<(String, usize)> {
+        if self.kernel != ALL {
+            return vec![(self.kernel.clone(), self.band.unwrap_or(1))];
+        }
+        let all = tune::all(self.band).into_iter();
+        all.map(|(kernel, band)| (kernel.name.to_owned(), band))
+            .collect()
+    }
 }
 
 impl Job for TuneJob {
@@ -168,15 +187,65 @@ impl Job for TuneJob {
             "{} through {} ({})",
             info.name, info.backend, info.id
         ));
-        // Its product is a file: it goes on whoever listens.
-        let found = tune::tune(&context, info, &self.request, &mut note)?;
-        file.put(info, found.best());
-        file.write(&self.out)?;
+        let started = Instant::now();
+        let usual = tune::usual_time(context.processor());
+        let mut all = Vec::new();
+        let mut left_out = Vec::new();
+        for (kernel, band) in self.subjects() {
+            let left = self.time.map(|time| time.saturating_sub(started.elapsed()));
+            let request = tune::Request {
+                kernel,
+                precision: self.precision,
+                band,
+                values: self.values,
+                // Of a single kernel all the time that was given.
+                time: match left {
+                    Some(left) if self.kernel == ALL => left.min(usual),
+                    Some(left) => left,
+                    None => usual,
+                },
+            };
+            let name = format!("{} band {band}", request.kernel);
+            if request.time.is_zero() {
+                left_out.push(name);
+                continue;
+            }
+            if self.kernel == ALL {
+                note(&format!("{name}, {}", self.precision));
+            }
+            // Its product is a file: it goes on whoever listens.
+            match tune::tune(&context, info, &request, &mut note) {
+                Ok(found) => {
+                    file.put(info, found.best());
+                    file.write(&self.out)?;
+                    all.push(found);
+                }
+                Err(error) if self.kernel == ALL => note(&format!("{name}: {error}")),
+                Err(error) => return Err(error.into()),
+            }
+        }
         if self.json {
-            let report = serde_json::json!({ "device": info, "tuned": found });
+            let tuned = match &all[..] {
+                [one] if self.kernel != ALL => serde_json::json!(one),
+                all => serde_json::json!(all),
+            };
+            let report = serde_json::json!({ "device": info, "tuned": tuned });
             print(&serde_json::to_string_pretty(&report)?)?;
         } else {
-            print(found.table().to_text().trim_end())?;
+            let texts = all.iter().map(|found| {
+                let table = found.table().to_text();
+                match self.kernel.as_str() {
+                    ALL => format!("{} band {}\n\n{table}", found.kernel, found.band),
+                    _ => table,
+                }
+            });
+            print(texts.collect::<Vec<_>>().join("\n").trim_end())?;
+        }
+        if !left_out.is_empty() {
+            note(&format!("no time left for {}", left_out.join(", ")));
+        }
+        if all.is_empty() {
+            return Err("nothing could be tuned".into());
         }
         note(&format!(
             "stored in {}; --tuned {0} uses it",
