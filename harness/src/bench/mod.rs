@@ -115,6 +115,8 @@ pub struct Bench {
     pub first_uses: Vec<FirstUse>,
     /// How a step of SONew grows, where that was asked for.
     pub scaling: Option<Scaling>,
+    /// Whether the time was up in the end, so that something may not have been begun.
+    pub out_of_time: bool,
 }
 
 impl Bench {
@@ -153,6 +155,7 @@ impl Bench {
             training: Vec::new(),
             first_uses: first_uses_found,
             scaling: None,
+            out_of_time: false,
         };
         if request.asks("inverse-root") {
             bench.roots = roots(context, effort, tell)?;
@@ -171,6 +174,7 @@ impl Bench {
         if grows && request.asks(SCALING) {
             bench.scaling = Some(scaling(context, effort, tell)?);
         }
+        bench.out_of_time = request.is_late();
         Ok(bench)
     }
 }

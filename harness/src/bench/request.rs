@@ -1,5 +1,7 @@
 //! What is measured.
 
+use std::time::Instant;
+
 use sonew_kernels::contract::{Coverage, Formats};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::tuned::Tunable;
@@ -50,6 +52,8 @@ pub struct Request {
     pub effort: Effort,
     /// Whether kernels are held to their oracles first: always, where they are timed.
     pub proven: bool,
+    /// After which nothing more is begun, if ever.
+    pub until: Option<Instant>,
 }
 
 impl Request {
@@ -63,6 +67,7 @@ impl Request {
             bands,
             effort: Effort::QUICK,
             proven: true,
+            until: None,
         }
     }
 
@@ -84,12 +89,19 @@ impl Request {
             bands: vec![0, 1, 4, 10],
             effort: Effort::FULL,
             proven: true,
+            until: None,
         }
     }
 
-    /// Whether this is to be measured.
+    /// Whether this is to be measured, and there is time to begin with it.
     pub(super) fn asks(&self, kernel: &str) -> bool {
-        self.kernels.is_empty() || self.kernels.iter().any(|it| it == kernel)
+        let named = self.kernels.is_empty() || self.kernels.iter().any(|it| it == kernel);
+        named && !self.is_late()
+    }
+
+    /// Whether its time is up.
+    pub(super) fn is_late(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// Requires that there is such a kernel, and that the largest buffer is one that the device can have.
@@ -127,4 +139,19 @@ impl Request {
 pub fn autoencoder() -> Vec<usize> {
     let shapes = shapes(&AUTOENCODER_SIZES).into_iter();
     shapes.map(|shape| shape.iter().product()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_begun_after_the_time_is_up() {
+        let mut request = Request::quick(vec![PrecisionKind::F32], vec![1], Vec::new());
+        assert!(request.asks("adam"));
+        request.kernels = vec!["sgd".into()];
+        assert!(request.asks("sgd") && !request.asks("adam"));
+        request.until = Some(Instant::now());
+        assert!(!request.asks("sgd"));
+    }
 }

@@ -36,6 +36,9 @@ impl Bench {
         if let Some(scaling) = &self.scaling {
             text += &format!("\ngrowth of a step of SONew, f32\n\n{}", scaling.text(of));
         }
+        if self.out_of_time {
+            text += "\nIts time was up: what is not in the tables was not begun.\n";
+        }
         text
     }
 

@@ -158,6 +158,9 @@ pub enum Command {
         /// Every precision, bands up to 10, 16 Mi values and what more fits, longer batches.
         #[arg(long, conflicts_with_all = ["precision", "band", "size"])]
         full: bool,
+        /// Begin with nothing more after so long.
+        #[arg(long, value_name = "M", value_parser = minutes)]
+        minutes: Option<Duration>,
         /// Print JSON.
         #[arg(long)]
         json: bool,

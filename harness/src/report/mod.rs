@@ -110,6 +110,7 @@ pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, Rep
         } else {
             parts::all(device, out)
         };
+        let at = written.devices.len();
         written.devices.push(OfDevice {
             device: device.clone(),
             parts: Vec::new(),
@@ -117,14 +118,17 @@ pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, Rep
         });
         let started = Instant::now();
         for command in commands {
+            let left = request.time.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                written.devices[at].no_time_for.push(command.0.join(" "));
+                continue;
+            }
             let mut arguments: Vec<&str> = command.0.iter().map(String::as_str).collect();
             arguments.extend(["--device", id, "--json"]);
-            let left = request.time.saturating_sub(started.elapsed());
-            let of_device = written.devices.last_mut();
-            let Some(of_device) = of_device else { continue };
-            if left.is_zero() {
-                of_device.no_time_for.push(command.0.join(" "));
-                continue;
+            // It ends by itself with what it has, and leaves as much time to what follows.
+            let minutes = format!("{:.4}", (0.5 * left.as_secs_f64() / 60.0).max(1e-3));
+            if command.does() == "bench" {
+                arguments.extend(["--minutes", &minutes]);
             }
             note(&format!("sonew {}", arguments.join(" ")));
             let part = Part::run(program, &arguments, left)?;
@@ -132,8 +136,8 @@ pub fn report(program: &Path, out: &Path, request: &Request) -> Result<bool, Rep
                 note(&format!("sonew {} ended with {wrong}", arguments.join(" ")));
             }
             match part.end {
-                End::Late => of_device.no_time_for.push(command.0.join(" ")),
-                End::Well | End::Badly => of_device.parts.push((command, part)),
+                End::Late => written.devices[at].no_time_for.push(command.0.join(" ")),
+                End::Well | End::Badly => written.devices[at].parts.push((command, part)),
             }
             written.write(out)?;
         }

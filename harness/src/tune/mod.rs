@@ -248,6 +248,7 @@ impl PrecisionVisitor for Tune<'_> {
             bands: vec![band],
             effort: Effort::QUICK,
             proven: true,
+            until: None,
         };
         // What no candidate can do is refused before the first.
         catalogue.check(info)?;

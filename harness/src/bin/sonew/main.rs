@@ -88,6 +88,7 @@ fn main() -> ExitCode {
             band,
             size,
             full,
+            minutes,
             json,
             device,
         } => {
@@ -97,6 +98,7 @@ fn main() -> ExitCode {
                 bands: band.into_iter().map(usize::from).collect(),
                 sizes: size.into_iter().map(|n| n as usize).collect(),
                 full,
+                time: minutes,
                 json,
             };
             on_device(&device, job)

@@ -126,6 +126,7 @@ pub struct BenchJob {
     pub bands: Vec<usize>,
     pub sizes: Vec<usize>,
     pub full: bool,
+    pub time: Option<Duration>,
     pub json: bool,
 }
 
@@ -141,6 +142,7 @@ impl Job for BenchJob {
             bench::Request::quick(self.precisions, self.bands, self.sizes)
         };
         request.kernels = self.kernels;
+        request.until = self.time.map(|time| Instant::now() + time);
         request.check(info)?;
         let bench = Bench::measure(&context, &request, &mut progress)?;
         if self.json {
@@ -191,16 +193,18 @@ impl Job for TuneJob {
         let usual = tune::usual_time(context.processor());
         let mut all = Vec::new();
         let mut left_out = Vec::new();
-        for (kernel, band) in self.subjects() {
+        let subjects = self.subjects();
+        let count = subjects.len() as u32;
+        for (at, (kernel, band)) in (0..).zip(subjects) {
             let left = self.time.map(|time| time.saturating_sub(started.elapsed()));
             let request = tune::Request {
                 kernel,
                 precision: self.precision,
                 band,
                 values: self.values,
-                // Of a single kernel all the time that was given.
+                // The earlier ones may take twice their share; one kernel has all of it.
                 time: match left {
-                    Some(left) if self.kernel == ALL => left.min(usual),
+                    Some(left) if self.kernel == ALL => usual.min(left * 2 / (count - at + 1)),
                     Some(left) => left,
                     None => usual,
                 },
