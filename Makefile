@@ -15,7 +15,7 @@ export INSTA_UPDATE ?= no
 
 .PHONY: help setup setup-tests nvrtc demo test test-vulkan check bench gpu-report clean
 help:
-	@echo 'make demo         build, then train the autoencoder with Adam and SONew (about a quarter of an hour on two cores)'
+	@echo 'make demo         build, then train the autoencoder with Adam and SONew (twelve to eighteen minutes on two cores)'
 	@echo 'make test         all tests'
 	@echo 'make test-vulkan  the tests of kernels and optimizers, with kernels compiled to SPIR-V instead of WGSL'
 	@echo 'make check        formatting, clippy, documentation'
