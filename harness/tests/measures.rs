@@ -2,6 +2,7 @@
 
 mod program;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use program::{fails, succeeds};
@@ -132,19 +133,26 @@ fn a_report_says_of_a_device_whether_it_is_right_and_how_fast() {
     assert!(error.contains("no cuda:7"), "{error}");
 }
 
+/// A program that takes the place of `sonew`.
+#[cfg(unix)]
+fn stand_in(folder: &Path, script: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let program = folder.join("sonew");
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
 #[cfg(unix)]
 #[test]
 fn what_fails_on_a_device_is_in_the_report() {
-    use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     // The program, but for a measurement that ends as one does whose driver is lost.
-    let program = folder.path().join("sonew");
     let sonew = env!("CARGO_BIN_EXE_sonew");
     let script = format!(
         "#!/bin/sh\n[ $1 != bench ] || {{ echo the driver is gone >&2; exit 3; }}\nexec '{sonew}' \"$@\"\n"
     );
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = stand_in(folder.path(), &script);
     let request = Request {
         devices: vec![Selector::Software],
         kernels: vec!["sgd".into()],
@@ -279,10 +287,8 @@ fn parts_of_a_training_step_and_first_uses_are_timed_and_read_again_from_json() 
 #[cfg(unix)]
 #[test]
 fn a_report_ends_in_time_and_keeps_what_it_has() {
-    use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     // The program, but for checks that end at once and a measurement that would take a day.
-    let program = folder.path().join("sonew");
     let sonew = env!("CARGO_BIN_EXE_sonew");
     let script = format!(
         r#"#!/bin/sh
@@ -293,8 +299,7 @@ bench) exec sleep 86400 ;;
 esac
 "#
     );
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = stand_in(folder.path(), &script);
     let request = Request {
         devices: vec![Selector::Software],
         kernels: vec!["sgd".into()],
