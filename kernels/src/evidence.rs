@@ -168,7 +168,8 @@ pub(crate) fn note_non_finite<S: Storage, N: Size>(
 ) {
     let infinity = 0x7f80_0000u32;
     // An empty loop rather than a branch: a software driver executes the body of a branch not taken.
-    let again = select(largest >= infinity, sweep.run as u32, 0u32);
+    let steps = comptime!(sweep.steps() as u32);
+    let again = select(largest >= infinity, steps, 0u32);
     for step in 0..again {
         let at = start + step as usize;
         let vector = S::load::<N>(values, at, sweep.width);

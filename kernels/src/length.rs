@@ -3,22 +3,32 @@
 //! Scaling by a power of two loses nothing, so that the sum has the digits of Σ x² wherever that neither overflows nor
 //! underflows, and those of 2ᵏ x everywhere (Blue 1978, "A portable Fortran program to find the Euclidean norm of a
 //! vector", with a running scale instead of three).
+//!
+//! The order in which a block of an arena is added up is fixed, so that its norm does not depend on who does it: the norm of
+//! each [`PART`] of four values is rounded to a number, and those numbers are added in their order.
 
 use cubecl::prelude::*;
 
 use crate::evidence::magnitude_bits;
+use crate::segments::BLOCK;
 
 /// The exponents of 2⁻¹²⁶ and 2¹²⁶ in the bits of f32: a scale and its reciprocal are both normal.
 const LEAST: u32 = 1 << 23;
 const MOST: u32 = 253 << 23;
 const ONE: u32 = 127 << 23;
 
+/// Values of a part.
+pub(crate) const PART: usize = 4;
+
+/// Parts of a block.
+pub(crate) const PARTS: usize = BLOCK / PART;
+
 /// A length in the making, in registers.
 #[derive(CubeType)]
 pub(crate) struct Length {
-    squares: f32,
+    pub squares: f32,
     /// The bits of 2ᵉ.
-    unit: u32,
+    pub unit: u32,
 }
 
 /// The bits of the unit for values of at most that magnitude. What is not finite stays so in any unit.
@@ -47,25 +57,163 @@ impl Length {
     pub(crate) fn root(&self) -> f32 {
         self.squares.sqrt() * f32::reinterpret(self.unit)
     }
+
+    /// The squares in a unit that is no smaller.
+    pub(crate) fn in_unit(&self, unit: u32) -> f32 {
+        // 0 once the old unit is nothing beside the new one.
+        let shrink = f32::reinterpret(ONE - min(unit - self.unit, ONE));
+        self.squares * shrink * shrink
+    }
 }
 
-/// Adds the values of a vector.
+/// Adds a value.
 #[cube]
-pub(crate) fn extend(length: &mut Length, values: &Sequence<f32>, #[comptime] width: usize) {
+pub(crate) fn add(length: &mut Length, value: f32) {
+    let unit = max(length.unit, unit_of(magnitude_bits(value)));
+    length.squares = length.in_unit(unit);
+    let x = value * inverse(unit);
+    length.squares += x * x;
+    length.unit = unit;
+}
+
+/// Adds `count` values from `first` on.
+#[cube]
+pub(crate) fn extend(
+    length: &mut Length,
+    values: &Sequence<f32>,
+    #[comptime] first: usize,
+    #[comptime] count: usize,
+) {
     let mut largest = 0u32;
     #[unroll]
-    for lane in 0..width {
-        largest = max(largest, magnitude_bits(*values.index(lane)));
+    for i in 0..count {
+        largest = max(largest, magnitude_bits(*values.index(comptime!(first + i))));
     }
     let unit = max(length.unit, unit_of(largest));
-    // 0 once the old unit is nothing beside the new one.
-    let shrink = f32::reinterpret(ONE - min(unit - length.unit, ONE));
-    length.squares = length.squares * shrink * shrink;
+    length.squares = length.in_unit(unit);
     let scale = inverse(unit);
     #[unroll]
-    for lane in 0..width {
-        let x = *values.index(lane) * scale;
+    for i in 0..count {
+        let x = *values.index(comptime!(first + i)) * scale;
         length.squares += x * x;
     }
     length.unit = unit;
+}
+
+/// The norm of the part of a vector that begins at `first`.
+#[cube]
+fn of_part(values: &Sequence<f32>, #[comptime] first: usize) -> f32 {
+    let mut part = Length::new();
+    extend(&mut part, values, first, PART);
+    part.root()
+}
+
+/// The norm of a block in the making, by a unit that takes its vectors one after another.
+#[derive(CubeType)]
+pub(crate) struct BlockLength {
+    part: Length,
+    whole: Length,
+}
+
+#[cube]
+impl BlockLength {
+    /// Of nothing.
+    pub(crate) fn new() -> BlockLength {
+        BlockLength {
+            part: Length::new(),
+            whole: Length::new(),
+        }
+    }
+
+    /// ‖x‖ of the parts so far.
+    pub(crate) fn root(&self) -> f32 {
+        self.whole.root()
+    }
+}
+
+/// Adds the vector `at` of an arena, which may complete parts. Where the unit does not see all of a block, `each` part goes to
+/// `norms`: its `channel` of `channels`.
+#[cube]
+pub(crate) fn measure_vector(
+    length: &mut BlockLength,
+    norms: &mut Array<f32>,
+    values: &Sequence<f32>,
+    at: usize,
+    #[comptime] width: usize,
+    #[comptime] each: bool,
+    #[comptime] channel: usize,
+    #[comptime] channels: usize,
+) {
+    if comptime!(width >= PART) {
+        #[unroll]
+        for half in 0..comptime!(width / PART) {
+            let norm = of_part(values, comptime!(half * PART));
+            if comptime!(each) {
+                let part = at * comptime!(width / PART) + half - PARTS;
+                norms[part * channels + channel] = norm;
+            } else {
+                add(&mut length.whole, norm);
+            }
+        }
+    } else {
+        extend(&mut length.part, values, 0usize, width);
+        let per_part = comptime!(PART / width);
+        // Vectors of a part are a power of two.
+        if (at + 1) & comptime!(PART / width - 1) == 0 {
+            let norm = length.part.root();
+            if comptime!(each) {
+                norms[(at / per_part - PARTS) * channels + channel] = norm;
+            } else {
+                add(&mut length.whole, norm);
+            }
+            length.part.squares = 0.0;
+            length.part.unit = LEAST.runtime();
+        }
+    }
+}
+
+/// Numbers of shared memory for the parts of so many blocks: the blocks lie in different banks.
+pub(crate) const fn shared_parts(blocks: usize) -> usize {
+    blocks * (PARTS + 1)
+}
+
+/// Shows the norms of the parts of a unit's vector, the `position`-th of those that a cube has in whole blocks.
+#[cube]
+pub(crate) fn show_parts(
+    shared: &mut SharedMemory<f32>,
+    first: usize,
+    position: usize,
+    values: &Sequence<f32>,
+    #[comptime] width: usize,
+) {
+    #[unroll]
+    for half in 0..comptime!(width / PART) {
+        let part = position * comptime!(width / PART) + half;
+        shared[first + part + part / PARTS] = of_part(values, comptime!(half * PART));
+    }
+}
+
+/// The norm of the `block`-th block of a cube, from the parts that its units have shown; `blocks` are those of the arena.
+#[cube]
+pub(crate) fn of_block(
+    shared: &SharedMemory<f32>,
+    first: usize,
+    block: usize,
+    blocks: usize,
+) -> f32 {
+    let start = first + block * comptime!(PARTS + 1);
+    // A bound that no compiler knows: unrolled, all parts are in registers at once, and few units have room for that.
+    let parts = min(blocks * PARTS, PARTS);
+    let mut largest = 0u32;
+    for part in 0..parts {
+        largest = max(largest, magnitude_bits(shared[start + part]));
+    }
+    let mut whole = Length::new();
+    whole.unit = unit_of(largest);
+    let scale = inverse(whole.unit);
+    for part in 0..parts {
+        let x = shared[start + part] * scale;
+        whole.squares += x * x;
+    }
+    whole.root()
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, Grid, Processor};
 use crate::error::Error;
+use crate::length::{PART, PARTS};
 use crate::precision::{Precision, Storage, require};
 use crate::segments::{BLOCK, Segments};
 
@@ -102,6 +103,25 @@ impl Sweep {
         tuned.map_or_else(|| Self::infer(context.processor()), |it| it.sweep)
     }
 
+    /// What was tuned for a kernel that measures what it sweeps, or the default: on a GPU teams, which have whole blocks.
+    pub fn measuring<S: Precision>(context: &Context, kernel: &'static str) -> Self {
+        let tuned = context.tuned().get(kernel, S::NAME, 0);
+        tuned.map_or_else(
+            || {
+                let plain = Self::infer(context.processor());
+                match context.processor() {
+                    Processor::Cpu => plain,
+                    Processor::Gpu => Self {
+                        run: plain.units as usize,
+                        team: true,
+                        ..plain
+                    },
+                }
+            },
+            |it| it.sweep,
+        )
+    }
+
     /// Without 64-bit words where a device has none, and then no wider than four of the others.
     pub(crate) fn on<S: Precision>(self, context: &Context) -> Self {
         if !self.twins || require::<S::Twin>(context).is_ok() {
@@ -116,9 +136,29 @@ impl Sweep {
         }
     }
 
+    /// Vectors that a unit takes of a run: all, or one in a team.
+    pub(crate) fn steps(&self) -> usize {
+        if self.team { 1 } else { self.run }
+    }
+
     /// Runs in one block.
     pub fn runs_per_block(&self) -> usize {
         BLOCK / (self.run * self.width)
+    }
+
+    /// Pairs of norms that come of one block where a launch measures what it sweeps: one where a unit or a team has all of the
+    /// block, otherwise one of each part of four values.
+    pub fn norms_per_block(&self) -> usize {
+        if self.team || self.run * self.width == BLOCK {
+            1
+        } else {
+            PARTS
+        }
+    }
+
+    /// Numbers of norms that come of an arena, two for each part.
+    pub fn norms(&self, segments: &Segments) -> usize {
+        2 * self.norms_per_block() * (segments.blocks() - 2)
     }
 
     /// The launch that walks the blocks between the pads of an arena, binding `buffers` buffers.
@@ -197,12 +237,43 @@ impl Sweep {
                 operation,
                 argument: "blueprint",
                 found: "a team".into(),
-                expected:
-                    "units that each take runs of their own; only a whole step of SONew has teams"
-                        .into(),
+                expected: "units that each take runs of their own; this kernel has no teams".into(),
             });
         }
         self.check_shape::<S>(operation)
+    }
+
+    /// Requires a sweep that measures what it sees, in whole words: units that have a part of a block at least, or teams that have
+    /// whole blocks, a vector for each unit.
+    pub(crate) fn check_measuring<S: Precision>(
+        &self,
+        operation: &'static str,
+    ) -> Result<(), Error> {
+        self.check_shape::<S>(operation)?;
+        let columns = self.run * self.width;
+        let fits = if self.team {
+            let whole = self.width >= PART && columns.is_multiple_of(BLOCK);
+            whole && self.units as usize == self.run
+        } else {
+            columns >= PART
+        };
+        if fits {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            operation,
+            argument: "blueprint",
+            found: format!(
+                "{} of {} vectors of {} values, {} units",
+                if self.team { "a team" } else { "runs" },
+                self.run,
+                self.width,
+                self.units
+            ),
+            expected: format!(
+                "runs of at least {PART} values; or a team of whole blocks of {BLOCK}, with a unit for each vector of at least {PART}"
+            ),
+        })
     }
 
     /// Requires whole runs and words.
@@ -246,6 +317,47 @@ pub(crate) fn has_twin<S: Precision>() -> bool {
 #[cube]
 pub(crate) fn run_start(run: usize, #[comptime] sweep: Sweep) -> usize {
     run * sweep.run + comptime!(BLOCK / sweep.width)
+}
+
+/// The first run of a unit: one of its own, or the first of its team.
+#[cube]
+pub(crate) fn first_run(#[comptime] sweep: Sweep) -> usize {
+    if comptime!(sweep.team) {
+        CUBE_POS
+    } else {
+        ABSOLUTE_POS
+    }
+}
+
+/// From a run of a unit to its next.
+#[cube]
+pub(crate) fn stride_of_runs(#[comptime] sweep: Sweep) -> usize {
+    if comptime!(sweep.team) {
+        CUBE_COUNT
+    } else {
+        CUBE_COUNT * CUBE_DIM as usize
+    }
+}
+
+/// Where in a run the vectors of a unit begin.
+#[cube]
+pub(crate) fn offset_of_unit(#[comptime] sweep: Sweep) -> usize {
+    if comptime!(sweep.team) {
+        UNIT_POS as usize
+    } else {
+        0usize.runtime()
+    }
+}
+
+/// Vectors from `start` on that a unit takes: none where a tile is longer than what is left of the arena.
+#[cube]
+pub(crate) fn steps_within(start: usize, end: usize, #[comptime] sweep: Sweep) -> usize {
+    let steps = comptime!(sweep.steps());
+    if comptime!(sweep.team) {
+        select(start < end, steps, 0usize)
+    } else {
+        steps.runtime()
+    }
 }
 
 /// Launch tuning is data: the default of the device, or a value forced by a test, a bench or a tuner.

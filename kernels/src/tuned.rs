@@ -39,6 +39,7 @@ impl Tunable {
         Self {
             banded: true,
             eliminates: true,
+            teams: true,
             ..Self::plain("banded-ldl")
         },
         Self {
@@ -52,7 +53,10 @@ impl Tunable {
             ..Self::rule("sonew-step")
         },
         Self::plain("sonew-graft"),
-        Self::plain("kronecker-descent"),
+        Self {
+            teams: true,
+            ..Self::plain("kronecker-descent")
+        },
         Self::plain("inspect"),
         Self::plain("convert"),
         Self::plain("stochastic-rounding"),
@@ -88,12 +92,12 @@ impl Tunable {
     /// How it is laid out where nothing else is asked for: as tuned, or the default of the device. Without an elimination the
     /// sweep alone counts.
     pub fn blueprint<S: Precision>(self, context: &Context, band: usize) -> Blueprint {
-        let mut blueprint = if self.teams {
-            Blueprint::of_step::<S>(context, band)
-        } else if self.eliminates {
+        let mut blueprint = if self.eliminates {
             Blueprint::of::<S>(context, self.name, band)
         } else {
-            let sweep = if self.twins || self.banded {
+            let sweep = if self.teams {
+                Sweep::measuring::<S>(context, self.name)
+            } else if self.twins || self.banded {
                 Sweep::of::<S>(context, self.name, band)
             } else {
                 Sweep::plain::<S>(context, self.name)

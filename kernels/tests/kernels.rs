@@ -45,5 +45,7 @@ mod step;
 mod tally;
 #[path = "kernels/team.rs"]
 mod team;
+#[path = "kernels/team_forms.rs"]
+mod team_forms;
 #[path = "kernels/update.rs"]
 mod update;

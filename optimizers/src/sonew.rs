@@ -1,6 +1,6 @@
 //! SONew as an optimizer. One launch a step where the runs of a unit are long enough for few ghost columns, otherwise statistics,
-//! then factor, precondition and descent. Two more launches where grafting needs norms, where ε is relative, and where the
-//! RMSProp graft normalises the gradient; the last two take statistics apart.
+//! then factor, precondition and descent. Two more launches where grafting needs norms, where ε is relative, which takes statistics
+//! apart, and where the RMSProp graft normalises the gradient.
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, Form, Ghosts, Graft, GraftBuffers, Reduction,
+    Blueprint, Damping, Decay, Descent, Form, Ghosts, Graft, GraftBuffers, PerTensor, Reduction,
     StatisticsBuffers, StepBuffers, StepRates, Tolerance, UpdateBuffers, apply_graft,
     largest_row_sum, norm_per_tensor, statistics, step, update,
 };
@@ -53,7 +53,7 @@ struct Scratch {
 /// What grafting needs.
 struct Staged {
     direction: Handle,
-    run_norms: Handle,
+    block_norms: Handle,
     tensor_norms: Handle,
     second: Option<Handle>,
 }
@@ -66,25 +66,13 @@ impl<P: Precision> Sonew<P> {
     ) -> Result<Self, Error> {
         let sweep = Sweep::of::<P>(&context, "statistics", config.band);
         let grafting = config.graft != Graft::None;
-        let processor = context.processor();
-        let mut blueprint = Blueprint::of_step::<P>(&context, config.band);
-        if grafting {
-            blueprint = blueprint.walking::<P>(processor, config.band);
-        }
-        let norms = grafting || config.relative_epsilon > 0.0;
-        let ghosts = Ghosts::new(segments, config.band, config.removal, blueprint);
-        // ‖H‖₁ is that of new statistics, and the RMSProp graft needs the norm of the gradient first.
-        let whole = config.relative_epsilon == 0.0 && config.graft != Graft::RmsProp;
-        let fused = whole && ghosts.are_few();
-        if !fused {
-            blueprint = blueprint.walking::<P>(processor, config.band);
-        }
+        let relative = config.relative_epsilon > 0.0;
+        let norms = grafting || relative;
         let factor = (config.band, config.removal);
-        let form = Form {
-            one_launch: fused,
-            graft: config.graft,
-            relative: config.relative_epsilon > 0.0,
-        };
+        let (form, blueprint) =
+            Form::choose::<P>(&context, segments, factor, config.graft, relative);
+        let fused = form.one_launch;
+        let ghosts = Ghosts::new(segments, config.band, config.removal, blueprint);
         blueprint.require::<P>("building SONew", &context, segments, factor, form)?;
         if fused {
             let bytes = (P::State::BYTES * ghosts.state_len()) as u64;
@@ -105,7 +93,7 @@ impl<P: Precision> Sonew<P> {
         let inner = segments.blocks() - 2;
         let staged = grafting.then(|| Staged {
             direction: arena(),
-            run_norms: values(2 * inner * blueprint.sweep.runs_per_block()),
+            block_norms: values(blueprint.sweep.norms(segments)),
             tensor_norms: values(2 * tensors),
             second: (config.graft == Graft::RmsProp).then(arena),
         });
@@ -142,6 +130,13 @@ impl<P: Precision> Sonew<P> {
         }
     }
 
+    fn per_tensor<'a>(&'a self, values: &'a Handle) -> PerTensor<'a> {
+        PerTensor {
+            values,
+            tensor_of_block: &self.tensor_of_block,
+        }
+    }
+
     /// ‖H‖₁ per tensor, where ε is relative to it.
     fn damping(&self) -> Result<Damping<'_>, Error> {
         let Some(scratch) = self
@@ -162,7 +157,7 @@ impl<P: Precision> Sonew<P> {
         )?;
         Ok(Damping::Relative {
             epsilon: self.config.relative_epsilon,
-            row_sums: &scratch.row_sums,
+            row_sums: self.per_tensor(&scratch.row_sums),
         })
     }
 
@@ -284,22 +279,22 @@ impl<P: Precision> Sonew<P> {
             epsilon: config.graft_epsilon,
             decay: config.beta2,
             direction: &staged.direction,
-            norms: &staged.run_norms,
+            norms: &staged.block_norms,
             grads: (rmsprop || config.graft == Graft::Sgd).then_some(grads),
-            grad_norms: rmsprop.then_some(&scratch.grad_norms),
+            grad_norms: rmsprop.then(|| self.per_tensor(&scratch.grad_norms)),
             second: staged.second.as_ref(),
         }))
     }
 
-    /// Takes the norms of the runs together, and descends along what was staged.
+    /// Takes the norms of the blocks together, and descends along what was staged.
     fn graft(&self, params: &Handle, lr: f64) -> Result<(), Error> {
         let Some((scratch, staged)) = self.staged() else {
             return Ok(());
         };
         scratch.reduction.pairs_of_norms(
             &self.context,
-            &staged.run_norms,
-            self.blueprint.sweep.runs_per_block(),
+            &staged.block_norms,
+            self.blueprint.sweep,
             &staged.tensor_norms,
         )?;
         apply_graft::<P>(
@@ -325,7 +320,6 @@ impl<P: Precision> Sonew<P> {
                 diagonal: &self.diagonal,
                 edges: &self.edges,
                 evidence: &self.cut,
-                tensor_of_block: &self.tensor_of_block,
             },
             descent,
             damping,

@@ -45,7 +45,7 @@ fn launches(
 fn the_number_of_launches_of_a_step_does_not_depend_on_the_number_of_tensors() {
     let software = Software::open();
     // What is said of each in README.
-    let cases: [(&str, &[(&str, &str)], u64); 8] = [
+    let cases: [(&str, &[(&str, &str)], u64); 9] = [
         ("sgd", &[], 1),
         ("adam", &[], 1),
         ("diag-sonew", &[], 1),
@@ -54,6 +54,7 @@ fn the_number_of_launches_of_a_step_does_not_depend_on_the_number_of_tensors() {
         ("tridiag-sonew", &[("graft", "adam")], 3),
         ("tridiag-sonew", &[("graft", "sgd")], 3),
         ("band-4-sonew", &[("graft", "momentum")], 3),
+        ("tridiag-sonew", &[("graft", "rmsprop")], 5),
     ];
     for processor in [Processor::Cpu, Processor::Gpu] {
         for (name, settings, expected) in cases {

@@ -23,6 +23,25 @@ pub enum BenchError {
         /// What is allowed.
         allowed: f64,
     },
+    /// A kernel computes something else in a large arena than in a window of it alone.
+    #[error(
+        "{} in {precision} is wrong on a large arena, so nothing is said of it: value {at} of the arena {output} that it writes has other bits than where it sees {window} values around that one alone",
+        named(kernel, case)
+    )]
+    Window {
+        /// The kernel.
+        kernel: String,
+        /// Its variant.
+        case: String,
+        /// The precision.
+        precision: &'static str,
+        /// Which arena, counted from 1.
+        output: usize,
+        /// Which value of the tensor, from 0.
+        at: usize,
+        /// Values of a window.
+        window: usize,
+    },
     /// A kernel that no check covers is not timed.
     #[error("no check of the contract covers {}", named(kernel, case))]
     Unproven {

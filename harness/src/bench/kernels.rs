@@ -22,7 +22,8 @@ use super::BenchError;
 use super::noise::arena;
 use super::proof::prove;
 use super::request::Request;
-use super::stopwatch::Work;
+use super::stopwatch::{Output, Work};
+use super::windows::{Alone, LARGE, Windows};
 
 /// A kernel, and what it goes over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,17 +60,44 @@ pub fn kernels(
 ) -> Result<(), BenchError> {
     for &precision in &request.precisions {
         for lengths in &request.sizes {
-            precision.accept(Times {
-                context,
-                request,
-                precision,
-                lengths,
-                segments: Segments::new(lengths)?,
-                timer,
-            })?;
+            let (whole, values) = ((lengths.as_slice(), 0), lengths.iter().sum());
+            if !request.proven || lengths.len() > 1 || values < LARGE {
+                over(context, request, precision, whole, timer)?;
+                continue;
+            }
+            let mut windows = Windows::of(values, timer);
+            over(context, request, precision, whole, &mut windows)?;
+            let again = Request {
+                proven: false,
+                ..request.clone()
+            };
+            for (place, seen) in windows.seen() {
+                let mut alone = Alone::new(place, seen, precision);
+                let window = (&[place.values][..], place.at);
+                over(context, &again, precision, window, &mut alone)?;
+            }
         }
     }
     Ok(())
+}
+
+/// The kernels over tensors of these lengths, whose values lie so far into a larger arena.
+fn over(
+    context: &Context,
+    request: &Request,
+    precision: PrecisionKind,
+    (lengths, shift): (&[usize], usize),
+    timer: &mut dyn Timer,
+) -> Result<(), BenchError> {
+    precision.accept(Times {
+        context,
+        request,
+        precision,
+        lengths,
+        segments: Segments::new(lengths)?,
+        shift,
+        timer,
+    })
 }
 
 const HYPER: Hyper = Hyper {
@@ -94,6 +122,8 @@ struct Times<'a> {
     precision: PrecisionKind,
     lengths: &'a [usize],
     segments: Segments,
+    /// How far into a larger arena its values lie.
+    shift: usize,
     timer: &'a mut dyn Timer,
 }
 
@@ -119,6 +149,9 @@ impl PrecisionVisitor for Times<'_> {
             self.statistics::<P>(&checks, band)?;
             self.factor::<P>(&checks, band)?;
             self.step::<P>(&checks, band)?;
+            if band == 1 && self.request.grafts {
+                self.grafted_step::<P>(&all)?;
+            }
         }
         Ok(())
     }
@@ -131,6 +164,7 @@ impl Times<'_> {
         (kernel, case): (&'static str, String),
         (checks, proof): (&[Check], (&'static str, &str)),
         bytes: usize,
+        outputs: Vec<Output>,
         work: impl FnMut() -> Result<(), BenchError>,
     ) -> Result<(), BenchError> {
         if self.request.proven {
@@ -144,12 +178,13 @@ impl Times<'_> {
             values,
             bytes: (bytes * values) as u64,
         };
-        self.timer.time(subject, Work::new(self.context, work))
+        let work = Work::new(self.context, work).writing(outputs);
+        self.timer.time(subject, work)
     }
 
     /// An arena of a format, of which the values of the tensors are unstructured.
     fn filled<S: HostFormat>(&self, seed: usize) -> Handle {
-        let values = arena(&self.segments, seed);
+        let values = arena(&self.segments, seed + self.shift);
         self.context.upload(&S::encode(&values))
     }
 
@@ -160,6 +195,22 @@ impl Times<'_> {
     fn empty<S: HostFormat>(&self, count: usize) -> Vec<Handle> {
         let zeros = |_| self.zeros::<S>(self.segments.arena_len());
         (0..count).map(zeros).collect()
+    }
+
+    /// What a launch writes: arenas in the format of the parameters, and of the states.
+    fn outputs<'h, P: Precision>(
+        params: impl IntoIterator<Item = &'h Handle>,
+        states: impl IntoIterator<Item = &'h Handle>,
+    ) -> Vec<Output> {
+        let of = |bytes: usize| {
+            move |handle: &Handle| Output {
+                handle: handle.clone(),
+                bytes,
+            }
+        };
+        let params = params.into_iter().map(of(<P::Params as Storage>::BYTES));
+        let states = states.into_iter().map(of(<P::State as Storage>::BYTES));
+        params.chain(states).collect()
     }
 
     fn slots(&self, sweep: Sweep) -> Slots {
@@ -178,7 +229,8 @@ impl Times<'_> {
         let bytes =
             3 * <P::Params as Storage>::BYTES + 2 * states.len() * <P::State as Storage>::BYTES;
         let proof = (checks, (L::NAME, ""));
-        self.time::<P>((L::NAME, String::new()), proof, bytes, || {
+        let written = Self::outputs::<P>([&params], &states);
+        self.time::<P>((L::NAME, String::new()), proof, bytes, written, || {
             let buffers = Buffers {
                 params: &params,
                 grads: &grads,

@@ -13,6 +13,7 @@ mod scaling;
 mod steps;
 mod stopwatch;
 pub(crate) mod tables;
+mod windows;
 
 pub use ceiling::{Ceiling, Copied};
 pub use error::BenchError;

@@ -52,6 +52,8 @@ pub struct Request {
     pub effort: Effort,
     /// Whether kernels are held to their oracles first: always, where they are timed.
     pub proven: bool,
+    /// Whether the step of SONew is measured with a graft too.
+    pub grafts: bool,
     /// After which nothing more is begun, if ever.
     pub until: Option<Instant>,
 }
@@ -67,6 +69,7 @@ impl Request {
             bands,
             effort: Effort::QUICK,
             proven: true,
+            grafts: true,
             until: None,
         }
     }
@@ -89,6 +92,7 @@ impl Request {
             bands: vec![0, 1, 4, 10],
             effort: Effort::FULL,
             proven: true,
+            grafts: true,
             until: None,
         }
     }

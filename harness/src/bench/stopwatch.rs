@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
 use sonew_optimizers::Context;
 
@@ -53,9 +54,18 @@ impl Seconds {
     }
 }
 
+/// An arena that a launch writes.
+#[derive(Clone)]
+pub(super) struct Output {
+    pub handle: Handle,
+    /// Bytes of one value.
+    pub bytes: usize,
+}
+
 /// Something that is timed, on a device.
 pub struct Work<'a> {
-    context: &'a Context,
+    pub(super) context: &'a Context,
+    pub(super) outputs: Vec<Output>,
     launch: Box<dyn FnMut() -> Result<(), BenchError> + 'a>,
 }
 
@@ -64,8 +74,14 @@ impl<'a> Work<'a> {
     pub fn new(context: &'a Context, launch: impl FnMut() -> Result<(), BenchError> + 'a) -> Self {
         Self {
             context,
+            outputs: Vec::new(),
             launch: Box::new(launch),
         }
+    }
+
+    /// The same work, of which it is known what it writes.
+    pub(super) fn writing(self, outputs: Vec<Output>) -> Self {
+        Self { outputs, ..self }
     }
 
     /// Launches so often, waits for the last, and returns how long all that took.

@@ -240,7 +240,8 @@ pub struct DeviceArgs {
     /// The device: auto (CUDA, else a GPU through wgpu, else a software driver), cuda:N, wgpu:N or vulkan:N (WGSL or SPIR-V), wgpu:cpu or vulkan:cpu; `sonew devices` lists them.
     #[arg(long, default_value = "auto")]
     pub device: Selector,
-    /// Use the blueprints that `sonew tune` stored for this device, instead of the defaults.
+    /// Use the blueprints that `sonew tune` stored for this device, instead of the defaults (those that come with the program for it, or
+    /// reckoned ones).
     #[arg(long, value_name = "FILE")]
     pub tuned: Option<PathBuf>,
 }

@@ -211,6 +211,7 @@ pub fn inspect(
             effort: Effort::QUICK,
             // Nothing is timed.
             proven: false,
+            grafts: true,
             until: None,
         };
         kernels(&context, &catalogue, &mut costs)?;

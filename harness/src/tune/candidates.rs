@@ -4,7 +4,7 @@ use sonew_kernels::context::Processor;
 use sonew_kernels::precision::{Precision, Storage};
 use sonew_kernels::segments::BLOCK;
 use sonew_kernels::sonew::Blueprint;
-use sonew_kernels::sweep::{GHOST_UNITS, Sweep};
+use sonew_kernels::sweep::Sweep;
 use sonew_kernels::tuned::Tunable;
 
 /// Blueprints of a kernel to try on a processor, the default first and those like it before others, as time may not reach all.
@@ -66,7 +66,9 @@ pub fn candidates<P: Precision>(
     if kernel.teams && processor == Processor::Gpu {
         let sizes = [64, 128, 256].into_iter();
         all.extend(
-            sizes.flat_map(|own| [4, 8].map(|width| team(width, own, band, default.unroll))),
+            sizes.flat_map(|own| {
+                [4, 8].map(|width| Blueprint::team(width, own, band, default.unroll))
+            }),
         );
     }
     if eliminates && band > 0 && default.unroll {
@@ -92,22 +94,6 @@ fn unlike(a: Sweep, b: Sweep) -> u32 {
         + between(a.run * a.width, b.run * b.width)
         + between(a.units as usize, b.units as usize)
         + u32::from(a.twins != b.twins)
-}
-
-/// A team of `own` vectors, and of a plane for the ghosts beside them.
-fn team(width: usize, own: usize, band: usize, unroll: bool) -> Blueprint {
-    let ghosts = if band > 0 { GHOST_UNITS } else { 0 };
-    Blueprint {
-        sweep: Sweep {
-            width,
-            run: own,
-            units: (own + ghosts) as u32,
-            cubes: 65_535,
-            twins: false,
-            team: true,
-        },
-        unroll,
-    }
 }
 
 #[cfg(test)]

@@ -77,6 +77,9 @@ pub enum TunedFileError {
     },
 }
 
+/// The file that comes with the program.
+const SHIPPED: &str = include_str!("../../tuned.json");
+
 /// Blueprints of devices.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,6 +104,14 @@ impl TunedFile {
     /// [`TunedFileError::File`], [`TunedFileError::Format`], [`TunedFileError::Blueprint`], [`TunedFileError::Meaning`].
     pub fn read(path: &Path) -> Result<Self, TunedFileError> {
         Self::parse(path, &Self::content(path)?)
+    }
+
+    /// What comes with the program for devices that are known.
+    ///
+    /// # Errors
+    /// As [`TunedFile::read`].
+    pub fn shipped() -> Result<Self, TunedFileError> {
+        Self::parse(Path::new("harness/tuned.json"), SHIPPED.as_bytes())
     }
 
     /// Reads a file if there is one, and requires that there can be one. Where something else than a file stands, such as a
@@ -188,9 +199,7 @@ impl TunedFile {
     /// # Errors
     /// [`TunedFileError::OtherDevice`].
     pub fn of(&self, path: &Path, info: &DeviceInfo) -> Result<&Tuned, TunedFileError> {
-        let same = |it: &&OfDevice| it.is(info);
-        let found = self.devices.iter().find(same);
-        found.map(|it| &it.blueprints).ok_or_else(|| {
+        self.known(info).ok_or_else(|| {
             let names = self.devices.iter();
             let names: Vec<String> = names
                 .map(|it| format!("{} through {}", it.name, it.backend))
@@ -205,6 +214,12 @@ impl TunedFile {
                 },
             }
         })
+    }
+
+    /// What it has for a device, if anything.
+    pub fn known(&self, info: &DeviceInfo) -> Option<&Tuned> {
+        let found = self.devices.iter().find(|it| it.is(info));
+        found.map(|it| &it.blueprints)
     }
 
     /// Adds a blueprint for a device.
@@ -248,5 +263,17 @@ fn failed(path: &Path, source: io::Error) -> TunedFileError {
 impl OfDevice {
     fn is(&self, info: &DeviceInfo) -> bool {
         (&self.name, &self.backend) == (&info.name, &info.backend.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_with_the_program_is_a_file_that_it_takes_as_its_tuner_writes_it() {
+        let shipped = TunedFile::shipped().unwrap();
+        let written = serde_json::to_string_pretty(&shipped).unwrap() + "\n";
+        assert_eq!(SHIPPED, written);
     }
 }

@@ -64,7 +64,7 @@ pub fn usual_time(processor: Processor) -> Duration {
 /// rest, and narrow bands before wide ones. Only for `band`, if one is given.
 pub fn all(band: Option<usize>) -> Vec<(Tunable, usize)> {
     let mut kernels = Tunable::ALL;
-    kernels.sort_by_key(|it| (!it.teams, !it.eliminates, !it.banded));
+    kernels.sort_by_key(|it| (!it.eliminates, !it.twins, !it.banded));
     let bands: &[usize] = match &band {
         Some(band) => std::slice::from_ref(band),
         None => &BANDS,
@@ -248,6 +248,7 @@ impl PrecisionVisitor for Tune<'_> {
             bands: vec![band],
             effort: Effort::QUICK,
             proven: true,
+            grafts: false,
             until: None,
         };
         // What no candidate can do is refused before the first.
@@ -256,6 +257,7 @@ impl PrecisionVisitor for Tune<'_> {
         let segments = Segments::new(&catalogue.sizes[0])?;
         let timed_only = bench::Request {
             proven: false,
+            grafts: false,
             ..catalogue.clone()
         };
         let measure = |blueprint: Blueprint, request: &bench::Request| {

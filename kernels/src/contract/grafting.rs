@@ -9,9 +9,9 @@ use crate::error::Error;
 use crate::precision::Precision;
 use crate::sonew::reference::{self, Statistics};
 use crate::sonew::{
-    Blueprint, Damping, Decay, Descent, EdgeRemoval, Ghosts, Graft, GraftBuffers, Reduction,
-    StatisticsBuffers, StepBuffers, UpdateBuffers, apply_graft, norm_per_tensor, statistics, step,
-    update,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, Ghosts, Graft, GraftBuffers, PerTensor,
+    Reduction, StatisticsBuffers, StepBuffers, UpdateBuffers, apply_graft, norm_per_tensor,
+    statistics, step, update,
 };
 use crate::sweep::{Strategy, Sweep};
 
@@ -19,11 +19,10 @@ const EPSILON: f64 = 1.0 / 64.0;
 const BAND: usize = 1;
 
 pub(super) fn checks<P: Precision>() -> Vec<Check> {
-    let apart = [Graft::Sgd, Graft::Momentum, Graft::Adam, Graft::RmsProp].map(|it| (it, false));
-    let whole = [Graft::Sgd, Graft::Momentum, Graft::Adam].map(|it| (it, true));
-    apart
+    let grafts = [Graft::Sgd, Graft::Momentum, Graft::Adam, Graft::RmsProp];
+    [false, true]
         .into_iter()
-        .chain(whole)
+        .flat_map(|whole| grafts.map(|it| (it, whole)))
         .map(|(graft, whole)| {
             let how = if whole { ", in one launch" } else { "" };
             let name = format!("band {BAND}, {}{how}", format!("{graft:?}").to_lowercase());
@@ -43,7 +42,7 @@ fn grafted<P: Precision>(
     let removal = EdgeRemoval::Outgoing;
     let bench = Bench::new(context, lengths)?;
     let segments = &bench.segments;
-    let blueprint = Blueprint::of_step::<P>(context, BAND).walking::<P>(context.processor(), BAND);
+    let blueprint = Blueprint::of::<P>(context, "sonew-step", BAND);
     let values = if whole {
         Ghosts::new(segments, BAND, removal, blueprint).state_len()
     } else {
@@ -61,11 +60,14 @@ fn grafted<P: Precision>(
     let partials = bench.values(segments.blocks() - 2);
     let norms = bench.values(lengths.len());
     norm_per_tensor::<P>(context, segments, &reduction, &grads, &partials, &norms)?;
-    let runs = blueprint.sweep.runs_per_block();
     let direction = bench.empty::<P::State>();
-    let of_runs = bench.values(2 * runs * (segments.blocks() - 2));
+    let of_runs = bench.values(blueprint.sweep.norms(segments));
     let second = (graft == Graft::RmsProp).then(|| bench.empty::<P::State>());
     let table = context.upload(&segments.tensor_of_block());
+    let of_tensors = PerTensor {
+        values: &norms,
+        tensor_of_block: &table,
+    };
     let stage = GraftBuffers {
         graft,
         epsilon: EPSILON,
@@ -73,7 +75,7 @@ fn grafted<P: Precision>(
         direction: &direction,
         norms: &of_runs,
         grads: matches!(graft, Graft::RmsProp | Graft::Sgd).then_some(&grads),
-        grad_norms: (graft == Graft::RmsProp).then_some(&norms),
+        grad_norms: (graft == Graft::RmsProp).then_some(of_tensors),
         second: second.as_ref(),
     };
     let cut = bench.slots(blueprint.sweep);
@@ -105,7 +107,6 @@ fn grafted<P: Precision>(
             diagonal: &states.diagonal,
             edges: &states.edges,
             evidence: &cut,
-            tensor_of_block: &table,
         };
         update::<P>(
             context,
@@ -120,7 +121,7 @@ fn grafted<P: Precision>(
         )?;
     }
     let tensor_norms = bench.values(2 * lengths.len());
-    reduction.pairs_of_norms(context, &of_runs, runs, &tensor_norms)?;
+    reduction.pairs_of_norms(context, &of_runs, blueprint.sweep, &tensor_norms)?;
     apply_graft::<P>(
         context,
         segments,

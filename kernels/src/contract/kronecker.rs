@@ -244,9 +244,11 @@ fn descent<P: Precision>(
     let flags: Vec<u32> = (0..lengths.len()).map(|t| u32::from(t % 2 == 0)).collect();
     let preconditioned = context.upload(&flags);
     let reduction = Reduction::new(context, segments);
-    let sweep = Sweep::plain::<P>(context, "kronecker-descent");
-    let runs = sweep.runs_per_block() * (segments.blocks() - 2);
-    let (of_runs, of_tensors) = (bench.values(2 * runs), bench.values(2 * lengths.len()));
+    let sweep = Sweep::measuring::<P>(context, "kronecker-descent");
+    let (of_runs, of_tensors) = (
+        bench.values(sweep.norms(segments)),
+        bench.values(2 * lengths.len()),
+    );
     let evidence = bench.slots(sweep);
     let weights = bench.dyadic(3);
     let states = States {
@@ -285,7 +287,7 @@ fn descent<P: Precision>(
             evidence: &evidence,
         };
         measure::<P>(context, segments, buffers, graft, rates, strategy)?;
-        reduction.pairs_of_norms(context, &of_runs, sweep.runs_per_block(), &of_tensors)?;
+        reduction.pairs_of_norms(context, &of_runs, sweep, &of_tensors)?;
         let buffers = DescentBuffers {
             params: &states.params,
             grads: &grads,

@@ -278,7 +278,7 @@ fn fused<P: Precision>(
         ..RATES
     };
     let bench = Bench::new(context, lengths)?;
-    let blueprint = Blueprint::of_step::<P>(context, band);
+    let blueprint = Blueprint::of::<P>(context, "sonew-step", band);
     let values = Ghosts::new(&bench.segments, band, removal, blueprint).state_len();
     let states = States::zeros::<P>(&bench, values, band);
     let mut weights = bench.dyadic(3);

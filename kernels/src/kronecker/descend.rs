@@ -20,9 +20,11 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::first_order::moving_average;
 use crate::precision::{Precision, Storage, difference, product};
-use crate::segments::Segments;
+use crate::segments::{BLOCK, Segments};
 use crate::sonew::Graft;
-use crate::sweep::{Strategy, Sweep, run_start};
+use crate::sweep::{
+    Strategy, Sweep, first_run, offset_of_unit, run_start, steps_within, stride_of_runs,
+};
 
 #[derive(Clone, Copy)]
 pub struct DescentBuffers<'a> {
@@ -62,15 +64,19 @@ fn descend_kernel<S: Precision, NP: Size, NS: Size>(
     graft_momentum: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
     rates: &Rates,
     runs: u32,
+    // The first vector behind the tensors.
+    end: u32,
     #[comptime] sweep: Sweep,
     #[comptime] graft: Graft,
     #[comptime] nesterov: bool,
 ) {
     let width = comptime!(sweep.width);
-    let mut run = ABSOLUTE_POS;
     let rates = rates.held();
+    let mut run = first_run(sweep);
     while run < runs as usize {
-        let tensor = tensor_of_block[run / comptime!(sweep.runs_per_block()) + 1] as usize;
+        let start = run_start(run, sweep) + offset_of_unit(sweep);
+        let block = min(start, end as usize) / comptime!(BLOCK / sweep.width);
+        let tensor = tensor_of_block[block] as usize;
         let below = norm_below(grad_norms, tensor, graft);
         let mut scale = 1.0f32;
         if comptime!(graft != Graft::None) {
@@ -78,8 +84,7 @@ fn descend_kernel<S: Precision, NP: Size, NS: Size>(
             scale = wanted / (norms[tensor * 2] + 1e-16f32);
         }
         let chosen = preconditioned[tensor] > 0;
-        let start = run_start(run, sweep);
-        for step in 0..sweep.run {
+        for step in 0..steps_within(start, end as usize, sweep) {
             let at = start + step;
             let g = S::Params::load::<NP>(grads, at, width);
             let s = S::State::load::<NS>(direction, at, width);
@@ -127,7 +132,7 @@ fn descend_kernel<S: Precision, NP: Size, NS: Size>(
             S::State::store::<NS>(graft_momentum, at, &new_r, width);
             S::Params::store::<NP>(params, at, &new_w, width);
         }
-        run += CUBE_COUNT * CUBE_DIM as usize;
+        run += stride_of_runs(sweep);
     }
 }
 
@@ -195,6 +200,7 @@ pub fn descend<S: Precision>(
                 array(buffers.graft_momentum, vectors),
                 rates,
                 runs as u32,
+                (vectors - BLOCK / sweep.width) as u32,
                 sweep,
                 graft,
                 nesterov,

@@ -11,6 +11,7 @@ use crate::buffers::{require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
 use crate::first_order::{Average, average};
+use crate::length::PARTS;
 use crate::precision::{Arithmetic, Precision, held, product, quotient, sum};
 use crate::segments::Segments;
 use crate::sonew::Graft;
@@ -158,10 +159,11 @@ impl Prepared {
         if let Some(norms) = grad_norms {
             require_bytes(operation, "grad_norms", norms, 4 * tensors as u64)?;
         }
-        let sweep = strategy.resolve(|| Sweep::plain::<S>(context, "kronecker-descent"));
-        sweep.check::<S>(operation)?;
-        // The walk, and a second look for what is not finite.
-        let iterations = 2 * (sweep.run + 1);
+        let sweep = strategy.resolve(|| Sweep::measuring::<S>(context, "kronecker-descent"));
+        sweep.check_measuring::<S>(operation)?;
+        // The walk, a second look for what is not finite, and what a team has shown.
+        let folds = if sweep.team { 2 * (PARTS + 1) } else { 0 };
+        let iterations = 2 * (sweep.steps() + 1) + folds;
         sweep.check_loops(operation, segments, context.processor(), iterations)?;
         Ok(Self {
             sweep,

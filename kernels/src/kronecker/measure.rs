@@ -1,4 +1,4 @@
-//! The first half of a descent: updates the graft's second moment d and measures ‖s‖ and ‖r‖ over each run.
+//! The first half of a descent: updates the graft's second moment d and measures ‖s‖ and ‖r‖ over each block.
 
 use core::any::type_name;
 
@@ -14,11 +14,13 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::evidence::{Found, Slots, magnitude_bits, note_non_finite, require_slots, slots};
 use crate::first_order::moving_average;
-use crate::length::{Length, extend};
+use crate::length::{BlockLength, measure_vector, of_block, shared_parts, show_parts};
 use crate::precision::{Precision, Storage, product};
-use crate::segments::Segments;
+use crate::segments::{BLOCK, Segments};
 use crate::sonew::Graft;
-use crate::sweep::{Strategy, Sweep, run_start};
+use crate::sweep::{
+    Strategy, Sweep, first_run, offset_of_unit, run_start, steps_within, stride_of_runs,
+};
 
 #[derive(Clone, Copy)]
 pub struct MeasureBuffers<'a> {
@@ -30,7 +32,7 @@ pub struct MeasureBuffers<'a> {
     pub second: Option<&'a Handle>,
     /// ‖g‖ of each tensor, for [`Graft::RmsProp`]; f32.
     pub grad_norms: Option<&'a Handle>,
-    /// (‖s‖, ‖r‖) of each run; f32.
+    /// (‖s‖, ‖r‖) of each block between the pads, or of each part of one: [`Sweep::norms`] numbers; f32.
     pub norms: &'a Handle,
     /// For each block the tensor it belongs to; u32.
     pub tensor_of_block: &'a Handle,
@@ -50,28 +52,36 @@ fn measure_kernel<S: Precision, NP: Size, NS: Size>(
     stamp: u32,
     rates: &Rates,
     runs: u32,
+    // The first vector behind the tensors.
+    end: u32,
     #[comptime] sweep: Sweep,
     #[comptime] graft: Graft,
 ) {
     let width = comptime!(sweep.width);
-    let mut run = ABSOLUTE_POS;
+    let per_block = comptime!(BLOCK / sweep.width);
+    let blocks_of_tile = comptime!(sweep.run * sweep.width / BLOCK);
+    // Two norms for each block of a team's tile.
+    let numbers = comptime!(2 * shared_parts(blocks_of_tile));
+    let of_team = comptime!(if sweep.team { numbers } else { 1 });
+    let mut shared = SharedMemory::<f32>::new(of_team);
     let rates = rates.held();
     let mut found = Found::new();
+    let mut run = first_run(sweep);
     while run < runs as usize {
-        let tensor = tensor_of_block[run / comptime!(sweep.runs_per_block()) + 1] as usize;
+        let start = run_start(run, sweep) + offset_of_unit(sweep);
+        let tensor = tensor_of_block[min(start, end as usize) / per_block] as usize;
         let below = norm_below(grad_norms, tensor, graft);
-        let start = run_start(run, sweep);
         let mut largest = 0u32;
-        let mut length = Length::new();
-        let mut graft_length = Length::new();
-        for step in 0..sweep.run {
+        let mut length = BlockLength::new();
+        let mut graft_length = BlockLength::new();
+        for step in 0..steps_within(start, end as usize, sweep) {
             let at = start + step;
             let g = S::Params::load::<NP>(grads, at, width);
             let s = S::State::load::<NS>(direction, at, width);
+            let mut update = Sequence::<f32>::new();
             if comptime!(needs(graft).0) {
                 let old = S::State::load::<NS>(second.index(0usize), at, width);
                 let mut new = Sequence::<f32>::new();
-                let mut update = Sequence::<f32>::new();
                 #[unroll]
                 for lane in 0..width {
                     let scaled = normalised::<S::Math>(*g.index(lane), below, graft);
@@ -84,26 +94,59 @@ fn measure_kernel<S: Precision, NP: Size, NS: Size>(
                     update.push(graft_update::<S::Math>(scaled, moved, &rates, graft));
                     new.push(moved);
                 }
-                extend(&mut graft_length, &update, width);
                 S::State::store::<NS>(second.index_mut(0usize), at, &new, width);
             } else {
-                extend(&mut graft_length, &g, width);
+                #[unroll]
+                for lane in 0..width {
+                    update.push(*g.index(lane));
+                }
             }
-            extend(&mut length, &s, width);
+            if comptime!(sweep.team) {
+                let position = UNIT_POS as usize;
+                show_parts(&mut shared, 0usize, position, &s, width);
+                let behind = comptime!(shared_parts(blocks_of_tile));
+                show_parts(&mut shared, behind, position, &update, width);
+            } else {
+                let each = comptime!(sweep.norms_per_block() > 1);
+                measure_vector(&mut length, norms, &s, at, width, each, 0usize, 2usize);
+                let graft_length = &mut graft_length;
+                measure_vector(
+                    graft_length,
+                    norms,
+                    &update,
+                    at,
+                    width,
+                    each,
+                    1usize,
+                    2usize,
+                );
+            }
             #[unroll]
             for lane in 0..width {
                 largest = max(largest, magnitude_bits(*g.index(lane)));
             }
         }
-        norms[run * 2] = length.root();
-        norms[run * 2 + 1] = graft_length.root();
+        if comptime!(sweep.team) {
+            sync_cube();
+            let (block, channel) = (UNIT_POS as usize / 2, UNIT_POS as usize % 2);
+            let of_arena = run * blocks_of_tile + block;
+            let blocks = end as usize / per_block - 1;
+            if block < blocks_of_tile && of_arena < blocks {
+                let first = channel * comptime!(shared_parts(blocks_of_tile));
+                norms[of_arena * 2 + channel] = of_block(&shared, first, block, blocks);
+            }
+            sync_cube();
+        } else if comptime!(sweep.norms_per_block() == 1) {
+            norms[run * 2] = length.root();
+            norms[run * 2 + 1] = graft_length.root();
+        }
         note_non_finite::<S::Params, NP>(&mut found, grads, start, largest, sweep);
-        run += CUBE_COUNT * CUBE_DIM as usize;
+        run += stride_of_runs(sweep);
     }
     crate::evidence::write(&found, evidence, stamp);
 }
 
-/// Updates the graft's second moment and measures ‖s‖ and ‖r‖ over each run, in one launch.
+/// Updates the graft's second moment and measures ‖s‖ and ‖r‖ over each block, in one launch.
 ///
 /// # Errors
 /// [`Error::Length`] for a buffer of another length, [`Error::Shape`] for a buffer that the graft lacks or has no use
@@ -128,7 +171,12 @@ pub fn measure<S: Precision>(
     } = prepared;
     require_arena::<S::Params>(operation, "grads", buffers.grads, n)?;
     require_arena::<S::State>(operation, "direction", buffers.direction, n)?;
-    require_bytes(operation, "norms", buffers.norms, 8 * runs as u64)?;
+    let pairs = sweep.norms(segments);
+    require_bytes(operation, "norms", buffers.norms, 4 * pairs as u64)?;
+    if sweep.team {
+        let blocks = sweep.run * sweep.width / BLOCK;
+        context.require_shared(operation, 4 * 2 * shared_parts(blocks))?;
+    }
     let table = 4 * segments.blocks() as u64;
     require_bytes(operation, "tensor_of_block", buffers.tensor_of_block, table)?;
     let grid = sweep.grid(segments, 7);
@@ -150,12 +198,13 @@ pub fn measure<S: Precision>(
                 array(buffers.direction, vectors),
                 optional(second, vectors),
                 optional(norms, tensors),
-                array(buffers.norms, 2 * runs),
+                array(buffers.norms, pairs),
                 array(buffers.tensor_of_block, segments.blocks()),
                 slots(evidence, grid),
                 stamp,
                 rates,
                 runs as u32,
+                (vectors - BLOCK / sweep.width) as u32,
                 sweep,
                 graft,
             );

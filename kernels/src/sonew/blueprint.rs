@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ghosts::Ghosts;
 use super::graft::Graft;
 use super::tile::Tile;
 use crate::context::{Context, Processor};
 use crate::error::{Error, require_non_negative};
+use crate::length::{PART, PARTS};
 use crate::precision::{Precision, Storage};
 use crate::segments::{BLOCK, GAP, Segments};
 use crate::sweep::{GHOST_UNITS, Sweep, has_twin};
@@ -42,7 +44,7 @@ impl EdgeRemoval {
 }
 
 /// When a pivot is too small: S_j ≤ absolute + relative · H_jj, or S_j is not a number.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tolerance {
     /// Absolute part of γ, ≥ 0.
     pub absolute: f64,
@@ -103,9 +105,9 @@ impl Blueprint {
         Self { sweep, unroll }
     }
 
-    /// The default of a step in one launch where a cube can have `shared` bytes of shared memory. On a graphics processor it is a
-    /// team, of as many vectors of 16 bytes as that allows; if the ghosts would be many beside them, it is a walk.
-    pub fn infer_step<S: Precision>(processor: Processor, band: usize, shared: usize) -> Self {
+    /// The default where a cube can have `shared` bytes of shared memory. On a graphics processor it is a team, of as many vectors of
+    /// 16 bytes as that allows; if the ghosts would be many beside them, it is a walk.
+    pub fn infer_for<S: Precision>(processor: Processor, band: usize, shared: usize) -> Self {
         let walk = Self::infer::<S>(processor, band);
         if processor == Processor::Cpu {
             return walk;
@@ -113,56 +115,44 @@ impl Blueprint {
         // Eight columns of a wide band are more than the registers hold.
         let narrow = S::Params::BYTES == 2 && S::State::BYTES == 2 && band <= 5;
         let width = if narrow { 8 } else { 4 };
-        let teams = [128, 64, 32].map(|own| Self {
-            sweep: Sweep {
-                width,
-                run: own,
-                units: (own + if band > 0 { GHOST_UNITS } else { 0 }) as u32,
-                cubes: 65_535,
-                twins: false,
-                team: true,
-            },
-            unroll: walk.unroll,
-        });
+        // Each of whole blocks, so that one tile has all that adds up to the norm of a block.
+        let teams = [128usize, 64, 32]
+            .into_iter()
+            .filter(|own| (own * width).is_multiple_of(BLOCK))
+            .map(|own| Self::team(width, own, band, walk.unroll));
         // Which of them needs the most.
         let removal = EdgeRemoval::Incident;
         let fits = |team: &Self| {
             let Reach { ahead, behind, .. } = Reach::of(team.sweep, band, removal);
             let few = 8 * (ahead + behind) <= team.sweep.run;
-            few && 4 * Tile::new(band, removal, *team).shared() <= shared
+            few && 4 * Tile::new(band, removal, *team).shared(true) <= shared
         };
         teams.into_iter().find(fits).unwrap_or(walk)
     }
 
-    /// What was tuned for a step of SONew on a device, or the default.
-    pub fn of_step<S: Precision>(context: &Context, band: usize) -> Self {
-        let tuned = context.tuned().get("sonew-step", S::NAME, band);
-        let shared = context
-            .client()
-            .properties()
-            .hardware
-            .max_shared_memory_size;
-        let default = || Self::infer_step::<S>(context.processor(), band, shared);
-        let blueprint = tuned.unwrap_or_else(default);
+    /// A team of `own` vectors of `width` values, and of a plane for the ghosts beside them.
+    pub fn team(width: usize, own: usize, band: usize, unroll: bool) -> Self {
+        let ghosts = if band > 0 { GHOST_UNITS } else { 0 };
         Self {
-            sweep: blueprint.sweep.on::<S>(context),
-            ..blueprint
-        }
-    }
-
-    /// This blueprint, or the default walk where it is a team's: for launches that a team does not do.
-    pub fn walking<S: Precision>(self, processor: Processor, band: usize) -> Self {
-        if self.sweep.team {
-            Self::infer::<S>(processor, band)
-        } else {
-            self
+            sweep: Sweep {
+                width,
+                run: own,
+                units: (own + ghosts) as u32,
+                cubes: 65_535,
+                twins: false,
+                team: true,
+            },
+            unroll,
         }
     }
 
     /// What was tuned for a kernel on a device, or the default.
     pub fn of<S: Precision>(context: &Context, kernel: &'static str, band: usize) -> Self {
         let tuned = context.tuned().get(kernel, S::NAME, band);
-        let blueprint = tuned.unwrap_or_else(|| Self::infer::<S>(context.processor(), band));
+        let properties = context.client().properties();
+        let shared = properties.hardware.max_shared_memory_size;
+        let default = || Self::infer_for::<S>(context.processor(), band, shared);
+        let blueprint = tuned.unwrap_or_else(default);
         Self {
             sweep: blueprint.sweep.on::<S>(context),
             ..blueprint
@@ -184,8 +174,7 @@ impl Blueprint {
         form: Form,
     ) -> Result<(), Error> {
         let processor = context.processor();
-        let whole = form.one_launch;
-        self.check::<S>(operation, band, removal, segments, processor, whole)?;
+        self.check::<S>(operation, band, removal, segments, processor, form)?;
         context.require_grid(operation, self.sweep.grid(segments, form.buffers(band)))
     }
 
@@ -196,32 +185,44 @@ impl Blueprint {
         removal: EdgeRemoval,
         segments: &Segments,
         processor: Processor,
-        whole_step: bool,
+        form: Form,
     ) -> Result<(), Error> {
         self.sweep.check_shape::<S>(operation)?;
-        let ghosts = {
-            let Reach { ahead, behind, .. } = Reach::of(self.sweep, band, removal);
-            ahead + behind
-        };
-        let needed = self.sweep.run + if ghosts > 0 { GHOST_UNITS } else { 0 };
-        let fits = self.sweep.units as usize == needed && ghosts <= GHOST_UNITS && whole_step;
-        if self.sweep.team && !fits {
-            return Err(Error::Shape {
+        let refused = |found: String, expected: String| {
+            Err(Error::Shape {
                 operation,
                 argument: "blueprint",
-                found: format!(
-                    "a team of {} units with {ghosts} ghost vectors",
-                    self.sweep.units
-                ),
-                expected: if whole_step {
+                found,
+                expected,
+            })
+        };
+        let Sweep {
+            run, width, units, ..
+        } = self.sweep;
+        let stages = form.graft != Graft::None;
+        if self.sweep.team {
+            let Reach { ahead, behind, .. } = Reach::of(self.sweep, band, removal);
+            let ghosts = ahead + behind;
+            let needed = run + if ghosts > 0 { GHOST_UNITS } else { 0 };
+            if units as usize != needed || ghosts > GHOST_UNITS {
+                return refused(
+                    format!("a team of {units} units with {ghosts} ghost vectors"),
                     format!(
-                        "{needed} units, one for each of {} vectors and a plane of {GHOST_UNITS} for ghosts, and no more of those",
-                        self.sweep.run
-                    )
-                } else {
-                    "a walk; a team takes a whole step".into()
-                },
-            });
+                        "{needed} units, one for each of {run} vectors and a plane of {GHOST_UNITS} for ghosts, and no more of those"
+                    ),
+                );
+            }
+            if stages && !(width >= PART && (run * width).is_multiple_of(BLOCK)) {
+                return refused(
+                    format!("a team of {run} vectors of {width} values, for a graft"),
+                    format!("vectors of {PART} or 8 values, and tiles of whole blocks of {BLOCK}"),
+                );
+            }
+        } else if stages && run * width < PART {
+            return refused(
+                format!("runs of {} values, for a graft", run * width),
+                format!("at least {PART}, whose norm is a number"),
+            );
         }
         if band > GAP {
             return Err(Error::Range {
@@ -232,8 +233,13 @@ impl Blueprint {
             });
         }
         // It looks at the gradients a second time, for what is not finite.
-        let again = if whole_step { self.sweep.run + 1 } else { 0 };
-        let iterations = self.iterations(band, removal) + again;
+        let again = if form.one_launch { run + 1 } else { 0 };
+        let folds = if self.sweep.team && stages {
+            2 * (PARTS + 1)
+        } else {
+            0
+        };
+        let iterations = self.iterations(band, removal) + again + folds;
         self.sweep
             .check_loops(operation, segments, processor, iterations)
     }
@@ -321,21 +327,40 @@ pub struct Form {
 }
 
 impl Form {
+    /// The form that is best on a device, and its blueprint: one launch, unless ε needs ‖H‖₁ of the new statistics first, or
+    /// the ghost columns would be many.
+    pub fn choose<S: Precision>(
+        context: &Context,
+        segments: &Segments,
+        (band, removal): (usize, EdgeRemoval),
+        graft: Graft,
+        relative: bool,
+    ) -> (Self, Blueprint) {
+        let blueprint = Blueprint::of::<S>(context, "sonew-step", band);
+        let ghosts = Ghosts::new(segments, band, removal, blueprint);
+        let form = Self {
+            one_launch: !relative && ghosts.are_few(),
+            graft,
+            relative,
+        };
+        (form, blueprint)
+    }
+
     /// Buffers that the launch with the most of them binds, but for its scalars.
     pub(super) fn buffers(self, band: usize) -> usize {
+        // m, d and what the pivots show.
+        let states = 3 + band;
+        // The gradients, and what of them is not finite; or the gradients that a graft reads.
+        let gradients = match (self.one_launch, self.graft) {
+            (true, _) => 2,
+            (false, Graft::Sgd | Graft::RmsProp) => 1,
+            (false, _) => 0,
+        };
         // The parameters, or what is staged and its norms.
         let written = if self.graft == Graft::None { 1 } else { 2 };
-        if self.one_launch {
-            // The gradients, m, d and the evidence of both.
-            return 5 + band + written;
-        }
-        let read = match self.graft {
-            Graft::None | Graft::Momentum | Graft::Adam => 0,
-            Graft::Sgd => 1,
-            // The gradients, their norms and d.
-            Graft::RmsProp => 3,
-        };
-        // m, d, the evidence and the table of tensors.
-        4 + band + written + read + usize::from(self.relative)
+        // The norms of the gradients, and d of the graft.
+        let rmsprop = self.graft == Graft::RmsProp;
+        let table = usize::from(rmsprop || self.relative);
+        states + gradients + written + 2 * usize::from(rmsprop) + usize::from(self.relative) + table
     }
 }

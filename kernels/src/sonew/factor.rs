@@ -7,15 +7,18 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
+use super::blueprint::{Blueprint, EdgeRemoval, Form, Tolerance};
 use super::elimination::{Gamma, GammaLaunch, Window, Workspace};
+use super::graft::Graft;
+use super::launch::Layout;
+use super::tile::{Tile, share_factor};
 use super::window::{Plan, append, mark, note_column, shift, solve};
 use crate::buffers::{array, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
 use crate::evidence::{PivotsFound, Slots, require_slots, slots};
 use crate::precision::{Precision, Storage, held};
-use crate::segments::Segments;
+use crate::segments::{BLOCK, Segments};
 use crate::sweep::{Strategy, run_start};
 
 /// The arenas of [`factor`], all in the state's format.
@@ -44,14 +47,63 @@ fn factor_kernel<S: Precision, N: Size>(
     correction: f32,
     epsilon: f32,
     gamma: &Gamma,
+    // Of a walk or of teams.
     runs: u32,
-    #[comptime] plan: Plan,
+    // The first vectors behind the tensors, and behind the arena.
+    end: u32,
+    behind_arena: u32,
+    #[comptime] layout: Layout,
 ) {
-    let mut run = ABSOLUTE_POS;
     let gamma = gamma.held();
     let correction = held(correction);
     let epsilon = held(epsilon);
     let mut found = PivotsFound::new();
+    if comptime!(layout.is_team()) {
+        share_factor::<S, N>(
+            diagonal,
+            edges,
+            psi_out,
+            d_out,
+            &mut found,
+            correction,
+            epsilon,
+            gamma,
+            runs,
+            end,
+            behind_arena,
+            comptime!(layout.tile()),
+        );
+    } else {
+        walk_factor::<S, N>(
+            diagonal,
+            edges,
+            psi_out,
+            d_out,
+            &mut found,
+            correction,
+            epsilon,
+            gamma,
+            runs,
+            comptime!(layout.plan()),
+        );
+    }
+    crate::evidence::write_pivots(&found, evidence, stamp);
+}
+
+#[cube]
+fn walk_factor<S: Precision, N: Size>(
+    diagonal: &Array<Vector<<S::State as Storage>::Word, N>>,
+    edges: &Sequence<Array<Vector<<S::State as Storage>::Word, N>>>,
+    psi_out: &mut Sequence<Array<Vector<<S::State as Storage>::Word, N>>>,
+    d_out: &mut Array<Vector<<S::State as Storage>::Word, N>>,
+    found: &mut PivotsFound,
+    correction: f32,
+    epsilon: f32,
+    gamma: Gamma,
+    runs: u32,
+    #[comptime] plan: Plan,
+) {
+    let mut run = ABSOLUTE_POS;
     let mut work = Workspace::new(plan.band);
     let mut psi = Array::<f32>::new(comptime!(core::cmp::max(plan.band, 1)));
     let mut solved = Array::<f32>::new(comptime!(core::cmp::max(plan.band * plan.width, 1)));
@@ -94,12 +146,7 @@ fn factor_kernel<S: Precision, N: Size>(
                 for k in 0..plan.band {
                     solved[k * plan.width + lane] = psi[k];
                 }
-                note_column(
-                    &mut found,
-                    &column,
-                    step >= plan.behind,
-                    at * plan.width + lane,
-                );
+                note_column(found, &column, step >= plan.behind, at * plan.width + lane);
             }
             if step >= plan.behind {
                 S::State::store::<N>(d_out, at, &d, plan.width);
@@ -116,7 +163,6 @@ fn factor_kernel<S: Precision, N: Size>(
         }
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
-    crate::evidence::write_pivots(&found, evidence, stamp);
 }
 
 /// Factors Ĥ + ε, Ĥ = `correction` · H, over the whole arena in one launch.
@@ -137,14 +183,13 @@ pub fn factor<S: Precision>(
     let operation = "sonew factor";
     let band = buffers.edges.len();
     let blueprint = strategy.resolve(|| Blueprint::of::<S>(context, "banded-ldl", band));
-    blueprint.check::<S>(
-        operation,
-        band,
-        removal,
-        segments,
-        context.processor(),
-        false,
-    )?;
+    let processor = context.processor();
+    let form = Form {
+        one_launch: false,
+        graft: Graft::None,
+        relative: false,
+    };
+    blueprint.check::<S>(operation, band, removal, segments, processor, form)?;
     gamma.check(operation)?;
     require_non_negative(operation, "correction", correction)?;
     require_non_negative(operation, "epsilon", epsilon)?;
@@ -164,11 +209,19 @@ pub fn factor<S: Precision>(
         require_arena::<S::State>(operation, "psi", psi, n)?;
     }
     let runs = blueprint.sweep.runs(segments);
-    let plan = Plan::new(band, removal, blueprint);
+    let layout = if blueprint.sweep.team {
+        Layout::Team(Tile::of_factor(band, removal, blueprint))
+    } else {
+        Layout::Walk(Plan::new(band, removal, blueprint))
+    };
+    if let Layout::Team(tile) = layout {
+        context.require_shared(operation, 4 * tile.shared(false))?;
+    }
+    let width = blueprint.sweep.width;
     let grid = blueprint.sweep.grid(segments, 3 + 2 * band);
     let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
-    let vectors = n / plan.width;
-    let variant = (type_name::<S>(), plan, blueprint);
+    let vectors = n / width;
+    let variant = (type_name::<S>(), layout, blueprint);
     context.launch(operation, variant, grid, move |client, cubes, units| {
         let sequence = |handles: &[Handle]| {
             let mut sequence = SequenceArg::new();
@@ -178,13 +231,14 @@ pub fn factor<S: Precision>(
             sequence
         };
         // SAFETY: every arena was checked to hold n values and the evidence a slot for each unit. Runs cover the
-        // blocks between the pads; a run reads less than a block before and after itself, which lies in the arena.
+        // blocks between the pads; a run reads less than a block before and after itself, which lies in the arena; a unit of a
+        // team reads below the arena's end and writes below `end`. Rows of shared memory have a place for each vector.
         unsafe {
             factor_kernel::launch_unchecked::<S, Gpu>(
                 client,
                 cubes,
                 units,
-                plan.width / S::State::PER_WORD,
+                width / S::State::PER_WORD,
                 array(buffers.diagonal, vectors),
                 sequence(buffers.edges),
                 sequence(buffers.psi),
@@ -195,7 +249,9 @@ pub fn factor<S: Precision>(
                 epsilon as f32,
                 GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),
                 runs as u32,
-                plan,
+                (vectors - BLOCK / width) as u32,
+                vectors as u32,
+                layout,
             );
         }
     })

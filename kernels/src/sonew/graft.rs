@@ -8,11 +8,12 @@ use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
 use sonew_runtime::Gpu;
 
+use super::launch::PerTensor;
+use super::rates::Rates;
 use crate::buffers::{array, require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
-use crate::first_order::{Average, moving_average};
-use crate::length::{Length, extend};
+use crate::first_order::moving_average;
 use crate::precision::{Arithmetic, Precision, Storage, difference, held, product, quotient, sum};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
@@ -45,12 +46,12 @@ pub struct GraftBuffers<'a> {
     pub decay: f64,
     /// u, an arena in the state's format.
     pub direction: &'a Handle,
-    /// (‖u‖, ‖graft‖) of each run; f32.
+    /// (‖u‖, ‖graft‖) of each block between the pads, or of each part of one: [`Sweep::norms`] numbers; f32.
     pub norms: &'a Handle,
     /// Gradients, for [`Graft::Sgd`] and [`Graft::RmsProp`].
     pub grads: Option<&'a Handle>,
-    /// ‖g‖ of each tensor, for [`Graft::RmsProp`]; f32.
-    pub grad_norms: Option<&'a Handle>,
+    /// ‖g‖ of each tensor, for [`Graft::RmsProp`].
+    pub grad_norms: Option<PerTensor<'a>>,
     /// The RMSProp graft's d, an arena updated in place.
     pub second: Option<&'a Handle>,
 }
@@ -60,8 +61,7 @@ impl GraftBuffers<'_> {
         &self,
         operation: &'static str,
         n: usize,
-        norms: u64,
-        per_tensor: u64,
+        norms: usize,
     ) -> Result<(), Error> {
         let needs = |argument, wanted: bool, given: bool| {
             if wanted == given {
@@ -83,42 +83,37 @@ impl GraftBuffers<'_> {
         require_non_negative(operation, "graft-epsilon", self.epsilon)?;
         require_decay(operation, "graft-decay", self.decay)?;
         require_arena::<S::State>(operation, "direction", self.direction, n)?;
-        require_bytes(operation, "norms", self.norms, norms)?;
+        require_bytes(operation, "norms", self.norms, 4 * norms as u64)?;
         if let Some(grads) = self.grads {
             require_arena::<S::Params>(operation, "grads", grads, n)?;
         }
         if let Some(second) = self.second {
             require_arena::<S::State>(operation, "second", second, n)?;
         }
-        if let Some(grad_norms) = self.grad_norms {
-            require_bytes(operation, "grad_norms", grad_norms, per_tensor)?;
-        }
         Ok(())
     }
 }
 
-/// The graft's own update for the vector `at`, `moment` being the window of m̂ that starts there.
+/// The graft's own update for the vector `at`: `moment` starts with m̂ of it, `diagonal` is that of the new H as it is stored, and
+/// `gradient` is g, the latter two where the graft looks at them.
 #[cube]
-pub(super) fn graft_direction<S: Precision, NP: Size, NS: Size>(
+pub(super) fn graft_direction<S: Precision, N: Size>(
     moment: &Array<f32>,
-    diagonal: &Array<Vector<<S::State as Storage>::Word, NS>>,
-    grads: &Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
+    diagonal: &Sequence<f32>,
+    gradient: &Sequence<f32>,
     grad_norms: &Sequence<Array<f32>>,
-    second: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    second: &mut Sequence<Array<Vector<<S::State as Storage>::Word, N>>>,
     at: usize,
     tensor: usize,
-    correction: f32,
-    epsilon: f32,
-    decay: &Average,
+    rates: &Rates,
     #[comptime] width: usize,
     #[comptime] graft: Graft,
 ) -> Sequence<f32> {
     let mut out = Sequence::<f32>::new();
     if comptime!(graft == Graft::Sgd) {
-        let g = S::Params::load::<NP>(grads.index(0usize), at, width);
         #[unroll]
         for lane in 0..width {
-            out.push(*g.index(lane));
+            out.push(*gradient.index(lane));
         }
     } else if comptime!(graft == Graft::Momentum || graft == Graft::None) {
         #[unroll]
@@ -126,11 +121,10 @@ pub(super) fn graft_direction<S: Precision, NP: Size, NS: Size>(
             out.push(moment[lane]);
         }
     } else if comptime!(graft == Graft::Adam) {
-        let v = S::State::load::<NS>(diagonal, at, width);
         #[unroll]
         for lane in 0..width {
-            let root = S::Math::round(product::<S::Math>(correction, *v.index(lane)).sqrt());
-            let below = sum::<S::Math>(root, epsilon);
+            let v = product::<S::Math>(rates.correction2, *diagonal.index(lane));
+            let below = sum::<S::Math>(S::Math::round(v.sqrt()), rates.graft_epsilon);
             out.push(select(
                 below > 0.0,
                 quotient::<S::Math>(moment[lane], below),
@@ -138,57 +132,24 @@ pub(super) fn graft_direction<S: Precision, NP: Size, NS: Size>(
             ));
         }
     } else {
-        let g = S::Params::load::<NP>(grads.index(0usize), at, width);
-        let d = S::State::load::<NS>(second.index(0usize), at, width);
+        let d = S::State::load::<N>(second.index(0usize), at, width);
         let below = grad_norms.index(0usize)[tensor] + 1e-16f32;
         let mut new = Sequence::<f32>::new();
         #[unroll]
         for lane in 0..width {
-            let scaled = quotient::<S::Math>(*g.index(lane), below);
+            let scaled = quotient::<S::Math>(*gradient.index(lane), below);
             let moved = moving_average::<S::Math>(
                 *d.index(lane),
                 product::<S::Math>(scaled, scaled),
-                decay,
+                &rates.graft_decay,
             );
-            let root = sum::<S::Math>(S::Math::round(moved.sqrt()), epsilon);
+            let root = sum::<S::Math>(S::Math::round(moved.sqrt()), rates.graft_epsilon);
             new.push(moved);
             out.push(select(root > 0.0, quotient::<S::Math>(scaled, root), 0.0));
         }
-        S::State::store::<NS>(second.index_mut(0usize), at, &new, width);
+        S::State::store::<N>(second.index_mut(0usize), at, &new, width);
     }
     out
-}
-
-/// ‖u‖ and the length of the graft's own update, over a run so far.
-#[derive(CubeType)]
-pub(super) struct Lengths {
-    pub(super) u: Length,
-    pub(super) graft: Length,
-}
-
-#[cube]
-impl Lengths {
-    pub(super) fn new() -> Lengths {
-        Lengths {
-            u: Length::new(),
-            graft: Length::new(),
-        }
-    }
-}
-
-/// Stores u of the vector `at`, and adds u and the graft's own update to the lengths of the run.
-#[cube]
-pub(super) fn stage<S: Storage, N: Size>(
-    u: &Sequence<f32>,
-    other: &Sequence<f32>,
-    direction: &mut Array<Vector<S::Word, N>>,
-    lengths: &mut Lengths,
-    at: usize,
-    #[comptime] width: usize,
-) {
-    extend(&mut lengths.u, u, width);
-    extend(&mut lengths.graft, other, width);
-    S::store::<N>(direction, at, u, width);
 }
 
 #[cube(launch_unchecked)]

@@ -1,4 +1,4 @@
-//! The step of a team: a cube takes a tile of consecutive vectors, a vector for each unit, so that neighbouring units touch
+//! The work of a team: a cube takes a tile of consecutive vectors, a vector for each unit, so that neighbouring units touch
 //! neighbouring words of memory. What a column needs of the columns around it comes from its neighbours through shared memory.
 //!
 //! It computes what the walk of [`super::step()`] does, operation by operation, so that both have the same bits:
@@ -12,35 +12,34 @@
 //! The columns before and after a tile belong to other cubes: units of the first plane have copies of them ([`super::Ghosts`]).
 
 mod exchange;
-
-use core::any::type_name;
+mod factor;
+mod solve;
 
 use cubecl::prelude::*;
-use sonew_runtime::Gpu;
 
-use exchange::{Place, exchange_keeps, exchange_products, exchange_statistics, gather};
+use exchange::{Place, exchange_products, exchange_statistics, gather};
+pub(super) use factor::share_factor;
+use solve::solve_vector;
 
-use super::blueprint::{Blueprint, EdgeRemoval, Form, Reach};
-use super::elimination::{Gamma, GammaLaunch, Window, Workspace, eliminate, trusted};
-use super::ghosts::Ghosts;
-use super::graft::Graft;
+use super::blueprint::{Blueprint, EdgeRemoval, Reach};
+use super::elimination::{Gamma, Window, Workspace};
+use super::graft::{Graft, graft_direction};
+use super::launch::{Mode, epsilon_of};
+use super::rates::Rates;
 use super::statistics::{accumulate, read_gradient};
-use super::step::{Prepared, Rates, StepBuffers};
 use super::walk::lower;
-use super::window::{Plan, conclude, note_column};
-use crate::buffers::array;
-use crate::context::Context;
-use crate::error::Error;
-use crate::evidence::{Found, PivotsFound, magnitude_bits, note, require_slots, slots};
+use super::window::Plan;
+use crate::evidence::{Found, PivotsFound, magnitude_bits, note};
 use crate::first_order::moving_average;
-use crate::precision::{Arithmetic, Precision, Storage, difference, product, sum};
-use crate::segments::{BLOCK, Segments};
+use crate::length::{of_block, shared_parts, show_parts};
+use crate::precision::{Precision, Storage, product, sum};
+use crate::segments::BLOCK;
 
 /// Everything about a tile that is fixed when the kernel is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tile {
     /// A window of the columns of a unit and of the b after them.
-    plan: Plan,
+    pub plan: Plan,
     /// Vectors that the tile owns.
     own: usize,
     /// Vectors of ghosts before them, and after them.
@@ -50,6 +49,8 @@ pub(crate) struct Tile {
     lanes: usize,
     /// Vectors of the tile, ghosts included.
     places: usize,
+    /// Whether ψ and D are all that is wanted.
+    factors_only: bool,
 }
 
 impl Tile {
@@ -64,6 +65,18 @@ impl Tile {
             after: ahead,
             lanes: plan.width.min(band),
             places: own + behind + ahead,
+            factors_only: false,
+        }
+    }
+
+    /// A tile that factors, and no more: nothing reaches a column from those before it.
+    pub fn of_factor(band: usize, removal: EdgeRemoval, blueprint: Blueprint) -> Self {
+        let tile = Self::new(band, removal, blueprint);
+        Self {
+            before: 0,
+            places: tile.own + tile.after,
+            factors_only: true,
+            ..tile
         }
     }
 
@@ -98,39 +111,62 @@ impl Tile {
         products.max(self.rows_of_statistics())
     }
 
-    /// Numbers of shared memory.
-    pub fn shared(&self) -> usize {
+    /// Whole blocks of the tile.
+    fn blocks(&self) -> usize {
+        self.own * self.plan.width / BLOCK
+    }
+
+    /// Where the norms of parts begin, those of u before those of the graft's update.
+    fn first_norm(&self) -> usize {
         let keeps = if self.plan.incident { self.lanes } else { 0 };
         (self.first_keep() + keeps) * self.places
     }
+
+    /// Numbers of shared memory.
+    pub fn shared(&self, stages: bool) -> usize {
+        let norms = if stages {
+            2 * shared_parts(self.blocks())
+        } else {
+            0
+        };
+        self.first_norm() + norms
+    }
 }
 
-#[cube(launch_unchecked)]
-fn tile_kernel<S: Precision, NP: Size, NS: Size>(
-    params: &mut Array<Vector<<S::Params as Storage>::Word, NP>>,
-    grads: &Array<Vector<<S::Params as Storage>::Word, NP>>,
+/// The launch of teams that each share a tile.
+#[cube]
+pub(super) fn share<S: Precision, NP: Size, NS: Size>(
+    params: &mut Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
+    grads: &Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
     moment: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
     diagonal: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
     edges: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
-    non_finite: &mut Array<u32>,
+    row_sums: &Sequence<Array<f32>>,
+    grad_norms: &Sequence<Array<f32>>,
+    tensor_of_block: &Sequence<Array<u32>>,
+    second: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    direction: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    norms: &mut Sequence<Array<f32>>,
+    non_finite: &mut Sequence<Array<u32>>,
     cut: &mut Array<u32>,
     bad_stamp: u32,
     cut_stamp: u32,
     rates: &Rates,
     gamma: &Gamma,
     tiles: u32,
-    // The first vectors behind the tensors, and behind the arena.
     end: u32,
     behind_arena: u32,
     #[comptime] tile: Tile,
+    #[comptime] mode: Mode,
 ) {
     let plan = comptime!(tile.plan);
     let width = comptime!(plan.width);
     let ghosts = comptime!(tile.before + tile.after);
+    let stages = comptime!(mode.graft != Graft::None);
     let place = Place::of_unit(tile);
     let rates = rates.held();
     let gamma = gamma.held();
-    let mut shared = SharedMemory::<f32>::new(comptime!(core::cmp::max(tile.shared(), 1)));
+    let mut shared = SharedMemory::<f32>::new(comptime!(core::cmp::max(tile.shared(stages), 1)));
     let mut bad = Found::new();
     let mut pivots = PivotsFound::new();
     let mut work = Workspace::new(plan.band);
@@ -138,9 +174,20 @@ fn tile_kernel<S: Precision, NP: Size, NS: Size>(
     while index < tiles as usize {
         let at = index * tile.own + place.position + comptime!(BLOCK / width - tile.before);
         let owned = place.own && at < end as usize;
-        let ghost = behind_arena as usize + index * ghosts + UNIT_POS as usize;
-        let state = select(place.own, at, ghost);
         let active = owned || (place.shows && !place.own);
+        // The pad behind the tensors is zero everywhere.
+        let inside = min(at, behind_arena as usize - 1);
+        let mut state = inside;
+        if comptime!(mode.accumulates) {
+            let ghost = behind_arena as usize + index * ghosts + UNIT_POS as usize;
+            state = select(place.own, at, ghost);
+        }
+        let mut tensor = 0usize.runtime();
+        if comptime!(mode.needs_tensor()) {
+            let block = inside / comptime!(BLOCK / width);
+            tensor = tensor_of_block.index(0usize)[block] as usize;
+        }
+        let epsilon = epsilon_of(row_sums, tensor, &rates, mode);
 
         // Everything that is read, before anything is written.
         let mut g = Array::<f32>::new(comptime!((plan.reach + 1) * width));
@@ -150,11 +197,16 @@ fn tile_kernel<S: Precision, NP: Size, NS: Size>(
         zero(&mut old, comptime!((2 + plan.band) * width));
         zero(&mut weights, width);
         if active {
-            #[unroll]
-            for v in 0..comptime!(plan.reach + 1) {
-                // The pad behind the tensors is zero everywhere.
-                let next = min(at + v, behind_arena as usize - 1);
-                read_gradient::<S::Params, NP>(&mut g, grads, next, v, width);
+            if comptime!(mode.accumulates) {
+                #[unroll]
+                for v in 0..comptime!(plan.reach + 1) {
+                    let next = min(at + v, behind_arena as usize - 1);
+                    let gradient = grads.index(0usize);
+                    read_gradient::<S::Params, NP>(&mut g, gradient, next, v, width);
+                }
+            } else if comptime!(mode.reads_gradient()) {
+                let gradient = grads.index(0usize);
+                read_gradient::<S::Params, NP>(&mut g, gradient, inside, 0usize, width);
             }
             read::<S::State, NS>(&mut old, moment, state, 0usize, width);
             read::<S::State, NS>(&mut old, diagonal, state, 1usize, width);
@@ -162,14 +214,16 @@ fn tile_kernel<S: Precision, NP: Size, NS: Size>(
             for k in 0..plan.band {
                 read::<S::State, NS>(&mut old, edges.index(k), state, 2 + k, width);
             }
-            if owned {
-                read::<S::Params, NP>(&mut weights, params, at, 0usize, width);
-            }
         }
-        #[unroll]
-        for lane in 0..width {
-            let seen = magnitude_bits(g[lane]) >= 0x7f80_0000u32;
-            note(&mut bad, seen && owned, at * width + lane);
+        if comptime!(!stages) {
+            read_if::<S::Params, NP>(owned, &mut weights, params.index(0usize), at, width);
+        }
+        if comptime!(mode.accumulates) {
+            #[unroll]
+            for lane in 0..width {
+                let seen = magnitude_bits(g[lane]) >= 0x7f80_0000u32;
+                note(&mut bad, seen && owned, at * width + lane);
+            }
         }
 
         let mut window = Window::new(plan);
@@ -179,37 +233,38 @@ fn tile_kernel<S: Precision, NP: Size, NS: Size>(
         let mut new_diagonal = Sequence::<f32>::new();
         #[unroll]
         for lane in 0..width {
-            let gl = g[lane];
-            let m = moving_average::<S::Math>(old[lane], gl, &rates.beta1);
-            let h = accumulate::<S>(old[width + lane], gl, gl, rates.rho, rates.omega);
+            let mut m = old[lane];
+            let mut h = old[width + lane];
+            if comptime!(mode.accumulates) {
+                let gl = g[lane];
+                m = moving_average::<S::Math>(m, gl, &rates.beta1);
+                h = accumulate::<S>(h, gl, gl, rates.rho, rates.omega);
+            }
             moments[lane] = product::<S::Math>(rates.correction1, m);
             window.diagonal[lane] =
-                sum::<S::Math>(product::<S::Math>(rates.correction2, h), rates.epsilon);
+                sum::<S::Math>(product::<S::Math>(rates.correction2, h), epsilon);
             new_moment.push(m);
             new_diagonal.push(h);
         }
-        if active {
-            S::State::store::<NS>(moment, state, &new_moment, width);
-            S::State::store::<NS>(diagonal, state, &new_diagonal, width);
+        if comptime!(mode.accumulates) {
+            store_if::<S::State, NS>(active, moment, state, &new_moment, width);
+            store_if::<S::State, NS>(active, diagonal, state, &new_diagonal, width);
         }
         #[unroll]
         for k in 0..plan.band {
             let mut new = Sequence::<f32>::new();
             #[unroll]
             for lane in 0..width {
-                let other = g[lane + k + 1];
-                let e = accumulate::<S>(
-                    old[comptime!((2 + k) * width) + lane],
-                    g[lane],
-                    other,
-                    rates.rho,
-                    rates.omega,
-                );
+                let mut e = old[comptime!((2 + k) * width) + lane];
+                if comptime!(mode.accumulates) {
+                    let other = g[lane + k + 1];
+                    e = accumulate::<S>(e, g[lane], other, rates.rho, rates.omega);
+                }
                 window.edges[k * plan.span + lane] = product::<S::Math>(rates.correction2, e);
                 new.push(e);
             }
-            if active {
-                S::State::store::<NS>(edges.index_mut(k), state, &new, width);
+            if comptime!(mode.accumulates) {
+                store_if::<S::State, NS>(active, edges.index_mut(k), state, &new, width);
             }
         }
 
@@ -232,22 +287,60 @@ fn tile_kernel<S: Precision, NP: Size, NS: Size>(
         );
         exchange_products(&mut shared, &products, place, tile);
         let u = gather::<S::Math>(&shared, &products, &y, place, tile);
-        if owned {
-            let mut before = Sequence::<f32>::new();
-            #[unroll]
-            for lane in 0..width {
-                before.push(weights[lane]);
+        if comptime!(stages) {
+            if owned {
+                let mut v = Sequence::<f32>::new();
+                let mut own = Sequence::<f32>::new();
+                #[unroll]
+                for lane in 0..width {
+                    v.push(S::State::nearest(*new_diagonal.index(lane)));
+                    own.push(g[lane]);
+                }
+                let other = graft_direction::<S, NS>(
+                    &moments, &v, &own, grad_norms, second, at, tensor, &rates, width, mode.graft,
+                );
+                S::State::store::<NS>(direction.index_mut(0usize), at, &u, width);
+                let position = place.position - tile.before;
+                let first = comptime!(tile.first_norm());
+                show_parts(&mut shared, first, position, &u, width);
+                let first = comptime!(first + shared_parts(tile.blocks()));
+                show_parts(&mut shared, first, position, &other, width);
             }
-            let lowered = lower::<S::Math>(&before, &u, rates.lr, rates.shrink, width);
-            S::Params::store::<NP>(params, at, &lowered, width);
+        } else {
+            if owned {
+                let mut before = Sequence::<f32>::new();
+                #[unroll]
+                for lane in 0..width {
+                    before.push(weights[lane]);
+                }
+                let lowered = lower::<S::Math>(&before, &u, rates.lr, rates.shrink, width);
+                S::Params::store::<NP>(params.index_mut(0usize), at, &lowered, width);
+            }
         }
-        if comptime!(plan.band > 0) {
-            // The next tile's statistics are written where these products are read.
+        if comptime!(plan.band > 0 || stages) {
+            // The next tile's statistics are written where these products are read; and the parts of a block are there.
             sync_cube();
+        }
+        if comptime!(stages) {
+            let (block, channel) = (UNIT_POS as usize / 2, UNIT_POS as usize % 2);
+            let of_arena = index * comptime!(tile.blocks()) + block;
+            let blocks = end as usize / comptime!(BLOCK / width) - 1;
+            if block < comptime!(tile.blocks()) && of_arena < blocks {
+                let of_channel = channel * comptime!(shared_parts(tile.blocks()));
+                let first = of_channel + comptime!(tile.first_norm());
+                let norm = of_block(&shared, first, block, blocks);
+                norms.index_mut(0usize)[of_arena * 2 + channel] = norm;
+            }
+            if comptime!(plan.band == 0) {
+                // No other barrier stands between this and the parts of the next tile.
+                sync_cube();
+            }
         }
         index += CUBE_COUNT;
     }
-    crate::evidence::write(&bad, non_finite, bad_stamp);
+    if comptime!(mode.accumulates) {
+        crate::evidence::write(&bad, non_finite.index_mut(0usize), bad_stamp);
+    }
     crate::evidence::write_pivots(&pivots, cut, cut_stamp);
 }
 
@@ -256,6 +349,34 @@ fn zero(values: &mut Array<f32>, #[comptime] count: usize) {
     #[unroll]
     for i in 0..count {
         values[i] = 0.0;
+    }
+}
+
+/// Reads a vector, if it is this unit's to read.
+#[cube]
+fn read_if<S: Storage, N: Size>(
+    mine: bool,
+    into: &mut Array<f32>,
+    from: &Array<Vector<S::Word, N>>,
+    at: usize,
+    #[comptime] width: usize,
+) {
+    if mine {
+        read::<S, N>(into, from, at, 0usize, width);
+    }
+}
+
+/// Stores a vector, if it is this unit's to write.
+#[cube]
+fn store_if<S: Storage, N: Size>(
+    mine: bool,
+    to: &mut Array<Vector<S::Word, N>>,
+    at: usize,
+    values: &Sequence<f32>,
+    #[comptime] width: usize,
+) {
+    if mine {
+        S::store::<N>(to, at, values, width);
     }
 }
 
@@ -273,200 +394,4 @@ fn read<S: Storage, N: Size>(
     for lane in 0..width {
         into[comptime!(slot * width) + lane] = *values.index(lane);
     }
-}
-
-/// y_j = D_j (m̂_j − Σ_k ψ_jk m̂_{j+1+k}) and ψ_jk y_j of this unit's columns.
-#[cube]
-fn solve_vector<A: Arithmetic>(
-    shared: &mut SharedMemory<f32>,
-    window: &mut Window,
-    moments: &Array<f32>,
-    work: &mut Workspace,
-    y: &mut Array<f32>,
-    products: &mut Array<f32>,
-    pivots: &mut PivotsFound,
-    owned: bool,
-    at: usize,
-    gamma: Gamma,
-    place: Place,
-    #[comptime] tile: Tile,
-) {
-    let plan = comptime!(tile.plan);
-    let band = comptime!(plan.band);
-    let mut psi = Array::<f32>::new(comptime!(core::cmp::max(band, 1)));
-    let mut all_psi = Array::<f32>::new(comptime!(core::cmp::max(band * plan.width, 1)));
-    let mut pivot = Array::<f32>::new(plan.width);
-    #[unroll(plan.unroll)]
-    for lane in 0..plan.width {
-        pivot[lane] = eliminate::<A>(
-            window,
-            lane,
-            gamma,
-            work,
-            &mut psi,
-            band,
-            plan.span,
-            false,
-            plan.unroll,
-        );
-        if comptime!(!plan.incident) {
-            finish::<A>(
-                window,
-                moments,
-                work,
-                &mut psi,
-                y,
-                products,
-                pivots,
-                pivot[lane],
-                lane,
-                owned,
-                at,
-                gamma,
-                plan,
-            );
-        } else {
-            let trust = trusted::<A>(pivot[lane], window.diagonal[lane], gamma);
-            window.keep[lane] = select(trust, 1.0, 0.0);
-            #[unroll(plan.unroll)]
-            for k in 0..band {
-                all_psi[lane * band + k] = psi[k];
-            }
-        }
-    }
-    if comptime!(plan.incident) {
-        let all = exchange_keeps(shared, window, place, tile);
-        #[unroll(plan.unroll)]
-        for lane in 0..plan.width {
-            #[unroll(plan.unroll)]
-            for k in 0..band {
-                psi[k] = all_psi[lane * band + k];
-            }
-            if !all {
-                pivot[lane] = eliminate::<A>(
-                    window,
-                    lane,
-                    gamma,
-                    work,
-                    &mut psi,
-                    band,
-                    plan.span,
-                    true,
-                    plan.unroll,
-                );
-            }
-            finish::<A>(
-                window,
-                moments,
-                work,
-                &mut psi,
-                y,
-                products,
-                pivots,
-                pivot[lane],
-                lane,
-                owned,
-                at,
-                gamma,
-                plan,
-            );
-        }
-    }
-}
-
-/// What follows from the pivot and ψ of a column.
-#[cube]
-fn finish<A: Arithmetic>(
-    window: &Window,
-    moments: &Array<f32>,
-    work: &mut Workspace,
-    psi: &mut Array<f32>,
-    y: &mut Array<f32>,
-    products: &mut Array<f32>,
-    pivots: &mut PivotsFound,
-    pivot: f32,
-    lane: usize,
-    owned: bool,
-    at: usize,
-    gamma: Gamma,
-    #[comptime] plan: Plan,
-) {
-    let column = conclude::<A>(window, lane, pivot, gamma, work, psi, plan);
-    let mut value = moments[lane];
-    #[unroll(plan.unroll)]
-    for k in 0..plan.band {
-        value = difference::<A>(value, product::<A>(psi[k], moments[lane + k + 1]));
-    }
-    value = product::<A>(column.d, value);
-    y[lane] = value;
-    #[unroll(plan.unroll)]
-    for k in 0..plan.band {
-        products[lane * plan.band + k] = product::<A>(psi[k], value);
-    }
-    note_column(pivots, &column, owned, at * plan.width + lane);
-}
-
-/// Launches over buffers and numbers that [`super::step()`] has checked.
-pub(super) fn launch<S: Precision>(
-    context: &Context,
-    segments: &Segments,
-    buffers: StepBuffers<'_>,
-    prepared: Prepared,
-    removal: EdgeRemoval,
-    blueprint: Blueprint,
-) -> Result<(), Error> {
-    let operation = "sonew step";
-    let band = buffers.edges.len();
-    let tile = Tile::new(band, removal, blueprint);
-    let n = segments.arena_len();
-    let states = Ghosts::new(segments, band, removal, blueprint).state_len();
-    let form = Form {
-        one_launch: true,
-        graft: Graft::None,
-        relative: false,
-    };
-    let grid = blueprint.sweep.grid(segments, form.buffers(band));
-    context.require_shared(operation, 4 * tile.shared())?;
-    let (non_finite, bad_stamp) = require_slots(operation, buffers.non_finite, grid)?;
-    let (cut, cut_stamp) = require_slots(operation, buffers.cut, grid)?;
-    let width = tile.plan.width;
-    let (vectors, state_vectors) = (n / width, states / width);
-    let variant = (type_name::<S>(), tile);
-    let tiles = blueprint.sweep.runs(segments);
-    context.launch(operation, variant, grid, move |client, cubes, units| {
-        let mut edges = SequenceArg::new();
-        for edge in buffers.edges {
-            edges.push(array(edge, state_vectors));
-        }
-        // SAFETY: parameters and gradients hold the arena, states the arena and the ghosts of every tile, and the evidence a
-        // slot for each unit, all checked by the caller and above. A unit reads and writes the vector of its own below `end`
-        // or a ghost of its tile, and gradients below the arena's end. Rows of shared memory have a place for each vector.
-        unsafe {
-            tile_kernel::launch_unchecked::<S, Gpu>(
-                client,
-                cubes,
-                units,
-                width / S::Params::PER_WORD,
-                width / S::State::PER_WORD,
-                array(buffers.params, vectors),
-                array(buffers.grads, vectors),
-                array(buffers.moment, state_vectors),
-                array(buffers.diagonal, state_vectors),
-                edges,
-                slots(non_finite, grid),
-                slots(cut, grid),
-                bad_stamp,
-                cut_stamp,
-                prepared.rates(),
-                GammaLaunch::new(
-                    prepared.gamma.absolute as f32,
-                    prepared.gamma.relative as f32,
-                ),
-                tiles as u32,
-                (vectors - BLOCK / width) as u32,
-                vectors as u32,
-                tile,
-            );
-        }
-    })
 }

@@ -7,9 +7,16 @@
 use cubecl::prelude::*;
 
 use super::elimination::{Gamma, Window, Workspace};
-use super::window::{Plan, mark, note_column, shift, solve};
-use crate::evidence::PivotsFound;
-use crate::precision::{Arithmetic, difference, product, sum};
+use super::graft::{Graft, graft_direction};
+use super::launch::{Mode, epsilon_of};
+use super::rates::Rates;
+use super::statistics::{accumulate, read_gradient};
+use super::window::{Plan, append_diagonal, append_edge, mark, note_column, shift, solve};
+use crate::evidence::{Found, PivotsFound, magnitude_bits, note_non_finite};
+use crate::first_order::moving_average;
+use crate::length::{BlockLength, measure_vector};
+use crate::precision::{Arithmetic, Precision, Storage, difference, product, sum};
+use crate::sweep::run_start;
 
 /// The registers of a walk.
 #[derive(CubeType)]
@@ -134,4 +141,230 @@ pub(crate) fn lower<A: Arithmetic>(
         lowered.push(difference::<A>(kept, product::<A>(lr, *u.index(lane))));
     }
     lowered
+}
+
+/// The launch of units that each walk along runs of their own.
+#[cube]
+pub(super) fn walk<S: Precision, NP: Size, NS: Size>(
+    params: &mut Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
+    grads: &Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
+    moment: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
+    diagonal: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
+    edges: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    row_sums: &Sequence<Array<f32>>,
+    grad_norms: &Sequence<Array<f32>>,
+    tensor_of_block: &Sequence<Array<u32>>,
+    second: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    direction: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    norms: &mut Sequence<Array<f32>>,
+    non_finite: &mut Sequence<Array<u32>>,
+    cut: &mut Array<u32>,
+    bad_stamp: u32,
+    cut_stamp: u32,
+    rates: &Rates,
+    gamma: &Gamma,
+    runs: u32,
+    behind_arena: u32,
+    #[comptime] plan: Plan,
+    #[comptime] mode: Mode,
+) {
+    let mut run = ABSOLUTE_POS;
+    let rates = rates.held();
+    let gamma = gamma.held();
+    let mut bad = Found::new();
+    let mut pivots = PivotsFound::new();
+    let mut walk = Walk::new(plan);
+    // The gradient of the last vector of the window and of the b values after it.
+    let mut g = Array::<f32>::new(comptime!((plan.reach + 1) * plan.width));
+    while run < runs as usize {
+        let start = run_start(run, plan.sweep);
+        let origin = start - plan.behind;
+        let ghosts = behind_arena as usize + run * comptime!(plan.behind + plan.ahead);
+        let mut tensor = 0usize.runtime();
+        if comptime!(mode.needs_tensor()) {
+            let block = run / comptime!(plan.sweep.runs_per_block()) + 1;
+            tensor = tensor_of_block.index(0usize)[block] as usize;
+        }
+        let epsilon = epsilon_of(row_sums, tensor, &rates, mode);
+        let mut largest = 0u32;
+        let mut length = BlockLength::new();
+        let mut graft_length = BlockLength::new();
+        restart(&mut walk, plan);
+        if comptime!(mode.accumulates) {
+            #[unroll]
+            for v in 0..plan.reach {
+                let gradient = grads.index(0usize);
+                read_gradient::<S::Params, NP>(&mut g, gradient, origin + v, v, plan.width);
+            }
+        }
+        // The window has to hold `ahead` vectors, and as many ghosts lie before the run.
+        for step in 0..plan.behind {
+            let mut state = origin + step;
+            if comptime!(mode.accumulates) {
+                let next = origin + step + plan.reach;
+                let gradient = grads.index(0usize);
+                read_gradient::<S::Params, NP>(&mut g, gradient, next, plan.reach, plan.width);
+                state = ghosts + step;
+            }
+            append_vector::<S, NS>(
+                &mut walk, &mut g, moment, diagonal, edges, state, epsilon, &rates, plan, mode,
+            );
+        }
+        for step in 0..comptime!(plan.sweep.run + plan.ahead) {
+            let mut state = start + step;
+            if comptime!(mode.accumulates) {
+                let next = start + step + plan.reach;
+                let gradient = grads.index(0usize);
+                read_gradient::<S::Params, NP>(&mut g, gradient, next, plan.reach, plan.width);
+                #[unroll]
+                for lane in 0..plan.width {
+                    largest = max(largest, magnitude_bits(g[lane]));
+                }
+                // Behind the last vector of the run come its ghosts.
+                let ghost = ghosts + plan.behind + step - plan.sweep.run;
+                state = select(step < plan.sweep.run, start + step, ghost);
+            }
+            append_vector::<S, NS>(
+                &mut walk, &mut g, moment, diagonal, edges, state, epsilon, &rates, plan, mode,
+            );
+            let at = origin + step;
+            let owned = step >= plan.behind;
+            let u = precondition_vector::<S::Math>(&mut walk, &mut pivots, owned, at, gamma, plan);
+            if owned {
+                if comptime!(mode.graft == Graft::None) {
+                    let weights = S::Params::load::<NP>(params.index(0usize), at, plan.width);
+                    let lowered =
+                        lower::<S::Math>(&weights, &u, rates.lr, rates.shrink, plan.width);
+                    S::Params::store::<NP>(params.index_mut(0usize), at, &lowered, plan.width);
+                } else {
+                    let mut v = Sequence::<f32>::new();
+                    if comptime!(mode.graft == Graft::Adam) {
+                        let new = S::State::load::<NS>(diagonal, at, plan.width);
+                        push_all(&mut v, &new, plan.width);
+                    }
+                    let mut own = Sequence::<f32>::new();
+                    if comptime!(mode.reads_gradient()) {
+                        let new = S::Params::load::<NP>(grads.index(0usize), at, plan.width);
+                        push_all(&mut own, &new, plan.width);
+                    }
+                    let other = graft_direction::<S, NS>(
+                        &walk.moment,
+                        &v,
+                        &own,
+                        grad_norms,
+                        second,
+                        at,
+                        tensor,
+                        &rates,
+                        plan.width,
+                        mode.graft,
+                    );
+                    S::State::store::<NS>(direction.index_mut(0usize), at, &u, plan.width);
+                    let norms = norms.index_mut(0usize);
+                    let (width, parts) = comptime!((plan.width, mode.parts));
+                    measure_vector(&mut length, norms, &u, at, width, parts, 0usize, 2usize);
+                    measure_vector(
+                        &mut graft_length,
+                        norms,
+                        &other,
+                        at,
+                        width,
+                        parts,
+                        1usize,
+                        2usize,
+                    );
+                }
+            }
+        }
+        if comptime!(mode.graft != Graft::None && !mode.parts) {
+            norms.index_mut(0usize)[run * 2] = length.root();
+            norms.index_mut(0usize)[run * 2 + 1] = graft_length.root();
+        }
+        if comptime!(mode.accumulates) {
+            let gradient = grads.index(0usize);
+            note_non_finite::<S::Params, NP>(&mut bad, gradient, start, largest, plan.sweep);
+        }
+        run += CUBE_COUNT * CUBE_DIM as usize;
+    }
+    if comptime!(mode.accumulates) {
+        crate::evidence::write(&bad, non_finite.index_mut(0usize), bad_stamp);
+    }
+    crate::evidence::write_pivots(&pivots, cut, cut_stamp);
+}
+
+/// Moves the walk on by the vector `at` of the states. Where they are made, it updates them with the first vector of `g` and
+/// the b values after it, and moves `g` on.
+#[cube]
+fn append_vector<S: Precision, N: Size>(
+    walk: &mut Walk,
+    g: &mut Array<f32>,
+    moment: &mut Array<Vector<<S::State as Storage>::Word, N>>,
+    diagonal: &mut Array<Vector<<S::State as Storage>::Word, N>>,
+    edges: &mut Sequence<Array<Vector<<S::State as Storage>::Word, N>>>,
+    at: usize,
+    epsilon: f32,
+    rates: &Rates,
+    #[comptime] plan: Plan,
+    #[comptime] mode: Mode,
+) {
+    move_on(walk, plan);
+    let old_moment = S::State::load::<N>(moment, at, plan.width);
+    let old_diagonal = S::State::load::<N>(diagonal, at, plan.width);
+    let mut new_moment = Sequence::<f32>::new();
+    let mut new_diagonal = Sequence::<f32>::new();
+    if comptime!(mode.accumulates) {
+        #[unroll]
+        for lane in 0..plan.width {
+            let gl = g[lane];
+            let m = *old_moment.index(lane);
+            let h = *old_diagonal.index(lane);
+            new_moment.push(moving_average::<S::Math>(m, gl, &rates.beta1));
+            new_diagonal.push(accumulate::<S>(h, gl, gl, rates.rho, rates.omega));
+        }
+        S::State::store::<N>(moment, at, &new_moment, plan.width);
+        S::State::store::<N>(diagonal, at, &new_diagonal, plan.width);
+    } else {
+        push_all(&mut new_moment, &old_moment, plan.width);
+        push_all(&mut new_diagonal, &old_diagonal, plan.width);
+    }
+    append_moment::<S::Math>(walk, &new_moment, rates.correction1, plan);
+    append_diagonal::<S::Math>(
+        &mut walk.window,
+        &new_diagonal,
+        rates.correction2,
+        epsilon,
+        plan,
+    );
+    #[unroll]
+    for k in 0..plan.band {
+        let old = S::State::load::<N>(edges.index(k), at, plan.width);
+        let mut new = Sequence::<f32>::new();
+        if comptime!(mode.accumulates) {
+            #[unroll]
+            for lane in 0..plan.width {
+                let e = *old.index(lane);
+                let other = g[lane + k + 1];
+                new.push(accumulate::<S>(e, g[lane], other, rates.rho, rates.omega));
+            }
+            S::State::store::<N>(edges.index_mut(k), at, &new, plan.width);
+        } else {
+            push_all(&mut new, &old, plan.width);
+        }
+        append_edge::<S::Math>(&mut walk.window, k, &new, rates.correction2, plan);
+    }
+    if comptime!(mode.accumulates) {
+        #[unroll]
+        for c in 0..comptime!(plan.reach * plan.width) {
+            g[c] = g[c + plan.width];
+        }
+    }
+}
+
+/// Appends the values of a vector.
+#[cube]
+pub(super) fn push_all(to: &mut Sequence<f32>, values: &Sequence<f32>, #[comptime] width: usize) {
+    #[unroll]
+    for lane in 0..width {
+        to.push(*values.index(lane));
+    }
 }

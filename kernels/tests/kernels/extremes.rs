@@ -9,9 +9,9 @@ use sonew_kernels::precision::F32;
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Graft, GraftBuffers, Reduction,
-    StatisticsBuffers, Tolerance, UpdateBuffers, apply_graft, factor, norm_per_tensor, statistics,
-    update,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Graft, GraftBuffers, PerTensor,
+    Reduction, StatisticsBuffers, Tolerance, UpdateBuffers, apply_graft, factor, norm_per_tensor,
+    statistics, update,
 };
 use sonew_kernels::sweep::{Strategy, Sweep};
 
@@ -294,8 +294,7 @@ fn staged(
         twins: false,
         team: false,
     };
-    let runs = 2 * (segments.blocks() - 2);
-    let (run_norms, norms) = (bench.values(2 * runs), bench.values(2 * count));
+    let (part_norms, norms) = (bench.values(sweep.norms(segments)), bench.values(2 * count));
     let (grads, direction, second) = (
         bench.zeros(segments),
         bench.zeros(segments),
@@ -319,9 +318,12 @@ fn staged(
         epsilon,
         decay: 0.9,
         direction: &direction,
-        norms: &run_norms,
+        norms: &part_norms,
         grads: (rmsprop || graft == Graft::Sgd).then_some(&grads),
-        grad_norms: rmsprop.then_some(&grad_norms),
+        grad_norms: rmsprop.then_some(PerTensor {
+            values: &grad_norms,
+            tensor_of_block: &table,
+        }),
         second: rmsprop.then_some(&second),
     };
     update::<F32>(
@@ -332,7 +334,6 @@ fn staged(
             diagonal: &h.diagonal,
             edges: &h.edges,
             evidence: &evidence,
-            tensor_of_block: &table,
         },
         Descent::Stage(stage),
         Damping::Absolute(0.0),
@@ -346,7 +347,7 @@ fn staged(
     )
     .unwrap();
     reduction
-        .pairs_of_norms(&bench.context, &run_norms, 2, &norms)
+        .pairs_of_norms(&bench.context, &part_norms, sweep, &norms)
         .unwrap();
     apply_graft::<F32>(
         &bench.context,

@@ -6,8 +6,8 @@ use sonew_kernels::precision::F32;
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Factor, Statistics};
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Reduction, Tolerance,
-    UpdateBuffers, factor, largest_row_sum, update,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, PerTensor, Reduction,
+    Tolerance, UpdateBuffers, factor, largest_row_sum, update,
 };
 use sonew_kernels::sweep::{Strategy, Sweep};
 
@@ -90,12 +90,14 @@ pub fn fused(
         diagonal: &h.diagonal,
         edges: &h.edges,
         evidence: &evidence,
-        tensor_of_block: &table,
     };
     let damping = if options.relative {
         Damping::Relative {
             epsilon: options.epsilon,
-            row_sums: &row_sums,
+            row_sums: PerTensor {
+                values: &row_sums,
+                tensor_of_block: &table,
+            },
         }
     } else {
         Damping::Absolute(options.epsilon)

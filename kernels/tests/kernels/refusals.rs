@@ -9,8 +9,8 @@ use sonew_kernels::precision::{Bf16, F32, Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Form, Graft, GraftBuffers,
-    PreconditionBuffers, Reduction, StatisticsBuffers, Tolerance, UpdateBuffers, apply_graft,
-    factor, largest_row_sum, norm_per_tensor, precondition, statistics, update,
+    PerTensor, PreconditionBuffers, Reduction, StatisticsBuffers, Tolerance, UpdateBuffers,
+    apply_graft, factor, largest_row_sum, norm_per_tensor, precondition, statistics, update,
 };
 use sonew_kernels::sweep::{Strategy, Sweep};
 
@@ -57,7 +57,6 @@ impl Fixture {
             diagonal: &self.arena,
             edges,
             evidence: &self.evidence,
-            tensor_of_block: &self.table,
         }
     }
 
@@ -126,13 +125,6 @@ fn the_update_names_the_buffer_that_has_another_length() {
         }),
         "evidence"
     );
-    assert_eq!(
-        run(UpdateBuffers {
-            tensor_of_block: short,
-            ..good
-        }),
-        "tensor_of_block"
-    );
     let params = Descent::Apply {
         params: short,
         lr: 0.1,
@@ -143,14 +135,19 @@ fn the_update_names_the_buffer_that_has_another_length() {
         argument(f.update(good, params, Damping::Absolute(0.0), plain)),
         "params"
     );
-    let relative = Damping::Relative {
-        epsilon: 0.1,
-        row_sums: short,
+    let sums = f.bench.values(2);
+    let relative = |values, tensor_of_block| {
+        let damping = Damping::Relative {
+            epsilon: 0.1,
+            row_sums: PerTensor {
+                values,
+                tensor_of_block,
+            },
+        };
+        argument(f.update(good, f.apply(), damping, plain))
     };
-    assert_eq!(
-        argument(f.update(good, f.apply(), relative, plain)),
-        "row_sums"
-    );
+    assert_eq!(relative(short, &f.table), "row_sums");
+    assert_eq!(relative(&sums, short), "tensor_of_block");
     f.update(good, f.apply(), Damping::Absolute(0.0), plain)
         .expect("the same call without the fault");
 }
@@ -184,7 +181,10 @@ fn the_update_names_the_hyperparameter_out_of_range() {
         );
         let relative = Damping::Relative {
             epsilon: bad,
-            row_sums: &sums,
+            row_sums: PerTensor {
+                values: &sums,
+                tensor_of_block: &f.table,
+            },
         };
         assert_eq!(run(f.apply(), relative, PLAIN.gamma), "relative-epsilon");
         let absolute = Tolerance {
@@ -213,15 +213,19 @@ fn the_update_names_the_hyperparameter_out_of_range() {
     assert_eq!(argument(result), "band");
 }
 
+fn of_tensors<'a>(values: &'a Handle, tensor_of_block: &'a Handle) -> PerTensor<'a> {
+    PerTensor {
+        values,
+        tensor_of_block,
+    }
+}
+
 #[test]
 fn a_staged_update_names_the_buffer_that_its_graft_lacks_or_has_no_use_for() {
     let f = Fixture::new();
     let edges = [f.arena.clone()];
-    let runs = Blueprint::infer::<F32>(Processor::Cpu, 1)
-        .sweep
-        .runs_per_block()
-        * (f.segments.blocks() - 2);
-    let (lengths, norms) = (f.bench.values(2 * runs), f.bench.values(2));
+    let sweep = Blueprint::infer::<F32>(Processor::Cpu, 1).sweep;
+    let (lengths, norms) = (f.bench.values(sweep.norms(&f.segments)), f.bench.values(2));
     let stage = |graft: Graft, change: &dyn Fn(&mut GraftBuffers<'_>)| {
         let mut stage = GraftBuffers {
             graft,
@@ -230,7 +234,7 @@ fn a_staged_update_names_the_buffer_that_its_graft_lacks_or_has_no_use_for() {
             direction: &f.arena,
             norms: &lengths,
             grads: matches!(graft, Graft::Sgd | Graft::RmsProp).then_some(&f.arena),
-            grad_norms: (graft == Graft::RmsProp).then_some(&norms),
+            grad_norms: (graft == Graft::RmsProp).then_some(of_tensors(&norms, &f.table)),
             second: (graft == Graft::RmsProp).then_some(&f.arena),
         };
         change(&mut stage);
@@ -263,8 +267,16 @@ fn a_staged_update_names_the_buffer_that_its_graft_lacks_or_has_no_use_for() {
         "direction"
     );
     assert_eq!(
-        argument(stage(Graft::RmsProp, &|s| s.grad_norms = s.grads)),
+        argument(stage(Graft::RmsProp, &|s| {
+            s.grad_norms = Some(of_tensors(s.direction, s.direction));
+        })),
         "grad_norms"
+    );
+    assert_eq!(
+        argument(stage(Graft::RmsProp, &|s| {
+            s.grad_norms = s.grad_norms.map(|it| of_tensors(it.values, it.values));
+        })),
+        "tensor_of_block"
     );
 }
 

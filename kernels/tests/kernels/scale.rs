@@ -10,8 +10,8 @@ use sonew_kernels::precision::{F16, F32, HostFormat, Precision};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{Statistics, factor as oracle};
 use sonew_kernels::sonew::{
-    Damping, Descent, EdgeRemoval, FactorBuffers, Reduction, Tolerance, UpdateBuffers, factor,
-    largest_row_sum, norm_per_tensor, update,
+    Damping, Descent, EdgeRemoval, FactorBuffers, PerTensor, Reduction, Tolerance, UpdateBuffers,
+    factor, largest_row_sum, norm_per_tensor, update,
 };
 use sonew_kernels::sweep::Strategy;
 
@@ -264,7 +264,6 @@ fn an_epsilon_relative_to_row_sums_beyond_f16_is_a_number_there() {
             diagonal: &f16(&[32768.0; 40]),
             edges: &[f16(&edges)],
             evidence: &bench.slots(),
-            tensor_of_block: &bench.context.upload(&segments.tensor_of_block()),
         },
         Descent::Apply {
             params: &params,
@@ -273,7 +272,10 @@ fn an_epsilon_relative_to_row_sums_beyond_f16_is_a_number_there() {
         },
         Damping::Relative {
             epsilon: 1.0 / 64.0,
-            row_sums: &bench.context.upload(&[81920f32]),
+            row_sums: PerTensor {
+                values: &bench.context.upload(&[81920f32]),
+                tensor_of_block: &bench.context.upload(&segments.tensor_of_block()),
+            },
         },
         RELATIVE,
         EdgeRemoval::Outgoing,

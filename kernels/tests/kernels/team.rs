@@ -1,4 +1,4 @@
-//! A step by teams of units beside the walk of single ones: the same bits.
+//! A step by teams of units beside the walk of single ones: the same bits. What else teams do is in `team_forms.rs`.
 
 use cubecl::server::Handle;
 use sonew_kernels::context::Processor;
@@ -8,28 +8,25 @@ use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
     Blueprint, Decay, EdgeRemoval, Ghosts, StepBuffers, StepRates, Tolerance, step,
 };
-use sonew_kernels::sweep::{GHOST_UNITS, Strategy, Sweep};
+use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::bench::*;
 
-const LENGTHS: &[usize] = &[1, 7, 300, 257, 1000];
-const GAMMA: Tolerance = Tolerance {
+pub const LENGTHS: &[usize] = &[1, 7, 300, 257, 1000];
+pub const GAMMA: Tolerance = Tolerance {
     absolute: 0.0,
     relative: 1.0 / 64.0,
 };
 
 /// Teams of `own` vectors of `width` values.
-fn team(width: usize, own: usize, cubes: u32, band: usize) -> Blueprint {
+pub fn team(width: usize, own: usize, cubes: u32, band: usize) -> Blueprint {
+    let team = Blueprint::team(width, own, band, true);
     Blueprint {
         sweep: Sweep {
-            width,
-            run: own,
-            units: (own + if band > 0 { GHOST_UNITS } else { 0 }) as u32,
             cubes,
-            twins: false,
-            team: true,
+            ..team.sweep
         },
-        unroll: true,
+        ..team
     }
 }
 
@@ -43,7 +40,7 @@ struct After {
 }
 
 /// Gradients of which some neighbours are the same, so that their pivots are too small, one is huge, and one is no number.
-fn gradient(t: usize) -> Vec<Vec<f64>> {
+pub fn gradient(t: usize) -> Vec<Vec<f64>> {
     tensors(LENGTHS, |tensor, i| {
         if (t, tensor, i) == (2, 3, 100) {
             return f64::INFINITY;
@@ -122,7 +119,7 @@ fn three_steps<P: Precision>(
 }
 
 /// The bits, of which NaN has many.
-fn bits(values: &[f32]) -> Vec<u32> {
+pub fn bits(values: &[f32]) -> Vec<u32> {
     let canonical = |x: &f32| if x.is_nan() { f32::NAN } else { *x };
     values.iter().map(|x| canonical(x).to_bits()).collect()
 }

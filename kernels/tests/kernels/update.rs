@@ -4,8 +4,8 @@ use sonew_kernels::precision::F32;
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, EdgeRemoval, Graft, GraftBuffers, Reduction, Tolerance,
-    UpdateBuffers, apply_graft, largest_row_sum, norm_per_tensor, update,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, Graft, GraftBuffers, PerTensor, Reduction,
+    Tolerance, UpdateBuffers, apply_graft, largest_row_sum, norm_per_tensor, update,
 };
 use sonew_kernels::sweep::Strategy;
 
@@ -83,12 +83,14 @@ fn apply(
         diagonal: &h.diagonal,
         edges: &h.edges,
         evidence: &evidence,
-        tensor_of_block: &table,
     };
     let damping = if relative {
         Damping::Relative {
             epsilon: EPSILON,
-            row_sums: &row_sums,
+            row_sums: PerTensor {
+                values: &row_sums,
+                tensor_of_block: &table,
+            },
         }
     } else {
         Damping::Absolute(EPSILON)
@@ -213,10 +215,7 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
     let segments = &h.segments;
     let table = bench.context.upload(&segments.tensor_of_block());
     let reduction = Reduction::new(&bench.context, segments);
-    let runs = Blueprint::infer::<F32>(Processor::Cpu, 1)
-        .sweep
-        .runs_per_block()
-        * (segments.blocks() - 2);
+    let sweep = Blueprint::infer::<F32>(Processor::Cpu, 1).sweep;
     let graft_epsilon = 1e-3;
     for graft in [Graft::Sgd, Graft::Momentum, Graft::Adam, Graft::RmsProp] {
         let (params, grads) = (
@@ -224,7 +223,10 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
             bench.arena(segments, &gradient),
         );
         let (staged, second) = (bench.zeros(segments), bench.zeros(segments));
-        let (run_norms, norms) = (bench.values(2 * runs), bench.values(2 * lengths.len()));
+        let (block_norms, norms) = (
+            bench.values(sweep.norms(segments)),
+            bench.values(2 * lengths.len()),
+        );
         let grad_norms = bench.values(lengths.len());
         let evidence = bench.slots();
         let rmsprop = graft == Graft::RmsProp;
@@ -245,9 +247,12 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
             epsilon: graft_epsilon,
             decay: 0.9,
             direction: &staged,
-            norms: &run_norms,
+            norms: &block_norms,
             grads: (rmsprop || graft == Graft::Sgd).then_some(&grads),
-            grad_norms: rmsprop.then_some(&grad_norms),
+            grad_norms: rmsprop.then_some(PerTensor {
+                values: &grad_norms,
+                tensor_of_block: &table,
+            }),
             second: rmsprop.then_some(&second),
         };
         let buffers = UpdateBuffers {
@@ -255,7 +260,6 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
             diagonal: &h.diagonal,
             edges: &h.edges,
             evidence: &evidence,
-            tensor_of_block: &table,
         };
         update::<F32>(
             &bench.context,
@@ -270,12 +274,7 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
         )
         .unwrap();
         reduction
-            .pairs_of_norms(
-                &bench.context,
-                &run_norms,
-                runs / (segments.blocks() - 2),
-                &norms,
-            )
+            .pairs_of_norms(&bench.context, &block_norms, sweep, &norms)
             .unwrap();
         apply_graft::<F32>(
             &bench.context,

@@ -56,7 +56,7 @@ struct Device {
     /// For each tensor 0, and whether it is preconditioned.
     nothing: Handle,
     preconditioned: Handle,
-    run_norms: Handle,
+    block_norms: Handle,
     tensor_norms: Handle,
     block_partials: Handle,
     grad_norms: Handle,
@@ -81,7 +81,7 @@ impl<P: Precision> Shampoo<P> {
         let blocking = Blocking::new(segments, config.limits(), order, config.vectors)?;
         let factors = 4 * blocking.factor_values() as u64;
         context.require_buffer("building Shampoo", "the factors of all tensors", factors)?;
-        let sweep = Sweep::plain::<P>(&context, "kronecker-descent");
+        let sweep = Sweep::measuring::<P>(&context, "kronecker-descent");
         let arena = || context.upload(&P::State::encode(&vec![0.0; segments.arena_len()]));
         let values = |count: usize| context.upload(&vec![0f32; count]);
         let tensors = segments.tensors().len();
@@ -98,7 +98,7 @@ impl<P: Precision> Shampoo<P> {
             tensor_of_block: context.upload(&segments.tensor_of_block()),
             nothing: context.upload(&vec![0u32; tensors]),
             preconditioned: context.upload(&flags),
-            run_norms: values(2 * (segments.blocks() - 2) * sweep.runs_per_block()),
+            block_norms: values(sweep.norms(segments)),
             tensor_norms: values(2 * tensors),
             block_partials: values(segments.blocks() - 2),
             grad_norms: values(tensors),
@@ -214,7 +214,7 @@ impl<P: Precision> Shampoo<P> {
                 direction,
                 second: device.second.as_ref(),
                 grad_norms,
-                norms: &device.run_norms,
+                norms: &device.block_norms,
                 tensor_of_block: &device.tensor_of_block,
                 evidence: &device.non_finite,
             },
@@ -224,8 +224,8 @@ impl<P: Precision> Shampoo<P> {
         )?;
         self.reduction.pairs_of_norms(
             &self.context,
-            &device.run_norms,
-            self.sweep.runs_per_block(),
+            &device.block_norms,
+            self.sweep,
             &device.tensor_norms,
         )?;
         let started = self.step >= config.start_step;

@@ -12,7 +12,7 @@ use sonew_kernels::sweep::{Strategy, Sweep};
 use super::{RATES, Times};
 use crate::bench::BenchError;
 
-const GAMMA: Tolerance = Tolerance {
+pub(super) const GAMMA: Tolerance = Tolerance {
     absolute: 0.0,
     relative: 0.0078,
 };
@@ -33,7 +33,8 @@ impl Times<'_> {
         let bytes = <P::Params as Storage>::BYTES + 2 * states.len() * <P::State as Storage>::BYTES;
         let case = format!("band {band}");
         let proof = (checks, ("statistics", ""));
-        self.time::<P>(("statistics", case), proof, bytes, || {
+        let written = Self::outputs::<P>([], &states);
+        self.time::<P>(("statistics", case), proof, bytes, written, || {
             let buffers = StatisticsBuffers {
                 grads: &grads,
                 moment: &states[0],
@@ -79,7 +80,8 @@ impl Times<'_> {
         let state = <P::State as Storage>::BYTES;
         if asked[0] {
             let bytes = 2 * (1 + band) * state;
-            self.time::<P>(("banded-ldl", case.clone()), proof, bytes, || {
+            let written = Self::outputs::<P>([], psi.iter().chain([&outputs[0]]));
+            self.time::<P>(("banded-ldl", case.clone()), proof, bytes, written, || {
                 let buffers = FactorBuffers {
                     diagonal: &h[1],
                     edges: &h[2..],
@@ -96,7 +98,8 @@ impl Times<'_> {
         }
         if asked[1] {
             let bytes = (3 + band) * state;
-            self.time::<P>(("precondition", case), proof, bytes, || {
+            let written = Self::outputs::<P>([], [&outputs[1]]);
+            self.time::<P>(("precondition", case), proof, bytes, written, || {
                 let buffers = PreconditionBuffers {
                     psi: &psi,
                     d: &outputs[0],
@@ -121,7 +124,7 @@ impl Times<'_> {
         }
         let (context, segments) = (self.context, self.segments.clone());
         let removal = removal(band);
-        let blueprint = Blueprint::of_step::<P>(context, band);
+        let blueprint = Blueprint::of::<P>(context, "sonew-step", band);
         let values = Ghosts::new(&segments, band, removal, blueprint).state_len();
         let states: Vec<Handle> = (0..2 + band)
             .map(|_| self.zeros::<P::State>(values))
@@ -133,7 +136,8 @@ impl Times<'_> {
         let case = format!("band {band}");
         let proven = format!("band {band}, {removal:?}, unstructured").to_lowercase();
         let proof = (checks, ("sonew-step", proven.as_str()));
-        self.time::<P>(("sonew-step", case), proof, bytes, || {
+        let written = Self::outputs::<P>([&params], &states);
+        self.time::<P>(("sonew-step", case), proof, bytes, written, || {
             let buffers = StepBuffers {
                 params: &params,
                 graft: None,

@@ -8,6 +8,7 @@ use sonew_kernels::sweep::{Strategy, Sweep};
 
 use super::Times;
 use crate::bench::BenchError;
+use crate::bench::stopwatch::Output;
 
 impl Times<'_> {
     /// From the format of the parameters to f32.
@@ -22,7 +23,11 @@ impl Times<'_> {
         let case = format!("{} to f32", <P::Params as HostFormat>::NAME);
         let proof = (checks, ("convert", <P::Params as HostFormat>::NAME));
         let bytes = <P::Params as Storage>::BYTES + 4;
-        self.time::<P>(("convert", case), proof, bytes, || {
+        let written = vec![Output {
+            handle: to.clone(),
+            bytes: 4,
+        }];
+        self.time::<P>(("convert", case), proof, bytes, written, || {
             convert::<P::Params, Native<f32>>(context, &segments, &from, &to, sweep)?;
             Ok(())
         })
@@ -40,7 +45,9 @@ impl Times<'_> {
         let sweep = Strategy::Forced(Sweep::plain::<P>(context, kernel));
         let case = format!("to {}", <P::Params as HostFormat>::NAME);
         let bytes = <P::Params as Storage>::BYTES + 4;
-        self.time::<P>((kernel, case), (checks, (kernel, "")), bytes, || {
+        let proof = (checks, (kernel, ""));
+        // What it draws depends on where a value lies.
+        self.time::<P>((kernel, case), proof, bytes, Vec::new(), || {
             round_stochastically::<P::Params>(context, &segments, &from, &to, 5, 3, sweep)?;
             Ok(())
         })
@@ -59,7 +66,11 @@ impl Times<'_> {
         let sweep = Strategy::Forced(sweep);
         let bytes = <P::Params as Storage>::BYTES + 4;
         let subject = ("inspect", "scaled".into());
-        self.time::<P>(subject, (checks, ("inspect", "")), bytes, || {
+        let written = vec![Output {
+            handle: to.clone(),
+            bytes: 4,
+        }];
+        self.time::<P>(subject, (checks, ("inspect", "")), bytes, written, || {
             inspect::<P::Params>(context, &segments, &grads, Some(&to), 0.25, &slots, sweep)?;
             Ok(())
         })

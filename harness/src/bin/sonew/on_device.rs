@@ -16,7 +16,8 @@ pub trait Job {
     fn run(self, info: &DeviceInfo, context: Rc<Context>) -> Outcome;
 }
 
-/// Opens the device that was asked for, with tuned blueprints if they were, and does the job there.
+/// Opens the device that was asked for, with the blueprints of the file that was, or those that come with the program for it, and
+/// does the job there.
 pub fn on_device(args: &DeviceArgs, job: impl Job) -> Outcome {
     // Read before anything is opened: a file that is none is refused at once.
     let tuned = args.tuned.as_deref();
@@ -25,6 +26,8 @@ pub fn on_device(args: &DeviceArgs, job: impl Job) -> Outcome {
     let mut context = context(&device);
     if let Some((path, file)) = tuned.zip(file) {
         context = context.with_tuned(file.of(path, &device.info)?.clone());
+    } else if let Some(known) = TunedFile::shipped()?.known(&device.info) {
+        context = context.with_tuned(known.clone());
     }
     job.run(&device.info, Rc::new(context))
 }

@@ -5,6 +5,7 @@ use cubecl::server::Handle;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::norm_per_tensor;
+use sonew_kernels::sweep::Sweep;
 
 use crate::kernel_io::tensor::Tensor;
 
@@ -30,19 +31,19 @@ pub(super) fn read_length(tensor: &Tensor<'_>, length: &Handle) -> Result<f64, K
     Ok(f64::from(held[0]))
 }
 
-/// The pair of lengths of a tensor, from those of its `runs` per block.
+/// The pair of lengths of a tensor, from those that the launch of a sweep has measured.
 pub(super) fn pair(
     tensor: &Tensor<'_>,
-    of_runs: &Handle,
-    runs: usize,
+    measured: &Handle,
+    sweep: Sweep,
 ) -> Result<Handle, KernelError> {
     let (reduction, _) = tensor.reduction();
     let out = tensor.zeros(2);
-    reduction.pairs_of_norms(tensor.context, of_runs, runs, &out)?;
+    reduction.pairs_of_norms(tensor.context, measured, sweep, &out)?;
     Ok(out)
 }
 
-/// Room for the pairs of all runs.
-pub(super) fn pairs_of_runs(tensor: &Tensor<'_>, runs: usize) -> Handle {
-    tensor.zeros(2 * runs * (tensor.segments.blocks() - 2))
+/// Room for what the launch of a sweep measures.
+pub(super) fn measured(tensor: &Tensor<'_>, sweep: Sweep) -> Handle {
+    tensor.zeros(sweep.norms(&tensor.segments))
 }

@@ -8,7 +8,7 @@ use sonew_kernels::sonew::Graft;
 use sonew_kernels::sweep::{Strategy, Sweep};
 
 use super::SWITCH;
-use super::graft_length::{length, pair, pairs_of_runs};
+use super::graft_length::{length, measured, pair};
 use crate::kernel_io::KernelIoError;
 use crate::kernel_io::found::{Found, non_finite, norm, wide};
 use crate::kernel_io::inputs::Inputs;
@@ -201,24 +201,21 @@ impl Kernel for KroneckerDescent {
         let second = second.map(|values| tensor.upload(values)).transpose()?;
         let needs_norm = self.graft == Graft::RmsProp;
         let norms = needs_norm.then(|| length(&tensor, &grads)).transpose()?;
-        let sweep = Sweep::plain::<F32>(context, "kronecker-descent");
+        let sweep = Sweep::measuring::<F32>(context, "kronecker-descent");
         let strategy = Strategy::Forced(sweep);
-        let (of_runs, evidence) = (
-            pairs_of_runs(&tensor, sweep.runs_per_block()),
-            tensor.slots(sweep),
-        );
+        let (of_blocks, evidence) = (measured(&tensor, sweep), tensor.slots(sweep));
         let table = tensor.table();
         let buffers = MeasureBuffers {
             grads: &grads,
             direction: &direction,
             second: second.as_ref(),
             grad_norms: norms.as_ref(),
-            norms: &of_runs,
+            norms: &of_blocks,
             tensor_of_block: &table,
             evidence: &evidence,
         };
         measure::<F32>(context, segments, buffers, self.graft, self.rates, strategy)?;
-        let lengths = pair(&tensor, &of_runs, sweep.runs_per_block())?;
+        let lengths = pair(&tensor, &of_blocks, sweep)?;
         let preconditioned = context.upload(&[u32::from(self.preconditioned)]);
         let buffers = DescentBuffers {
             params: &params,

@@ -2,10 +2,10 @@
 
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::F32;
-use sonew_kernels::sonew::{Graft, GraftBuffers, apply_graft};
+use sonew_kernels::sonew::{Graft, GraftBuffers, PerTensor, apply_graft};
 use sonew_kernels::sweep::{Strategy, Sweep};
 
-use super::graft_length::{length, pair, pairs_of_runs};
+use super::graft_length::{length, measured, pair};
 use super::sonew_step::{Exact, Launches, SonewStep};
 use crate::kernel_io::KernelIoError;
 use crate::kernel_io::found::{Found, norm, wide};
@@ -130,9 +130,10 @@ impl Kernel for SonewGraft {
         let n = step.w.len();
         let tensor = Tensor::new(context, "sonew-graft", n)?;
         let (params, grads) = (tensor.upload(&step.w)?, tensor.upload(&step.statistics.g)?);
-        let runs = step.blueprint(context, true).sweep.runs_per_block();
+        let sweep = step.blueprint(context).sweep;
         let direction = tensor.empty();
-        let of_runs = pairs_of_runs(&tensor, runs);
+        let norms = measured(&tensor, sweep);
+        let table = tensor.table();
         let (mut grad_norms, mut second) = (None, None);
         let mut decay = 0.0;
         if let Some((values, of_second)) = &self.second {
@@ -145,9 +146,12 @@ impl Kernel for SonewGraft {
             epsilon: self.epsilon,
             decay,
             direction: &direction,
-            norms: &of_runs,
+            norms: &norms,
             grads: matches!(self.graft, Graft::RmsProp | Graft::Sgd).then_some(&grads),
-            grad_norms: grad_norms.as_ref(),
+            grad_norms: grad_norms.as_ref().map(|values| PerTensor {
+                values,
+                tensor_of_block: &table,
+            }),
             second: second.as_ref(),
         };
         let stepped = step.launch(&tensor, &params, &grads, Some(stage))?;
@@ -156,8 +160,8 @@ impl Kernel for SonewGraft {
             &tensor.segments,
             &params,
             &direction,
-            &pair(&tensor, &of_runs, runs)?,
-            &tensor.table(),
+            &pair(&tensor, &norms, sweep)?,
+            &table,
             step.lr,
             step.weight_decay,
             Strategy::<Sweep>::Inferred,

@@ -136,15 +136,9 @@ impl SonewStep {
         Pivots::exact(found, &exact.factor)
     }
 
-    /// How it is laid out: as a walk where a team would not do.
-    pub(super) fn blueprint(&self, context: &Context, walks: bool) -> Blueprint {
-        let band = self.statistics.edges.len();
-        let blueprint = Blueprint::of_step::<F32>(context, band);
-        if walks {
-            blueprint.walking::<F32>(context.processor(), band)
-        } else {
-            blueprint
-        }
+    /// How it is laid out.
+    pub(super) fn blueprint(&self, context: &Context) -> Blueprint {
+        Blueprint::of::<F32>(context, "sonew-step", self.statistics.edges.len())
     }
 
     /// Launches the step on `params`, or up to what is staged for a graft.
@@ -178,7 +172,7 @@ impl SonewStep {
         } = &self.statistics;
         let Pivots { gamma, removal } = self.pivots;
         let (context, segments) = (tensor.context, &tensor.segments);
-        let blueprint = self.blueprint(context, graft.is_some());
+        let blueprint = self.blueprint(context);
         let ghosts = Ghosts::new(segments, edges.len(), removal, blueprint);
         // Each run has copies of its neighbours' columns.
         let state = |values: &[f32]| -> Result<Handle, KernelError> {
@@ -230,7 +224,7 @@ impl SonewStep {
         let of = &self.statistics;
         let Pivots { gamma, removal } = self.pivots;
         let (context, segments) = (tensor.context, &tensor.segments);
-        let blueprint = self.blueprint(context, true);
+        let blueprint = self.blueprint(context);
         let sweep = Sweep::of::<F32>(context, "statistics", of.edges.len());
         let done = Stepped {
             moment: tensor.upload(&of.moment)?,
@@ -248,13 +242,11 @@ impl SonewStep {
         };
         let forced = Strategy::Forced(sweep);
         statistics::<F32>(context, segments, buffers, of.beta1, of.decay, forced)?;
-        let table = tensor.table();
         let buffers = UpdateBuffers {
             moment: &done.moment,
             diagonal: &done.diagonal,
             edges: &done.edges,
             evidence: &done.cut,
-            tensor_of_block: &table,
         };
         let descent = match graft {
             Some(graft) => Descent::Stage(graft),

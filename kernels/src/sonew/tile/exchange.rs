@@ -99,7 +99,9 @@ pub(super) fn exchange_statistics(
         #[unroll]
         for lane in 0..tile.lanes {
             show(shared, lane, place, window.diagonal[lane], tile);
-            show(shared, tile.lanes + lane, place, moments[lane], tile);
+            if comptime!(!tile.factors_only) {
+                show(shared, tile.lanes + lane, place, moments[lane], tile);
+            }
             #[unroll]
             for k in 0..farthest {
                 let row = comptime!((2 + k) * tile.lanes) + lane;
@@ -114,7 +116,9 @@ pub(super) fn exchange_statistics(
             let lane = comptime!(c % plan.width);
             let to = comptime!(plan.width + c);
             window.diagonal[to] = ahead(shared, lane, place, v, tile);
-            moments[to] = ahead(shared, comptime!(tile.lanes + lane), place, v, tile);
+            if comptime!(!tile.factors_only) {
+                moments[to] = ahead(shared, comptime!(tile.lanes + lane), place, v, tile);
+            }
             #[unroll]
             for k in 0..farthest {
                 let row = comptime!((2 + k) * tile.lanes + lane);

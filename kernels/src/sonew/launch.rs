@@ -1,0 +1,350 @@
+//! The one kernel behind [`super::step()`] and [`super::update()`]: Ĥ and m̂ made from a gradient or read, then factor,
+//! precondition, and descend or stage for a graft; by units that walk or by teams that share a tile.
+
+use core::any::type_name;
+
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+use sonew_runtime::Gpu;
+
+use super::blueprint::{Blueprint, EdgeRemoval, Form};
+use super::elimination::Gamma;
+use super::ghosts::Ghosts;
+use super::graft::{Graft, GraftBuffers};
+use super::rates::{Prepared, Rates};
+use super::tile::{Tile, share};
+use super::walk::walk;
+use super::window::Plan;
+use crate::buffers::{array, optional, require_arena, require_bytes};
+use crate::context::Context;
+use crate::error::Error;
+use crate::evidence::{Slots, require_slots, slots};
+use crate::precision::{Precision, Storage};
+use crate::segments::{BLOCK, Segments};
+
+/// A number for each tensor, found by the block.
+#[derive(Clone, Copy)]
+pub struct PerTensor<'a> {
+    /// The numbers; f32.
+    pub values: &'a Handle,
+    /// For each block the tensor it belongs to ([`Segments::tensor_of_block`]); u32.
+    pub tensor_of_block: &'a Handle,
+}
+
+impl PerTensor<'_> {
+    fn check(
+        &self,
+        operation: &'static str,
+        argument: &'static str,
+        segments: &Segments,
+    ) -> Result<(), Error> {
+        let tensors = segments.tensors().len() as u64;
+        require_bytes(operation, argument, self.values, 4 * tensors)?;
+        let blocks = segments.blocks() as u64;
+        require_bytes(
+            operation,
+            "tensor_of_block",
+            self.tensor_of_block,
+            4 * blocks,
+        )
+    }
+}
+
+/// What a launch does, beside how it is laid out: fixed when the kernel is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Mode {
+    /// Whether statistics are made from gradients, otherwise they are read.
+    pub accumulates: bool,
+    /// Whether ε is relative to ‖H‖₁.
+    pub relative: bool,
+    /// For whose length u is staged, if for any's.
+    pub graft: Graft,
+    /// Whether each part of a block has its norms, otherwise the block as a whole.
+    pub parts: bool,
+}
+
+impl Mode {
+    pub fn needs_tensor(&self) -> bool {
+        self.relative || self.graft == Graft::RmsProp
+    }
+
+    pub fn reads_gradient(&self) -> bool {
+        matches!(self.graft, Graft::Sgd | Graft::RmsProp)
+    }
+}
+
+/// How the work is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Layout {
+    Walk(Plan),
+    Team(Tile),
+}
+
+impl Layout {
+    pub fn new(band: usize, removal: EdgeRemoval, blueprint: Blueprint) -> Self {
+        if blueprint.sweep.team {
+            Self::Team(Tile::new(band, removal, blueprint))
+        } else {
+            Self::Walk(Plan::new(band, removal, blueprint))
+        }
+    }
+
+    pub fn is_team(&self) -> bool {
+        matches!(self, Self::Team(_))
+    }
+
+    /// The plan of a walk, or of the window of a unit in a team.
+    pub fn plan(&self) -> Plan {
+        match *self {
+            Self::Walk(plan) => plan,
+            Self::Team(tile) => tile.plan,
+        }
+    }
+
+    /// The tile of a team.
+    pub fn tile(&self) -> Tile {
+        match *self {
+            Self::Team(tile) => tile,
+            Self::Walk(_) => unreachable!("a kernel asks for the tile where it found a team"),
+        }
+    }
+}
+
+/// The arenas of a launch; which of them there are says what it does.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub operation: &'static str,
+    /// Gradients and where to note those that are not finite, if statistics are made.
+    pub gradients: Option<(&'a Handle, &'a Slots)>,
+    pub moment: &'a Handle,
+    pub diagonal: &'a Handle,
+    pub edges: &'a [Handle],
+    pub cut: &'a Slots,
+    /// ‖H‖₁, if ε is relative to it.
+    pub row_sums: Option<PerTensor<'a>>,
+    /// What is updated, or what is staged instead.
+    pub params: Option<&'a Handle>,
+    pub graft: Option<GraftBuffers<'a>>,
+}
+
+#[cube(launch_unchecked)]
+fn step_kernel<S: Precision, NP: Size, NS: Size>(
+    params: &mut Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
+    grads: &Sequence<Array<Vector<<S::Params as Storage>::Word, NP>>>,
+    moment: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
+    diagonal: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
+    edges: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    row_sums: &Sequence<Array<f32>>,
+    grad_norms: &Sequence<Array<f32>>,
+    tensor_of_block: &Sequence<Array<u32>>,
+    second: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    direction: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    norms: &mut Sequence<Array<f32>>,
+    non_finite: &mut Sequence<Array<u32>>,
+    cut: &mut Array<u32>,
+    bad_stamp: u32,
+    cut_stamp: u32,
+    rates: &Rates,
+    gamma: &Gamma,
+    // Of a walk or of teams.
+    runs: u32,
+    // The first vectors behind the tensors, and behind the arena.
+    end: u32,
+    behind_arena: u32,
+    #[comptime] layout: Layout,
+    #[comptime] mode: Mode,
+) {
+    if comptime!(layout.is_team()) {
+        share::<S, NP, NS>(
+            params,
+            grads,
+            moment,
+            diagonal,
+            edges,
+            row_sums,
+            grad_norms,
+            tensor_of_block,
+            second,
+            direction,
+            norms,
+            non_finite,
+            cut,
+            bad_stamp,
+            cut_stamp,
+            rates,
+            gamma,
+            runs,
+            end,
+            behind_arena,
+            comptime!(layout.tile()),
+            mode,
+        );
+    } else {
+        walk::<S, NP, NS>(
+            params,
+            grads,
+            moment,
+            diagonal,
+            edges,
+            row_sums,
+            grad_norms,
+            tensor_of_block,
+            second,
+            direction,
+            norms,
+            non_finite,
+            cut,
+            bad_stamp,
+            cut_stamp,
+            rates,
+            gamma,
+            runs,
+            behind_arena,
+            comptime!(layout.plan()),
+            mode,
+        );
+    }
+}
+
+/// ε of a tensor.
+#[cube]
+pub(super) fn epsilon_of(
+    row_sums: &Sequence<Array<f32>>,
+    tensor: usize,
+    rates: &Rates,
+    #[comptime] mode: Mode,
+) -> f32 {
+    let mut epsilon = rates.epsilon;
+    if comptime!(mode.relative) {
+        // Norms, and what is computed from them alone, are f32 in every precision. The product of the two numbers first:
+        // ‖H‖₁ times the bias correction may be more than f32 holds.
+        let factor = rates.relative_epsilon * rates.correction2;
+        epsilon = max(factor * row_sums.index(0usize)[tensor], 1e-16f32);
+    }
+    epsilon
+}
+
+/// Checks every buffer against the layout, and launches.
+pub(super) fn launch<S: Precision>(
+    context: &Context,
+    segments: &Segments,
+    work: Work<'_>,
+    prepared: Prepared,
+    removal: EdgeRemoval,
+    blueprint: Blueprint,
+) -> Result<(), Error> {
+    let operation = work.operation;
+    let band = work.edges.len();
+    let sweep = blueprint.sweep;
+    let mode = Mode {
+        accumulates: work.gradients.is_some(),
+        relative: work.row_sums.is_some(),
+        graft: work.graft.map_or(Graft::None, |it| it.graft),
+        parts: sweep.norms_per_block() > 1,
+    };
+    let form = Form {
+        one_launch: mode.accumulates,
+        graft: mode.graft,
+        relative: mode.relative,
+    };
+    let processor = context.processor();
+    blueprint.check::<S>(operation, band, removal, segments, processor, form)?;
+    let n = segments.arena_len();
+    let runs = sweep.runs(segments);
+    let norms = sweep.norms(segments);
+    let states = if mode.accumulates {
+        Ghosts::new(segments, band, removal, blueprint).state_len()
+    } else {
+        n
+    };
+    if let Some(params) = work.params {
+        require_arena::<S::Params>(operation, "params", params, n)?;
+    }
+    if let Some((grads, _)) = work.gradients {
+        require_arena::<S::Params>(operation, "grads", grads, n)?;
+    }
+    require_arena::<S::State>(operation, "moment", work.moment, states)?;
+    require_arena::<S::State>(operation, "diagonal", work.diagonal, states)?;
+    for edge in work.edges {
+        require_arena::<S::State>(operation, "edges", edge, states)?;
+    }
+    if let Some(row_sums) = work.row_sums {
+        row_sums.check(operation, "row_sums", segments)?;
+    }
+    let graft_norms = work.graft.and_then(|it| it.grad_norms);
+    if let Some(graft) = work.graft {
+        graft.check::<S>(operation, n, norms)?;
+    }
+    if let Some(norms) = graft_norms {
+        norms.check(operation, "grad_norms", segments)?;
+    }
+    let layout = Layout::new(band, removal, blueprint);
+    if let Layout::Team(tile) = layout {
+        context.require_shared(operation, 4 * tile.shared(form.graft != Graft::None))?;
+    }
+    let grid = sweep.grid(segments, form.buffers(band));
+    let bad = work
+        .gradients
+        .map(|(_, found)| require_slots(operation, found, grid))
+        .transpose()?;
+    let (cut, cut_stamp) = require_slots(operation, work.cut, grid)?;
+    let width = sweep.width;
+    let (vectors, state_vectors) = (n / width, states / width);
+    let tensors = segments.tensors().len();
+    let gradient = work
+        .gradients
+        .map(|(grads, _)| grads)
+        .or(work.graft.and_then(|it| it.grads));
+    let table = work
+        .row_sums
+        .or(graft_norms)
+        .map(|it| it.tensor_of_block)
+        .filter(|_| mode.needs_tensor());
+    let variant = (type_name::<S>(), layout, mode, blueprint);
+    context.launch(operation, variant, grid, move |client, cubes, units| {
+        let mut edges = SequenceArg::new();
+        for edge in work.edges {
+            edges.push(array(edge, state_vectors));
+        }
+        let mut non_finite = SequenceArg::new();
+        if let Some((found, _)) = bad {
+            non_finite.push(slots(found, grid));
+        }
+        // SAFETY: parameters, gradients and what is staged hold the arena, states the arena and, where they are updated, the
+        // ghosts of every run; tables have an entry for each block or tensor, norms two for each part, the evidence a slot for
+        // each unit: all checked above. Runs cover the blocks between the pads. A run reads at most 3 · reach · width < BLOCK
+        // values before and after itself, which lie in the arena; a unit of a team reads and writes the vector of its own below
+        // `end` or a ghost of its tile, and reads below the arena's end. Rows of shared memory have a place for each vector.
+        unsafe {
+            step_kernel::launch_unchecked::<S, Gpu>(
+                client,
+                cubes,
+                units,
+                width / S::Params::PER_WORD,
+                width / S::State::PER_WORD,
+                optional(work.params, vectors),
+                optional(gradient, vectors),
+                array(work.moment, state_vectors),
+                array(work.diagonal, state_vectors),
+                edges,
+                optional(work.row_sums.map(|it| it.values), tensors),
+                optional(graft_norms.map(|it| it.values), tensors),
+                optional(table, segments.blocks()),
+                optional(work.graft.and_then(|it| it.second), vectors),
+                optional(work.graft.map(|it| it.direction), vectors),
+                optional(work.graft.map(|it| it.norms), norms),
+                non_finite,
+                slots(cut, grid),
+                bad.map_or(0, |(_, stamp)| stamp),
+                cut_stamp,
+                prepared.rates(),
+                prepared.gamma(),
+                runs as u32,
+                (vectors - BLOCK / width) as u32,
+                vectors as u32,
+                layout,
+                mode,
+            );
+        }
+    })
+}

@@ -1,0 +1,263 @@
+//! The norm and the largest row sum of each tensor: a launch that has a value for each block, and the fold of those.
+
+use core::any::type_name;
+
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+use sonew_runtime::Gpu;
+
+use super::reduction::Reduction;
+use crate::buffers::{array, require_arena, require_bytes};
+use crate::context::{Context, Grid, Processor};
+use crate::error::Error;
+use crate::length::{BlockLength, PARTS, measure_vector, of_block, shared_parts, show_parts};
+use crate::precision::{Precision, Storage};
+use crate::segments::{BLOCK, Segments};
+
+/// How the blocks of an arena are shared out: on a software driver each to a unit, on a GPU several at a time to the units of a
+/// cube, neighbouring units neighbouring vectors.
+const WIDTH: usize = 4;
+const VECTORS: usize = BLOCK / WIDTH;
+const AT_ONCE: usize = 4;
+
+fn per_block_grid(processor: Processor, blocks: usize, buffers: usize) -> Grid {
+    let (units, at_once) = match processor {
+        Processor::Cpu => (64, 64),
+        Processor::Gpu => (AT_ONCE * VECTORS, AT_ONCE),
+    };
+    Grid {
+        cubes: blocks.div_ceil(at_once).clamp(1, 4096) as u32,
+        units: units as u32,
+        buffers: 1 + buffers as u32,
+    }
+}
+
+#[cube(launch_unchecked)]
+fn norm_kernel<S: Storage, N: Size>(
+    values: &Array<Vector<S::Word, N>>,
+    partials: &mut Array<f32>,
+    blocks: u32,
+    #[comptime] team: bool,
+) {
+    if comptime!(team) {
+        let mut shared = SharedMemory::<f32>::new(comptime!(shared_parts(AT_ONCE)));
+        let mut first = CUBE_POS * AT_ONCE;
+        while first < blocks as usize {
+            let at = first * VECTORS + UNIT_POS as usize;
+            if at < blocks as usize * VECTORS {
+                let part = S::load::<N>(values, at + VECTORS, WIDTH);
+                show_parts(&mut shared, 0usize, UNIT_POS as usize, &part, WIDTH);
+            }
+            sync_cube();
+            let own = UNIT_POS as usize;
+            if own < AT_ONCE && first + own < blocks as usize {
+                partials[first + own] = of_block(&shared, 0usize, own, blocks as usize);
+            }
+            sync_cube();
+            first += CUBE_COUNT * AT_ONCE;
+        }
+    } else {
+        let mut block = ABSOLUTE_POS;
+        while block < blocks as usize {
+            let mut length = BlockLength::new();
+            for v in 0..VECTORS {
+                let at = (block + 1) * VECTORS + v;
+                let part = S::load::<N>(values, at, WIDTH);
+                measure_vector(
+                    &mut length,
+                    partials,
+                    &part,
+                    at,
+                    WIDTH,
+                    false,
+                    0usize,
+                    1usize,
+                );
+            }
+            partials[block] = length.root();
+            block += CUBE_COUNT * CUBE_DIM as usize;
+        }
+    }
+}
+
+/// ‖x‖ of each tensor of an arena in the parameters' format. `partials` is scratch, one f32 for each block between
+/// the pads; `out` one f32 for each tensor.
+///
+/// # Errors
+/// [`Error::Length`] if a buffer has another length; launch errors as [`Context::launch`].
+pub fn norm_per_tensor<S: Precision>(
+    context: &Context,
+    segments: &Segments,
+    reduction: &Reduction,
+    values: &Handle,
+    partials: &Handle,
+    out: &Handle,
+) -> Result<(), Error> {
+    let operation = "norm";
+    let n = segments.arena_len();
+    require_arena::<S::Params>(operation, "values", values, n)?;
+    let blocks = segments.blocks() - 2;
+    require_bytes(operation, "partials", partials, 4 * blocks as u64)?;
+    let team = context.processor() == Processor::Gpu;
+    let grid = per_block_grid(context.processor(), blocks, 2);
+    context.launch(
+        operation,
+        (type_name::<S>(), team),
+        grid,
+        |client, cubes, dim| {
+            // SAFETY: the arena holds n values, the partials one for each block swept.
+            unsafe {
+                norm_kernel::launch_unchecked::<S::Params, Gpu>(
+                    client,
+                    cubes,
+                    dim,
+                    WIDTH / S::Params::PER_WORD,
+                    array(values, n / WIDTH),
+                    array(partials, blocks),
+                    blocks as u32,
+                    team,
+                );
+            }
+        },
+    )?;
+    reduction.norms(context, partials, out)
+}
+
+#[cube(launch_unchecked)]
+fn row_sum_kernel<S: Storage, N: Size>(
+    diagonal: &Array<Vector<S::Word, N>>,
+    edges: &Sequence<Array<Vector<S::Word, N>>>,
+    partials: &mut Array<f32>,
+    blocks: u32,
+    #[comptime] team: bool,
+    #[comptime] band: usize,
+) {
+    if comptime!(team) {
+        let mut shared = SharedMemory::<f32>::new(comptime!(shared_parts(AT_ONCE)));
+        let mut first = CUBE_POS * AT_ONCE;
+        while first < blocks as usize {
+            let at = first * VECTORS + UNIT_POS as usize;
+            if at < blocks as usize * VECTORS {
+                let part = UNIT_POS as usize;
+                let sum = largest_of_vector::<S, N>(diagonal, edges, at + VECTORS, band);
+                shared[part + part / PARTS] = sum;
+            }
+            sync_cube();
+            let own = UNIT_POS as usize;
+            if own < AT_ONCE && first + own < blocks as usize {
+                let mut largest = 0.0f32;
+                for part in 0..PARTS {
+                    largest = max(largest, shared[own * comptime!(PARTS + 1) + part]);
+                }
+                partials[first + own] = largest;
+            }
+            sync_cube();
+            first += CUBE_COUNT * AT_ONCE;
+        }
+    } else {
+        let mut block = ABSOLUTE_POS;
+        while block < blocks as usize {
+            let mut largest = 0.0f32;
+            for v in 0..VECTORS {
+                let at = (block + 1) * VECTORS + v;
+                largest = max(
+                    largest,
+                    largest_of_vector::<S, N>(diagonal, edges, at, band),
+                );
+            }
+            partials[block] = largest;
+            block += CUBE_COUNT * CUBE_DIM as usize;
+        }
+    }
+}
+
+/// The largest sum of absolute values in the rows of a vector.
+#[cube]
+fn largest_of_vector<S: Storage, N: Size>(
+    diagonal: &Array<Vector<S::Word, N>>,
+    edges: &Sequence<Array<Vector<S::Word, N>>>,
+    at: usize,
+    #[comptime] band: usize,
+) -> f32 {
+    let reach = comptime!(band.div_ceil(WIDTH));
+    let part = S::load::<N>(diagonal, at, WIDTH);
+    let mut rows = Array::<f32>::new(WIDTH);
+    #[unroll]
+    for lane in 0..WIDTH {
+        rows[lane] = part.index(lane).abs();
+    }
+    #[unroll]
+    for k in 0..band {
+        // Row i holds the edge to i+1+k and, as the matrix is symmetric, the one from i−1−k.
+        let mut line = Sequence::<f32>::new();
+        #[unroll]
+        for back in 0..comptime!(reach + 1) {
+            let values = S::load::<N>(edges.index(k), at + back - reach, WIDTH);
+            #[unroll]
+            for lane in 0..WIDTH {
+                line.push(values.index(lane).abs());
+            }
+        }
+        #[unroll]
+        for lane in 0..WIDTH {
+            rows[lane] += *line.index(comptime!(reach * WIDTH + lane))
+                + *line.index(comptime!(reach * WIDTH + lane - k - 1));
+        }
+    }
+    let mut largest = 0.0f32;
+    #[unroll]
+    for lane in 0..WIDTH {
+        // A sum of statistics that are at their largest is no number, and would be an infinite ε.
+        largest = max(largest, min(rows[lane], f32::MAX));
+    }
+    largest
+}
+
+/// ‖H‖₁ of each tensor: the largest sum of absolute values in a row of the symmetric band matrix. Scratch and result
+/// as in [`norm_per_tensor`].
+///
+/// # Errors
+/// [`Error::Length`] if a buffer has another length; launch errors as [`Context::launch`].
+pub fn largest_row_sum<S: Precision>(
+    context: &Context,
+    segments: &Segments,
+    reduction: &Reduction,
+    diagonal: &Handle,
+    edges: &[Handle],
+    partials: &Handle,
+    out: &Handle,
+) -> Result<(), Error> {
+    let operation = "largest row sum";
+    let n = segments.arena_len();
+    require_arena::<S::State>(operation, "diagonal", diagonal, n)?;
+    for edge in edges {
+        require_arena::<S::State>(operation, "edges", edge, n)?;
+    }
+    let blocks = segments.blocks() - 2;
+    require_bytes(operation, "partials", partials, 4 * blocks as u64)?;
+    let team = context.processor() == Processor::Gpu;
+    let grid = per_block_grid(context.processor(), blocks, 3 + edges.len());
+    let variant = (type_name::<S>(), edges.len(), team);
+    context.launch(operation, variant, grid, |client, cubes, dim| {
+        let mut band = SequenceArg::new();
+        for edge in edges {
+            band.push(array(edge, n / WIDTH));
+        }
+        // SAFETY: the arenas hold n values and the leading pad is longer than the band; one partial for each block.
+        unsafe {
+            row_sum_kernel::launch_unchecked::<S::State, Gpu>(
+                client,
+                cubes,
+                dim,
+                WIDTH / S::State::PER_WORD,
+                array(diagonal, n / WIDTH),
+                band,
+                array(partials, blocks),
+                blocks as u32,
+                team,
+                edges.len(),
+            );
+        }
+    })?;
+    reduction.maxima(context, partials, out)
+}

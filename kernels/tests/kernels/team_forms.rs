@@ -1,0 +1,517 @@
+//! What teams do beside the plain step, and the walks of single units: the same bits.
+
+use cubecl::server::Handle;
+use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::evidence::{PivotEvidence, Slots};
+use sonew_kernels::kronecker::{self, DescentBuffers, DescentRates, MeasureBuffers, measure};
+use sonew_kernels::precision::{Bf16, F16, F32, HostFormat, Precision};
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sonew::{
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Ghosts, Graft, GraftBuffers,
+    PerTensor, Reduction, StepBuffers, StepRates, UpdateBuffers, factor, largest_row_sum,
+    norm_per_tensor, step, update,
+};
+use sonew_kernels::sweep::{Strategy, Sweep};
+
+use crate::bench::*;
+use crate::team::{GAMMA, LENGTHS, bits, gradient, team};
+
+const GRAFTS: [Graft; 4] = [Graft::Sgd, Graft::Momentum, Graft::Adam, Graft::RmsProp];
+
+/// Buffers of one precision.
+struct Arenas<'a, P> {
+    bench: &'a Bench,
+    segments: Segments,
+    precision: std::marker::PhantomData<P>,
+}
+
+impl<'a, P: Precision> Arenas<'a, P> {
+    fn new(bench: &'a Bench) -> Self {
+        Self {
+            bench,
+            segments: Segments::new(LENGTHS).unwrap(),
+            precision: std::marker::PhantomData,
+        }
+    }
+
+    fn arena<S: HostFormat>(&self, values: &[Vec<f64>]) -> Handle {
+        let narrow: Vec<Vec<f32>> = values
+            .iter()
+            .map(|t| t.iter().map(|&x| x as f32).collect())
+            .collect();
+        let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
+        let arena = self.segments.gather(&slices).unwrap();
+        self.bench.context.upload(&S::encode(&arena))
+    }
+
+    fn grads(&self, t: usize) -> Handle {
+        self.arena::<P::Params>(&gradient(t))
+    }
+
+    fn zeros(&self) -> Handle {
+        self.bench.values_in::<P::State>(self.segments.arena_len())
+    }
+
+    fn slots(&self, sweep: Sweep) -> Slots {
+        Slots::new(&self.bench.context, sweep.total_units(&self.segments))
+    }
+
+    /// The arena of a state, without ghosts.
+    fn read(&self, state: &Handle) -> Vec<u32> {
+        let bytes: Vec<u8> = self.bench.context.download("test", state).unwrap();
+        bits(&P::State::decode(&bytes)[..self.segments.arena_len()])
+    }
+
+    fn read_params(&self, params: &Handle) -> Vec<u32> {
+        let bytes: Vec<u8> = self.bench.context.download("test", params).unwrap();
+        bits(&P::Params::decode(&bytes))
+    }
+
+    fn numbers(&self, values: &Handle) -> Vec<f32> {
+        self.bench.context.download("test", values).unwrap()
+    }
+
+    /// Statistics of a band, made by a step of whatever form: moment, diagonal and edges.
+    fn statistics(&self, band: usize) -> Vec<Handle> {
+        let blueprint = Blueprint::infer::<P>(Processor::Cpu, band);
+        let walk = Blueprint {
+            sweep: Sweep {
+                twins: false,
+                ..blueprint.sweep
+            },
+            ..blueprint
+        };
+        let removal = EdgeRemoval::Outgoing;
+        let values = Ghosts::new(&self.segments, band, removal, walk).state_len();
+        let states: Vec<Handle> = (0..2 + band)
+            .map(|_| self.bench.values_in::<P::State>(values))
+            .collect();
+        for t in [1, 3] {
+            let buffers = StepBuffers {
+                params: &self.arena::<P::Params>(&gradient(1)),
+                graft: None,
+                grads: &self.grads(t),
+                moment: &states[0],
+                diagonal: &states[1],
+                edges: &states[2..],
+                non_finite: &self.slots(walk.sweep),
+                cut: &self.slots(walk.sweep),
+            };
+            let forced = Strategy::Forced(walk);
+            let context = &self.bench.context;
+            step::<P>(
+                context,
+                &self.segments,
+                buffers,
+                RATES,
+                GAMMA,
+                removal,
+                forced,
+            )
+            .unwrap();
+        }
+        // Without the ghosts.
+        let arena = |state: &Handle| {
+            let bytes: Vec<u8> = self.bench.context.download("test", state).unwrap();
+            let values = P::State::decode(&bytes)[..self.segments.arena_len()].to_vec();
+            self.bench.context.upload(&P::State::encode(&values))
+        };
+        states.iter().map(arena).collect()
+    }
+}
+
+const RATES: StepRates = StepRates {
+    lr: 0.125,
+    weight_decay: 0.25,
+    beta1: 0.875,
+    decay: Decay::Average(0.9375),
+    epsilon: 1.0 / 1024.0,
+    corrections: (1.5, 2.0),
+};
+
+/// What a staged launch leaves: u, d of the graft, and both norms of each tensor.
+#[derive(Debug, PartialEq)]
+struct Staged {
+    direction: Vec<u32>,
+    second: Option<Vec<u32>>,
+    norms: Vec<u32>,
+    pivots: PivotEvidence,
+}
+
+/// Stages for a graft, by a step from nothing or by an update of statistics that are there.
+fn staged<P: Precision>(
+    bench: &Bench,
+    band: usize,
+    graft: Graft,
+    accumulates: bool,
+    blueprint: Blueprint,
+) -> Staged {
+    let arenas = Arenas::<P>::new(bench);
+    let (context, segments) = (&bench.context, &arenas.segments);
+    let (grads, sweep) = (arenas.grads(1), blueprint.sweep);
+    let table = context.upload(&segments.tensor_of_block());
+    let reduction = Reduction::new(context, segments);
+    let (partials, of_gradients) = (
+        bench.values(segments.blocks() - 2),
+        bench.values(LENGTHS.len()),
+    );
+    norm_per_tensor::<P>(
+        context,
+        segments,
+        &reduction,
+        &grads,
+        &partials,
+        &of_gradients,
+    )
+    .unwrap();
+    let of_tensors = |values| PerTensor {
+        values,
+        tensor_of_block: &table,
+    };
+    let (direction, measured) = (arenas.zeros(), bench.values(sweep.norms(segments)));
+    let rmsprop = graft == Graft::RmsProp;
+    let second = rmsprop.then(|| arenas.zeros());
+    let stage = GraftBuffers {
+        graft,
+        epsilon: 1.0 / 64.0,
+        decay: 0.875,
+        direction: &direction,
+        norms: &measured,
+        grads: (rmsprop || graft == Graft::Sgd).then_some(&grads),
+        grad_norms: rmsprop.then_some(of_tensors(&of_gradients)),
+        second: second.as_ref(),
+    };
+    let (removal, forced) = (EdgeRemoval::Incident, Strategy::Forced(blueprint));
+    let cut = arenas.slots(sweep);
+    if accumulates {
+        let values = Ghosts::new(segments, band, removal, blueprint).state_len();
+        let states: Vec<Handle> = (0..2 + band)
+            .map(|_| bench.values_in::<P::State>(values))
+            .collect();
+        let buffers = StepBuffers {
+            params: &grads,
+            graft: Some(stage),
+            grads: &grads,
+            moment: &states[0],
+            diagonal: &states[1],
+            edges: &states[2..],
+            non_finite: &arenas.slots(sweep),
+            cut: &cut,
+        };
+        step::<P>(context, segments, buffers, RATES, GAMMA, removal, forced).unwrap();
+    } else {
+        let states = arenas.statistics(band);
+        let row_sums = bench.values(LENGTHS.len());
+        largest_row_sum::<P>(
+            context,
+            segments,
+            &reduction,
+            &states[1],
+            &states[2..],
+            &partials,
+            &row_sums,
+        )
+        .unwrap();
+        let buffers = UpdateBuffers {
+            moment: &states[0],
+            diagonal: &states[1],
+            edges: &states[2..],
+            evidence: &cut,
+        };
+        let damping = Damping::Relative {
+            epsilon: 1.0 / 1024.0,
+            row_sums: of_tensors(&row_sums),
+        };
+        let descent = Descent::Stage(stage);
+        update::<P>(
+            context,
+            segments,
+            buffers,
+            descent,
+            damping,
+            GAMMA,
+            removal,
+            (1.5, 2.0),
+            forced,
+        )
+        .unwrap();
+    }
+    let norms = bench.values(2 * LENGTHS.len());
+    reduction
+        .pairs_of_norms(context, &measured, sweep, &norms)
+        .unwrap();
+    Staged {
+        direction: arenas.read(&direction),
+        second: second.map(|it| arenas.read(&it)),
+        norms: bits(&arenas.numbers(&norms)),
+        pivots: PivotEvidence::read(context, "test", &cut).unwrap(),
+    }
+}
+
+/// The walk of the software driver, and shorter ones, whose blocks are measured in parts.
+fn walks<P: Precision>(band: usize) -> [Blueprint; 2] {
+    let walk = Blueprint::infer::<P>(Processor::Cpu, band);
+    [256, 16].map(|columns| Blueprint {
+        sweep: Sweep {
+            twins: false,
+            run: columns / walk.sweep.width,
+            ..walk.sweep
+        },
+        ..walk
+    })
+}
+
+fn grafts_alike<P: Precision>(bench: &Bench, bands: &[usize], grafts: &[Graft], width: usize) {
+    for &band in bands {
+        for &graft in grafts {
+            for accumulates in [true, false] {
+                let [whole, short] = walks::<P>(band);
+                let walked = staged::<P>(bench, band, graft, accumulates, whole);
+                assert!(walked.norms.iter().all(|&norm| f32::from_bits(norm) > 0.0));
+                let others = [short, team(width, 256 / width, 2, band)];
+                for blueprint in others {
+                    let found = staged::<P>(bench, band, graft, accumulates, blueprint);
+                    let what = format!(
+                        "{} band {band}, {graft:?}, accumulates {accumulates}, {blueprint:?}",
+                        P::NAME
+                    );
+                    assert_eq!(found, walked, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_graft_is_staged_and_measured_alike_by_walks_and_teams() {
+    let bench = Bench::open();
+    grafts_alike::<F32>(&bench, &[1], &GRAFTS, 4);
+    grafts_alike::<F32>(&bench, &[0, 4], &[Graft::Adam], 4);
+    grafts_alike::<Bf16>(&bench, &[1], &[Graft::Adam, Graft::RmsProp], 8);
+    grafts_alike::<F16>(&bench, &[1], &[Graft::Momentum], 4);
+}
+
+/// Weights after an update of statistics that are there.
+fn updated<P: Precision>(
+    bench: &Bench,
+    band: usize,
+    removal: EdgeRemoval,
+    blueprint: Blueprint,
+) -> (Vec<u32>, PivotEvidence) {
+    let arenas = Arenas::<P>::new(bench);
+    let states = arenas.statistics(band);
+    let params = arenas.arena::<P::Params>(&tensors(LENGTHS, |t, i| noise(t + 3, i)));
+    let cut = arenas.slots(blueprint.sweep);
+    let buffers = UpdateBuffers {
+        moment: &states[0],
+        diagonal: &states[1],
+        edges: &states[2..],
+        evidence: &cut,
+    };
+    let descent = Descent::Apply {
+        params: &params,
+        lr: 0.125,
+        weight_decay: 0.25,
+    };
+    update::<P>(
+        &bench.context,
+        &arenas.segments,
+        buffers,
+        descent,
+        Damping::Absolute(1.0 / 1024.0),
+        GAMMA,
+        removal,
+        (1.5, 2.0),
+        Strategy::Forced(blueprint),
+    )
+    .unwrap();
+    let pivots = PivotEvidence::read(&bench.context, "test", &cut).unwrap();
+    (arenas.read_params(&params), pivots)
+}
+
+#[test]
+fn an_update_of_statistics_that_are_there_is_alike() {
+    let bench = Bench::open();
+    for (band, removal) in [
+        (0, EdgeRemoval::Outgoing),
+        (1, EdgeRemoval::Outgoing),
+        (4, EdgeRemoval::Incident),
+    ] {
+        let walked = updated::<F32>(&bench, band, removal, walks::<F32>(band)[0]);
+        assert!(band == 0 || walked.1.cut.count > 0);
+        let found = updated::<F32>(&bench, band, removal, team(4, 32, 2, band));
+        assert_eq!(found, walked, "band {band}");
+    }
+}
+
+/// D, then ψ, and what the pivots show.
+fn factored<P: Precision>(
+    bench: &Bench,
+    band: usize,
+    removal: EdgeRemoval,
+    blueprint: Blueprint,
+) -> (Vec<Vec<u32>>, PivotEvidence) {
+    let arenas = Arenas::<P>::new(bench);
+    let states = arenas.statistics(band);
+    let psi: Vec<Handle> = (0..band).map(|_| arenas.zeros()).collect();
+    let (d, cut) = (arenas.zeros(), arenas.slots(blueprint.sweep));
+    let buffers = FactorBuffers {
+        diagonal: &states[1],
+        edges: &states[2..],
+        psi: &psi,
+        d: &d,
+        evidence: &cut,
+    };
+    factor::<P>(
+        &bench.context,
+        &arenas.segments,
+        buffers,
+        2.0,
+        1.0 / 1024.0,
+        GAMMA,
+        removal,
+        Strategy::Forced(blueprint),
+    )
+    .unwrap();
+    let all = std::iter::once(&d).chain(&psi);
+    let pivots = PivotEvidence::read(&bench.context, "test", &cut).unwrap();
+    (all.map(|it| arenas.read(it)).collect(), pivots)
+}
+
+fn factors_alike<P: Precision>(bench: &Bench, bands: &[usize], removals: &[EdgeRemoval]) {
+    for &band in bands {
+        for &removal in removals {
+            let walked = factored::<P>(bench, band, removal, walks::<P>(band)[0]);
+            assert!(band == 0 || walked.1.cut.count > 0);
+            let found = factored::<P>(bench, band, removal, team(4, 32, 2, band));
+            assert_eq!(found, walked, "{} band {band}, {removal:?}", P::NAME);
+        }
+    }
+}
+
+#[test]
+fn a_factor_is_alike() {
+    let bench = Bench::open();
+    let all = EdgeRemoval::ALL.map(|(_, removal)| removal);
+    factors_alike::<F32>(&bench, &[1, 4], &all);
+    factors_alike::<F32>(&bench, &[0, 2, 5], &[EdgeRemoval::Incident]);
+    factors_alike::<Bf16>(&bench, &[1], &all[..2]);
+}
+
+/// ‖x‖ and ‖H‖₁ of each tensor, as a processor lays them out.
+fn norms<P: Precision>(bench: &Bench, processor: Processor) -> Vec<u32> {
+    let arenas = Arenas::<P>::new(bench);
+    let states = arenas.statistics(2);
+    // The layout of a graphics processor runs on the software driver as well.
+    let context = Context::new(bench.context.client().clone(), processor);
+    let segments = &arenas.segments;
+    let reduction = Reduction::new(&context, segments);
+    let partials = bench.values(segments.blocks() - 2);
+    let [of_gradient, row_sums] = [0; 2].map(|_| bench.values(LENGTHS.len()));
+    let grads = arenas.grads(1);
+    norm_per_tensor::<P>(
+        &context,
+        segments,
+        &reduction,
+        &grads,
+        &partials,
+        &of_gradient,
+    )
+    .unwrap();
+    let mut found = arenas.numbers(&partials);
+    let (diagonal, edges) = (&states[1], &states[2..]);
+    largest_row_sum::<P>(
+        &context, segments, &reduction, diagonal, edges, &partials, &row_sums,
+    )
+    .unwrap();
+    found.extend(arenas.numbers(&partials));
+    bits(&found)
+}
+
+#[test]
+fn the_norms_of_blocks_are_alike() {
+    let bench = Bench::open();
+    let walked = norms::<F32>(&bench, Processor::Cpu);
+    // A block at the end of a tensor may hold its gap alone.
+    let some = walked.iter().filter(|&&norm| f32::from_bits(norm) > 0.0);
+    assert!(some.count() >= 2 * LENGTHS.len());
+    assert_eq!(norms::<F32>(&bench, Processor::Gpu), walked);
+    let walked = norms::<Bf16>(&bench, Processor::Cpu);
+    assert_eq!(norms::<Bf16>(&bench, Processor::Gpu), walked);
+}
+
+/// Weights and states after a descent of Shampoo.
+fn descended<P: Precision>(bench: &Bench, graft: Graft, sweep: Sweep) -> Vec<Vec<u32>> {
+    let arenas = Arenas::<P>::new(bench);
+    let (context, segments) = (&bench.context, &arenas.segments);
+    let params = arenas.arena::<P::Params>(&tensors(LENGTHS, |t, i| noise(t + 3, i)));
+    let grads = arenas.grads(1);
+    let direction = arenas.arena::<P::State>(&tensors(LENGTHS, |t, i| noise(t + 7, i)));
+    let [momentum, graft_momentum, second] = [0; 3].map(|_| arenas.zeros());
+    let second = (graft == Graft::Adam).then_some(&second);
+    let measured = bench.values(sweep.norms(segments));
+    let of_tensors = bench.values(2 * LENGTHS.len());
+    let table = context.upload(&segments.tensor_of_block());
+    let preconditioned = context.upload(&[1u32, 0, 1, 1, 0]);
+    let rates = DescentRates {
+        lr: 0.125,
+        weight_decay: 0.25,
+        beta1: 0.875,
+        beta2: 0.9375,
+        epsilon: 1.0 / 64.0,
+        correction: 2.0,
+    };
+    let forced = Strategy::Forced(sweep);
+    let buffers = MeasureBuffers {
+        grads: &grads,
+        direction: &direction,
+        second,
+        grad_norms: None,
+        norms: &measured,
+        tensor_of_block: &table,
+        evidence: &arenas.slots(sweep),
+    };
+    measure::<P>(context, segments, buffers, graft, rates, forced).unwrap();
+    let reduction = Reduction::new(context, segments);
+    reduction
+        .pairs_of_norms(context, &measured, sweep, &of_tensors)
+        .unwrap();
+    let buffers = DescentBuffers {
+        params: &params,
+        grads: &grads,
+        direction: &direction,
+        second,
+        grad_norms: None,
+        norms: &of_tensors,
+        tensor_of_block: &table,
+        preconditioned: &preconditioned,
+        momentum: &momentum,
+        graft_momentum: &graft_momentum,
+    };
+    kronecker::descend::<P>(context, segments, buffers, graft, true, rates, forced).unwrap();
+    let states = [&momentum, &graft_momentum].into_iter().chain(second);
+    let mut found: Vec<_> = states.map(|it| arenas.read(it)).collect();
+    found.push(arenas.read_params(&params));
+    found.push(bits(&arenas.numbers(&of_tensors)));
+    found
+}
+
+#[test]
+fn a_descent_of_shampoo_is_alike() {
+    let bench = Bench::open();
+    let walk = Sweep::infer(Processor::Cpu);
+    let short = Sweep { run: 4, ..walk };
+    for graft in [Graft::Sgd, Graft::Adam] {
+        let walked = descended::<F32>(&bench, graft, walk);
+        for sweep in [short, team(4, 64, 2, 0).sweep, team(4, 128, 3, 0).sweep] {
+            assert_eq!(
+                descended::<F32>(&bench, graft, sweep),
+                walked,
+                "{graft:?}, {sweep:?}"
+            );
+        }
+    }
+    let walked = descended::<Bf16>(&bench, Graft::Adam, walk);
+    let wide = team(8, 32, 2, 0).sweep;
+    assert_eq!(descended::<Bf16>(&bench, Graft::Adam, wide), walked);
+}
