@@ -4,8 +4,9 @@
 //! underflows, and those of 2ᵏ x everywhere (Blue 1978, "A portable Fortran program to find the Euclidean norm of a
 //! vector", with a running scale instead of three).
 //!
-//! The order in which a block of an arena is added up is fixed, so that its norm does not depend on who does it: the norm of
-//! each [`PART`] of four values is rounded to a number, and those numbers are added in their order.
+//! The order in which a block of an arena is added up is fixed, so that its norm does not depend on who does it: the squares of each
+//! [`PART`] of four values first, and those sums in their order. In what unit does not matter: the largest value of a block has
+//! a square of at least 1 in the end, beside which what underflows is nothing.
 
 use cubecl::prelude::*;
 
@@ -76,9 +77,17 @@ pub(crate) fn add(length: &mut Length, value: f32) {
     length.unit = unit;
 }
 
-/// Adds `count` values from `first` on.
+/// Adds the sum of other squares.
 #[cube]
-pub(crate) fn extend(
+pub(crate) fn merge(length: &mut Length, other: &Length) {
+    let unit = max(length.unit, other.unit);
+    length.squares = length.in_unit(unit) + other.in_unit(unit);
+    length.unit = unit;
+}
+
+/// Adds `count` values from `first` on, whose squares are summed first.
+#[cube]
+fn extend(
     length: &mut Length,
     values: &Sequence<f32>,
     #[comptime] first: usize,
@@ -90,22 +99,15 @@ pub(crate) fn extend(
         largest = max(largest, magnitude_bits(*values.index(comptime!(first + i))));
     }
     let unit = max(length.unit, unit_of(largest));
-    length.squares = length.in_unit(unit);
     let scale = inverse(unit);
+    let mut squares = 0.0f32;
     #[unroll]
     for i in 0..count {
         let x = *values.index(comptime!(first + i)) * scale;
-        length.squares += x * x;
+        squares += x * x;
     }
+    length.squares = length.in_unit(unit) + squares;
     length.unit = unit;
-}
-
-/// The norm of the part of a vector that begins at `first`.
-#[cube]
-fn of_part(values: &Sequence<f32>, #[comptime] first: usize) -> f32 {
-    let mut part = Length::new();
-    extend(&mut part, values, first, PART);
-    part.root()
 }
 
 /// The norm of a block in the making, by a unit that takes its vectors one after another.
@@ -132,7 +134,7 @@ impl BlockLength {
 }
 
 /// Adds the vector `at` of an arena, which may complete parts. Where the unit does not see all of a block, `each` part goes to
-/// `norms`: its `channel` of `channels`.
+/// `norms`: its `channel` of `channels`, the sum of its squares and their unit.
 #[cube]
 pub(crate) fn measure_vector(
     length: &mut BlockLength,
@@ -147,24 +149,28 @@ pub(crate) fn measure_vector(
     if comptime!(width >= PART) {
         #[unroll]
         for half in 0..comptime!(width / PART) {
-            let norm = of_part(values, comptime!(half * PART));
             if comptime!(each) {
-                let part = at * comptime!(width / PART) + half - PARTS;
-                norms[part * channels + channel] = norm;
+                let mut part = Length::new();
+                extend(&mut part, values, comptime!(half * PART), PART);
+                let index = at * comptime!(width / PART) + half - PARTS;
+                write_part(norms, index * channels + channel, &part);
             } else {
-                add(&mut length.whole, norm);
+                extend(&mut length.whole, values, comptime!(half * PART), PART);
             }
         }
     } else {
-        extend(&mut length.part, values, 0usize, width);
         let per_part = comptime!(PART / width);
+        #[unroll]
+        for lane in 0..width {
+            add(&mut length.part, *values.index(lane));
+        }
         // Vectors of a part are a power of two.
         if (at + 1) & comptime!(PART / width - 1) == 0 {
-            let norm = length.part.root();
             if comptime!(each) {
-                norms[(at / per_part - PARTS) * channels + channel] = norm;
+                let index = at / per_part - PARTS;
+                write_part(norms, index * channels + channel, &length.part);
             } else {
-                add(&mut length.whole, norm);
+                merge(&mut length.whole, &length.part);
             }
             length.part.squares = 0.0;
             length.part.unit = LEAST.runtime();
@@ -172,12 +178,27 @@ pub(crate) fn measure_vector(
     }
 }
 
-/// Numbers of shared memory for the parts of so many blocks: the blocks lie in different banks.
-pub(crate) const fn shared_parts(blocks: usize) -> usize {
-    blocks * (PARTS + 1)
+#[cube]
+fn write_part(norms: &mut Array<f32>, index: usize, part: &Length) {
+    norms[2 * index] = part.squares;
+    norms[2 * index + 1] = f32::reinterpret(part.unit);
 }
 
-/// Shows the norms of the parts of a unit's vector, the `position`-th of those that a cube has in whole blocks.
+/// What [`measure_vector`] wrote of `each` part.
+#[cube]
+pub(crate) fn read_part(norms: &Array<f32>, index: usize) -> Length {
+    Length {
+        squares: norms[2 * index],
+        unit: u32::reinterpret(norms[2 * index + 1]),
+    }
+}
+
+/// Numbers of shared memory for the parts of so many blocks: their squares, then their units. The blocks lie in different banks.
+pub(crate) const fn shared_parts(blocks: usize) -> usize {
+    2 * blocks * (PARTS + 1)
+}
+
+/// Shows the parts of a unit's vector, the `position`-th of those that a cube has in whole `blocks`, from `first` on.
 #[cube]
 pub(crate) fn show_parts(
     shared: &mut SharedMemory<f32>,
@@ -185,35 +206,43 @@ pub(crate) fn show_parts(
     position: usize,
     values: &Sequence<f32>,
     #[comptime] width: usize,
+    #[comptime] blocks: usize,
 ) {
     #[unroll]
     for half in 0..comptime!(width / PART) {
-        let part = position * comptime!(width / PART) + half;
-        shared[first + part + part / PARTS] = of_part(values, comptime!(half * PART));
+        let mut part = Length::new();
+        extend(&mut part, values, comptime!(half * PART), PART);
+        let index = position * comptime!(width / PART) + half;
+        let place = first + index + index / PARTS;
+        shared[place] = part.squares;
+        shared[place + comptime!(blocks * (PARTS + 1))] = f32::reinterpret(part.unit);
     }
 }
 
-/// The norm of the `block`-th block of a cube, from the parts that its units have shown; `blocks` are those of the arena.
+/// The norm of the `block`-th of `blocks` blocks of a cube, from the parts that its units have shown; `of_arena` are those of the
+/// arena.
 #[cube]
 pub(crate) fn of_block(
     shared: &SharedMemory<f32>,
     first: usize,
     block: usize,
-    blocks: usize,
+    of_arena: usize,
+    #[comptime] blocks: usize,
 ) -> f32 {
     let start = first + block * comptime!(PARTS + 1);
+    let units = start + comptime!(blocks * (PARTS + 1));
     // A bound that no compiler knows: unrolled, all parts are in registers at once, and few units have room for that.
-    let parts = min(blocks * PARTS, PARTS);
-    let mut largest = 0u32;
-    for part in 0..parts {
-        largest = max(largest, magnitude_bits(shared[start + part]));
-    }
+    let parts = min(of_arena * PARTS, PARTS);
     let mut whole = Length::new();
-    whole.unit = unit_of(largest);
-    let scale = inverse(whole.unit);
     for part in 0..parts {
-        let x = shared[start + part] * scale;
-        whole.squares += x * x;
+        whole.unit = max(whole.unit, u32::reinterpret(shared[units + part]));
+    }
+    for part in 0..parts {
+        let squares = Length {
+            squares: shared[start + part],
+            unit: u32::reinterpret(shared[units + part]),
+        };
+        whole.squares += squares.in_unit(whole.unit);
     }
     whole.root()
 }

@@ -72,6 +72,8 @@ impl Sweep {
     /// A software driver takes as many values at once as four words hold of whichever format has the fewest in one. Of `sonew tune adam` on llvmpipe, two cores, f32,
     /// relative to this default: half as wide 120 %, in words of 32 bits 155 %, both 160 %, runs half as long 120 %; 32 and 128
     /// units are within 2 %. In bf16 half as wide is 111 %.
+    ///
+    /// On a GPU a unit reads 16 bytes at once, also where all values have two.
     pub fn infer_for<S: Precision>(processor: Processor) -> Self {
         let twins = processor == Processor::Cpu && has_twin::<S>();
         match processor {
@@ -82,6 +84,10 @@ impl Sweep {
                 cubes: 4096,
                 twins,
                 team: false,
+            },
+            Processor::Gpu if S::Params::BYTES == 2 && S::State::BYTES == 2 => Self {
+                width: 8,
+                ..Self::infer(processor)
             },
             _ => Self::infer(processor),
         }
@@ -97,10 +103,18 @@ impl Sweep {
         sweep.on::<S>(context)
     }
 
-    /// What was tuned for a kernel that has neither a band nor a form in 64-bit words, or [`Sweep::infer`].
+    /// What was tuned for a kernel that has neither a band nor a form in 64-bit words, or the default for those.
     pub fn plain<S: Precision>(context: &Context, kernel: &'static str) -> Self {
         let tuned = context.tuned().get(kernel, S::NAME, 0);
-        tuned.map_or_else(|| Self::infer(context.processor()), |it| it.sweep)
+        let default = || Self::infer_plain::<S>(context.processor());
+        tuned.map_or_else(default, |it| it.sweep)
+    }
+
+    fn infer_plain<S: Precision>(processor: Processor) -> Self {
+        match processor {
+            Processor::Cpu => Self::infer(processor),
+            Processor::Gpu => Self::infer_for::<S>(processor),
+        }
     }
 
     /// What was tuned for a kernel that measures what it sweeps, or the default: on a GPU teams, which have whole blocks.
@@ -108,7 +122,7 @@ impl Sweep {
         let tuned = context.tuned().get(kernel, S::NAME, 0);
         tuned.map_or_else(
             || {
-                let plain = Self::infer(context.processor());
+                let plain = Self::infer_plain::<S>(context.processor());
                 match context.processor() {
                     Processor::Cpu => plain,
                     Processor::Gpu => Self {
@@ -156,9 +170,14 @@ impl Sweep {
         }
     }
 
-    /// Numbers of norms that come of an arena, two for each part.
+    /// Numbers that come of an arena so: two norms for each block, or for each part of one the sums of two kinds of squares and
+    /// their units.
     pub fn norms(&self, segments: &Segments) -> usize {
-        2 * self.norms_per_block() * (segments.blocks() - 2)
+        let of_block = match self.norms_per_block() {
+            1 => 2,
+            parts => 4 * parts,
+        };
+        of_block * (segments.blocks() - 2)
     }
 
     /// The launch that walks the blocks between the pads of an arena, binding `buffers` buffers.

@@ -103,9 +103,16 @@ fn measure_kernel<S: Precision, NP: Size, NS: Size>(
             }
             if comptime!(sweep.team) {
                 let position = UNIT_POS as usize;
-                show_parts(&mut shared, 0usize, position, &s, width);
+                show_parts(&mut shared, 0usize, position, &s, width, blocks_of_tile);
                 let behind = comptime!(shared_parts(blocks_of_tile));
-                show_parts(&mut shared, behind, position, &update, width);
+                show_parts(
+                    &mut shared,
+                    behind,
+                    position,
+                    &update,
+                    width,
+                    blocks_of_tile,
+                );
             } else {
                 let each = comptime!(sweep.norms_per_block() > 1);
                 measure_vector(&mut length, norms, &s, at, width, each, 0usize, 2usize);
@@ -133,7 +140,8 @@ fn measure_kernel<S: Precision, NP: Size, NS: Size>(
             let blocks = end as usize / per_block - 1;
             if block < blocks_of_tile && of_arena < blocks {
                 let first = channel * comptime!(shared_parts(blocks_of_tile));
-                norms[of_arena * 2 + channel] = of_block(&shared, first, block, blocks);
+                norms[of_arena * 2 + channel] =
+                    of_block(&shared, first, block, blocks, blocks_of_tile);
             }
             sync_cube();
         } else if comptime!(sweep.norms_per_block() == 1) {

@@ -46,12 +46,19 @@ fn norm_kernel<S: Storage, N: Size>(
             let at = first * VECTORS + UNIT_POS as usize;
             if at < blocks as usize * VECTORS {
                 let part = S::load::<N>(values, at + VECTORS, WIDTH);
-                show_parts(&mut shared, 0usize, UNIT_POS as usize, &part, WIDTH);
+                show_parts(
+                    &mut shared,
+                    0usize,
+                    UNIT_POS as usize,
+                    &part,
+                    WIDTH,
+                    AT_ONCE,
+                );
             }
             sync_cube();
             let own = UNIT_POS as usize;
             if own < AT_ONCE && first + own < blocks as usize {
-                partials[first + own] = of_block(&shared, 0usize, own, blocks as usize);
+                partials[first + own] = of_block(&shared, 0usize, own, blocks as usize, AT_ONCE);
             }
             sync_cube();
             first += CUBE_COUNT * AT_ONCE;

@@ -10,7 +10,7 @@ use crate::context::{Context, Grid, Processor};
 use crate::error::Error;
 use crate::evidence::magnitude_bits;
 use crate::fold::{cube_max, cube_sum};
-use crate::length::{Length, add};
+use crate::length::{Length, add, merge, read_part};
 use crate::segments::Segments;
 use crate::sweep::Sweep;
 
@@ -56,7 +56,8 @@ fn fold_kernel(
                 let mut whole = Length::new();
                 for part in 0..per_block {
                     let at = block * per_block + part;
-                    add(&mut whole, partials[at * channels + channel]);
+                    let part = read_part(partials, at * channels + channel);
+                    merge(&mut whole, &part);
                 }
                 add(&mut length, whole.root());
             }
@@ -140,7 +141,9 @@ impl Reduction {
         how: Fold,
     ) -> Result<(), Error> {
         let operation = "reduction per tensor";
-        let count = self.partial_blocks * per_block * CHANNELS;
+        // A part has the sum of its squares and their unit, a block its norm.
+        let numbers = if per_block > 1 { 2 } else { 1 };
+        let count = self.partial_blocks * per_block * CHANNELS * numbers;
         require_bytes(operation, "partials", partials, 4 * count as u64)?;
         require_bytes(operation, "out", out, 4 * (self.tensors * CHANNELS) as u64)?;
         let units: usize = match context.processor() {

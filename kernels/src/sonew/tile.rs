@@ -302,9 +302,9 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
                 S::State::store::<NS>(direction.index_mut(0usize), at, &u, width);
                 let position = place.position - tile.before;
                 let first = comptime!(tile.first_norm());
-                show_parts(&mut shared, first, position, &u, width);
+                show_parts(&mut shared, first, position, &u, width, tile.blocks());
                 let first = comptime!(first + shared_parts(tile.blocks()));
-                show_parts(&mut shared, first, position, &other, width);
+                show_parts(&mut shared, first, position, &other, width, tile.blocks());
             }
         } else {
             if owned {
@@ -328,7 +328,7 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
             if block < comptime!(tile.blocks()) && of_arena < blocks {
                 let of_channel = channel * comptime!(shared_parts(tile.blocks()));
                 let first = of_channel + comptime!(tile.first_norm());
-                let norm = of_block(&shared, first, block, blocks);
+                let norm = of_block(&shared, first, block, blocks, tile.blocks());
                 norms.index_mut(0usize)[of_arena * 2 + channel] = norm;
             }
             if comptime!(plan.band == 0) {
