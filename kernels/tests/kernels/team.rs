@@ -158,6 +158,25 @@ fn is_a_walk<P: Precision>(bench: &Bench, bands: &[usize], removals: &[EdgeRemov
 }
 
 #[test]
+fn bands_that_no_tile_has_room_for_walk() {
+    let walks = |band, shared| {
+        !Blueprint::infer_for::<F32>(Processor::Gpu, band, shared)
+            .sweep
+            .team
+    };
+    // What README says of them.
+    for (shared, first) in [(48 << 10, 19), (16 << 10, 9)] {
+        for band in 0..=32 {
+            assert_eq!(
+                walks(band, shared),
+                band >= first,
+                "band {band}, {shared} bytes"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_team_gives_the_bits_of_a_walk() {
     let bench = Bench::open();
     let all = EdgeRemoval::ALL.map(|(_, removal)| removal);
