@@ -88,19 +88,20 @@ fn a_device_is_verified_kernel_by_kernel_with_json_for_programs() {
 
 #[test]
 fn a_kernel_is_timed_beside_what_the_device_copies() {
-    let json = succeeds(&[
-        "bench", "--device", "wgpu:cpu", "--kernel", "adam", "--json",
-    ]);
+    // Beside the autoencoder a single tensor that is looked at in windows, and ends within a block.
+    let on_cpu = ["bench", "--device", "wgpu:cpu", "--kernel", "adam"];
+    let json = succeeds(&[&on_cpu[..], &["--size", "70001", "--json"]].concat());
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let positive = |value: &serde_json::Value| value.as_f64().unwrap() > 0.0;
     let copies = json["bench"]["ceiling"]["copies"].as_array().unwrap();
-    assert_eq!(copies.len(), 1);
-    assert_eq!(copies[0]["values"], 2_837_314);
+    assert_eq!(copies.len(), 2);
+    assert_eq!(copies[1]["values"], 2_837_314);
     assert!(positive(&copies[0]["bytes_per_second"]));
     let kernels = json["bench"]["kernels"].as_array().unwrap();
-    assert_eq!(kernels.len(), 1);
+    assert_eq!(kernels.len(), 2);
     // Four arrays read and three written.
     assert_eq!(kernels[0]["bytes"], 2_837_314 * 28);
+    assert_eq!(kernels[1]["values"], 70_001);
     assert!(positive(&kernels[0]["seconds"]["median"]));
     let error = fails(&["bench", "--device", "wgpu:cpu", "--size", "4000000000"]);
     assert!(error.contains("--size"), "{error}");

@@ -20,10 +20,10 @@ use sonew_optimizers::{Context, Segments};
 
 use super::BenchError;
 use super::noise::arena;
-use super::proof::prove;
+use super::proof::{MOST, prove};
 use super::request::Request;
 use super::stopwatch::{Output, Work};
-use super::windows::{Alone, LARGE, Windows};
+use super::windows::{Alone, Windows};
 
 /// A kernel, and what it goes over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,14 +61,16 @@ pub fn kernels(
     for &precision in &request.precisions {
         for lengths in &request.sizes {
             let (whole, values) = ((lengths.as_slice(), 0), lengths.iter().sum());
-            if !request.proven || lengths.len() > 1 || values < LARGE {
+            if !request.proven || lengths.len() > 1 || values <= MOST {
                 over(context, request, precision, whole, timer)?;
                 continue;
             }
             let mut windows = Windows::of(values, timer);
             over(context, request, precision, whole, &mut windows)?;
+            // What was measured is held to its windows, whatever the time is.
             let again = Request {
                 proven: false,
+                until: None,
                 ..request.clone()
             };
             for (place, seen) in windows.seen() {

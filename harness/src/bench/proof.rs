@@ -8,7 +8,7 @@ use super::BenchError;
 
 /// Values of the tensors at hand that a kernel is held to its oracle on, beside every edge of a block: an oracle in f64 takes
 /// its time, and the contract (`sonew verify --full`) holds kernels to it on more.
-const MOST: usize = 1 << 16;
+pub(super) const MOST: usize = 1 << 16;
 
 /// Holds a kernel to its oracle: those of `checks` that are of `kernel` and whose case begins with `case`, on tensors of these
 /// lengths, as far as their first [`MOST`] values reach, and on tensors at all edges of what kernels tell apart.

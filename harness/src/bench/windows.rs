@@ -9,10 +9,7 @@ use super::kernels::{Subject, Timer};
 use super::stopwatch::{Output, Work};
 
 /// Values of a window: more than the tile of any default.
-pub(super) const WINDOW: usize = 1 << 12;
-
-/// Values from which on a tensor is looked at in windows.
-pub(super) const LARGE: usize = 4 * WINDOW;
+const WINDOW: usize = 1 << 12;
 
 /// Columns that a value depends on, at most, on either side: ψ of the b before it, whose marks look 2 b ahead.
 const MARGIN: usize = 3 * GAP;
@@ -141,7 +138,7 @@ impl Timer for Windows<'_> {
 /// Launches on a window alone, and compares.
 pub(super) struct Alone {
     place: Place,
-    seen: std::vec::IntoIter<Seen>,
+    seen: Vec<Seen>,
     precision: PrecisionKind,
 }
 
@@ -149,7 +146,7 @@ impl Alone {
     pub fn new(place: Place, seen: Vec<Seen>, precision: PrecisionKind) -> Self {
         Self {
             place,
-            seen: seen.into_iter(),
+            seen,
             precision,
         }
     }
@@ -163,17 +160,16 @@ impl Timer for Alone {
         work.run(1)?;
         let window = (0, self.place.values);
         let alone = Seen::read(work.context, &subject, &work.outputs, window)?;
-        let there = self.seen.next();
-        let there = there.filter(|it| (&it.kernel, &it.case) == (&alone.kernel, &alone.case));
-        let Some(there) = there else {
-            // The request is late, and what comes after was not begun.
+        let same = |it: &&Seen| (&it.kernel, &it.case) == (&alone.kernel, &alone.case);
+        let Some(there) = self.seen.iter().find(same) else {
+            // The time of the request was up before it, so that it was not measured.
             return Ok(());
         };
         match there.differs(&alone, self.place.inside()) {
             None => Ok(()),
             Some((output, at)) => Err(BenchError::Window {
-                kernel: there.kernel,
-                case: there.case,
+                kernel: alone.kernel,
+                case: alone.case,
                 precision: self.precision.name(),
                 output,
                 at: self.place.at + at,
