@@ -1,6 +1,7 @@
 //! Which images make up the batch of each step: drawn from a seed, or read from a file.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use rand_chacha::ChaCha8Rng;
@@ -153,10 +154,7 @@ impl BatchOrder {
     /// # Errors
     /// [`OrderError::PastEnd`] if there are fewer, [`OrderError::Arrays`] if the file cannot be written.
     pub fn save(&mut self, path: impl AsRef<Path>, steps: usize) -> Result<(), OrderError> {
-        let mut indices = Vec::with_capacity(steps * self.batch);
-        for step in 0..steps {
-            indices.extend_from_slice(self.batch(step)?);
-        }
+        let indices = self.batches(0..steps)?;
         let order = Array::u32([steps, self.batch], indices);
         Ok(arrays::write(
             path,
@@ -167,6 +165,18 @@ impl BatchOrder {
     /// Whole batches in one pass over the images.
     pub fn steps_per_epoch(&self) -> usize {
         self.images / self.batch
+    }
+
+    /// The images of the batches of `steps`, one after the other.
+    ///
+    /// # Errors
+    /// As [`BatchOrder::batch`].
+    pub fn batches(&mut self, steps: Range<usize>) -> Result<Vec<u32>, OrderError> {
+        let mut indices = Vec::with_capacity(steps.len() * self.batch);
+        for step in steps {
+            indices.extend_from_slice(self.batch(step)?);
+        }
+        Ok(indices)
     }
 
     /// The images of a step's batch, B indices. Steps count from 0 over the whole run.

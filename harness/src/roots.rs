@@ -7,9 +7,9 @@ use std::time::Instant;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::kronecker::accuracy::{conditioned, relative_error, root_in_f64};
 use sonew_kernels::kronecker::{
-    Blocking, DeviceRoots, Limits, Method, Ridge, Root, RootProblem, Side, TileBlueprint,
-    inverse_root, statistics,
+    Blocking, DeviceRoots, Limits, Method, Ridge, Root, RootProblem, Side, inverse_root, statistics,
 };
+use sonew_kernels::sweep::Strategy;
 use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind};
 
 use crate::data::Images;
@@ -162,7 +162,7 @@ pub fn on_device(
     ridge: Ridge,
 ) -> Result<Root, KernelError> {
     let problem = RootProblem { start: 0, n, p };
-    let roots = DeviceRoots::new(context, &[problem], TileBlueprint::default())?;
+    let roots = DeviceRoots::new(context, &[problem], Strategy::Inferred)?;
     let statistics = context.upload(matrix);
     let out = context.upload(&vec![0f32; n * n]);
     // Whatever was found is wanted here, so nothing finite is refused.

@@ -164,8 +164,9 @@ impl Case {
         &self,
         context: &Rc<Context>,
         precision: PrecisionKind,
+        route: Route,
     ) -> Result<Followed, TrainError> {
-        let mut network = Network::new(context, precision, &SIZES, BATCH, Route::Auto)?;
+        let mut network = Network::new(context, precision, &SIZES, BATCH, route)?;
         let segments = network.segments().clone();
         let layers = layers()?;
         let narrow: Vec<Vec<f32>> = layers

@@ -10,6 +10,7 @@ use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::PrecisionKind;
 use sonew_optimizers::Context;
 
+use crate::network::Route;
 use crate::table::{Column, Table};
 use crate::training_contract::CASES;
 
@@ -218,7 +219,7 @@ impl Asked<'_> {
                 case.optimizer, self.precision
             ));
             line.cases += 1;
-            match case.follow(self.context, self.precision) {
+            match case.follow(self.context, self.precision, Route::Auto) {
                 Err(error) => {
                     line.case = case.optimizer.into();
                     let reason = error.to_string();

@@ -3,7 +3,7 @@
 use std::env;
 use std::fmt::Write;
 
-use sonew_harness::inspect::{Arch, Inspected, Request, Tools, inspect};
+use sonew_harness::inspect::{Arch, Inspected, ProductCost, Request, Tools, inspect, products};
 use sonew_kernels::context::Processor;
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::Blueprint;
@@ -99,4 +99,46 @@ fn a_walk_on_a_gpu_moves_more_than_twice_what_it_must() {
     };
     let found = inspect(&walk, tools, &mut |_| {}).unwrap();
     assert!(found[0].efficiency[0] < 0.5, "{}", row(&found[0]));
+}
+
+fn product_row(it: &ProductCost) -> String {
+    let (resources, [rows, columns]) = (it.launch.resources.unwrap(), it.tile);
+    format!(
+        "{:<22} {:<5} {:>6.3} GFLOP in {:>3} tiles of {rows} × {columns}: {} registers, {} spills, {} shared, {} units, {:.0} % conflicts, {:.0} % of sectors\n",
+        it.name,
+        it.precision,
+        1e-9 * it.operations(),
+        it.launch.cubes,
+        resources.registers,
+        resources.spills,
+        it.launch.shared_bytes,
+        it.launch.resident_units,
+        100.0 * it.conflicts(),
+        100.0 * it.access[0],
+    )
+}
+
+#[test]
+fn the_products_of_the_autoencoder_fill_an_h200_without_spills_and_conflicts() {
+    let mut table = String::new();
+    for precision in [PrecisionKind::F32, PrecisionKind::Bf16] {
+        let Some((tools, _folder)) = tools_or_skip(
+            "the_products_of_the_autoencoder_fill_an_h200_without_spills_and_conflicts",
+        ) else {
+            return;
+        };
+        let found = products(Arch::Sm90, precision, tools, &mut |_| {}).unwrap();
+        assert_eq!(found.len(), 16);
+        for it in &found {
+            let row = product_row(it);
+            table += &row;
+            assert_eq!(it.launch.resources.unwrap().spills, 0, "{row}");
+            assert!(it.conflicts() == 0.0, "{row}");
+            // One for each multiprocessor.
+            assert!(it.launch.cubes >= 132 || it.operations() < 0.2e9, "{row}");
+        }
+    }
+    insta::with_settings!({ omit_expression => true }, {
+        insta::assert_snapshot!("products", table);
+    });
 }

@@ -4,7 +4,6 @@ use sonew_harness::data::Images;
 use sonew_harness::init::Weights;
 use sonew_harness::network::{Network, Route};
 use sonew_kernels::context::{Context, Processor};
-use sonew_kernels::matmul::Blueprint;
 use sonew_kernels::network::reference::{Layer, loss_and_gradients};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::sweep::Strategy;
@@ -34,7 +33,7 @@ struct Found {
 impl Check {
     fn run(self, device: Device) -> Found {
         let context = Context::new(device.client, Processor::Cpu);
-        let products = Strategy::Forced(Blueprint::Naive);
+        let products = Strategy::Inferred;
         let mut network = Network::with_products(
             &context,
             PrecisionKind::F32,
@@ -71,7 +70,10 @@ impl Check {
             .all(|(at, &g)| g == 0.0 || segments.locate(at).is_some());
         Found {
             loss: gradients.loss,
-            evaluated: network.evaluate(&context, &params, &images).unwrap(),
+            evaluated: {
+                let set = network.image_set(&context, &images).unwrap();
+                network.evaluate(&context, &params, &set).unwrap()
+            },
             gradients: segments.scatter(&arena),
             gaps_are_zero,
         }

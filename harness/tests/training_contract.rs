@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::rc::Rc;
 
+use sonew_harness::network::Route;
 use sonew_harness::training_contract::CASES;
 use sonew_optimizers::{Context, PrecisionKind, Processor};
 use sonew_runtime::Selector;
@@ -23,23 +24,30 @@ fn the_losses_in_f64_are_those_of_the_snapshot() {
     insta::assert_snapshot!(text);
 }
 
+/// Every precision in host memory and in device memory.
+fn both_routes() -> impl Iterator<Item = (PrecisionKind, Route)> {
+    let routes = [Route::Host, Route::Device];
+    let of = move |precision| routes.map(|route| (precision, route));
+    PrecisionKind::ALL.into_iter().flat_map(of)
+}
+
 #[test]
 fn the_software_driver_follows_the_losses_in_every_precision() {
     let device = sonew_runtime::open(Selector::Software)
         .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
     let context = Rc::new(Context::new(device.client, Processor::Cpu));
-    for precision in PrecisionKind::ALL {
+    for (precision, route) in both_routes() {
         for case in &CASES {
-            let followed = case.follow(&context, precision).unwrap();
+            let followed = case.follow(&context, precision, route).unwrap();
             let (step, difference, allowed) = followed.worst();
             println!(
-                "{} {precision}: {:.3}",
+                "{} {precision} {route:?}: {:.3}",
                 case.optimizer,
                 difference / allowed
             );
             assert!(
                 difference <= allowed,
-                "{} in {precision}: the loss of step {step} is off by {difference:e} of {allowed:e}",
+                "{} in {precision}, {route:?}: the loss of step {step} is off by {difference:e} of {allowed:e}",
                 case.optimizer
             );
         }

@@ -32,6 +32,8 @@ pub struct Context {
     processor: Processor,
     tuned: Tuned,
     launches: Cell<u64>,
+    uploads: Cell<u64>,
+    waits: Cell<u64>,
     proven: RefCell<HashSet<u64>>,
 }
 
@@ -43,6 +45,8 @@ impl Context {
             processor,
             tuned: Tuned::default(),
             launches: Cell::new(0),
+            uploads: Cell::new(0),
+            waits: Cell::new(0),
             proven: RefCell::default(),
         }
     }
@@ -58,9 +62,19 @@ impl Context {
         &self.tuned
     }
 
-    /// Kernels launched so far, those of matrix products by cubek as one each.
+    /// Kernels launched so far.
     pub fn launches(&self) -> u64 {
         self.launches.get()
+    }
+
+    /// Buffers uploaded so far.
+    pub fn uploads(&self) -> u64 {
+        self.uploads.get()
+    }
+
+    /// Times that work was waited for so far, to be read or to be done.
+    pub fn waits(&self) -> u64 {
+        self.waits.get()
     }
 
     /// The client.
@@ -120,6 +134,7 @@ impl Context {
 
     /// Uploads values to a new buffer, one that the device can have ([`Context::require_buffer`]).
     pub fn upload<T: bytemuck::Pod + Send + Sync>(&self, values: &[T]) -> Handle {
+        self.uploads.set(self.uploads.get() + 1);
         self.client.create_from_slice(bytemuck::cast_slice(values))
     }
 
@@ -146,6 +161,7 @@ impl Context {
         look: impl FnOnce(&[T]) -> O,
     ) -> Result<O, Error> {
         self.check(operation)?;
+        self.waits.set(self.waits.get() + 1);
         let bytes = guarded(operation, || self.client.read_one(buffer.clone()))?
             .map_err(|error| launch_error(operation, error))?;
         Ok(match bytemuck::try_cast_slice(&bytes) {
@@ -168,6 +184,7 @@ impl Context {
     /// # Errors
     /// [`Error::Launch`] with what the driver said.
     pub fn wait(&self, operation: &'static str) -> Result<(), Error> {
+        self.waits.set(self.waits.get() + 1);
         guarded(operation, || cubecl::future::block_on(self.client.sync()))?
             .map_err(|error| launch_error(operation, error))
     }

@@ -22,14 +22,14 @@ mod first_order;
 mod formats;
 #[path = "kernels/ghosts.rs"]
 mod ghosts;
-#[path = "kernels/grouped.rs"]
-mod grouped;
 #[path = "kernels/identities.rs"]
 mod identities;
 #[path = "kernels/kronecker.rs"]
 mod kronecker;
 #[path = "kernels/matrices.rs"]
 mod matrices;
+#[path = "kernels/product.rs"]
+mod product;
 #[path = "kernels/refusals.rs"]
 mod refusals;
 #[path = "kernels/scale.rs"]

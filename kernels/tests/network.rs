@@ -3,8 +3,9 @@
 use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::error::Error;
-use sonew_kernels::matmul::{self, Blueprint, DeviceMatrix, HostMatrix};
-use sonew_kernels::network::{activation, dense, elementwise, loss, reference};
+use sonew_kernels::network::{DenseLayers, Layer, PackedImages, elementwise, reference};
+use sonew_kernels::precision::PrecisionKind;
+use sonew_kernels::product::{self, HostMatrix};
 use sonew_kernels::sweep::Strategy;
 
 mod software;
@@ -130,9 +131,9 @@ fn the_host_product_follows_f64_for_odd_shapes_and_all_transposes() {
             }
             let expected = product(&a, &b, shape, at, bt);
             let mut c = vec![f32::NAN; m * n];
-            matmul::host(&mut c, left, right, false).unwrap();
+            product::host(&mut c, left, right, false).unwrap();
             assert_close(&c, &expected, product_tolerance(k), 1.0);
-            matmul::host(&mut c, left, right, true).unwrap();
+            product::host(&mut c, left, right, true).unwrap();
             let doubled: Vec<f64> = expected.iter().map(|x| 2.0 * x).collect();
             assert_close(&c, &doubled, product_tolerance(k), 2.0);
         }
@@ -140,113 +141,31 @@ fn the_host_product_follows_f64_for_odd_shapes_and_all_transposes() {
 }
 
 #[test]
-fn the_device_product_follows_f64_on_parts_of_a_buffer_and_all_transposes() {
-    let bench = Bench::open();
-    let naive = Strategy::Forced(Blueprint::Naive);
-    // The matrices lie behind 256 values and before another 256, as tensors of an arena do.
-    let inner = |handle: Handle| handle.offset_start(1024).offset_end(1024);
-    let framed = |values: &[f32]| {
-        let frame = [f32::NAN; 256];
-        inner(bench.context.upload(&[&frame, values, &frame].concat()))
-    };
-    for shape @ [m, k, n] in [[1, 1, 1], [7, 5, 3], [4, 64, 9], [12, 8, 16]] {
-        let (a, b) = (noise(5, m * k), noise(6, k * n));
-        for (at, bt) in TRANSPOSES {
-            let mut left = DeviceMatrix::row_major(framed(&a), m, k).unwrap();
-            if at {
-                left = DeviceMatrix::row_major(framed(&a), k, m)
-                    .unwrap()
-                    .transposed();
-            }
-            let mut right = DeviceMatrix::row_major(framed(&b), k, n).unwrap();
-            if bt {
-                right = DeviceMatrix::row_major(framed(&b), n, k)
-                    .unwrap()
-                    .transposed();
-            }
-            let whole = bench.context.upload(&vec![7f32; m * n + 512]);
-            let c = DeviceMatrix::row_major(inner(whole.clone()), m, n).unwrap();
-            matmul::device(&bench.context, &c, &left, &right, naive).unwrap();
-            let found = bench.read(&whole);
-            let expected = product(&a, &b, shape, at, bt);
-            assert_close(
-                &found[256..256 + m * n],
-                &expected,
-                product_tolerance(k),
-                1.0,
-            );
-            let frame = found[..256].iter().chain(&found[256 + m * n..]);
-            assert!(frame.into_iter().all(|&x| x == 7.0), "{shape:?}");
-        }
-    }
-}
-
-#[test]
-fn the_tiled_device_product_follows_f64() {
-    let bench = Bench::open();
-    let shape @ [m, k, n] = [30, 50, 20];
-    let (a, b) = (noise(7, m * k), noise(8, k * n));
-    let matrix = |values: &[f32], rows, columns| {
-        DeviceMatrix::row_major(bench.context.upload(values), rows, columns).unwrap()
-    };
-    let c = bench.unwritten(m * n);
-    matmul::device(
-        &bench.context,
-        &DeviceMatrix::row_major(c.clone(), m, n).unwrap(),
-        &matrix(&a, m, k),
-        &matrix(&b, n, k).transposed(),
-        Strategy::Inferred,
-    )
-    .unwrap();
-    let expected = product(&a, &b, shape, false, true);
-    assert_close(&bench.read(&c), &expected, product_tolerance(k), 1.0);
-}
-
-#[test]
-fn products_refuse_matrices_that_do_not_fit() {
+fn host_products_refuse_matrices_that_do_not_fit() {
     let values = [0f32; 6];
-    let host_matrix = HostMatrix::row_major(&values, 2, 3).unwrap();
+    let matrix = HostMatrix::row_major(&values, 2, 3).unwrap();
     assert!(HostMatrix::row_major(&values, 2, 2).is_err());
-    assert!(matmul::host(&mut [0.0; 4], host_matrix, host_matrix, false).is_err());
-
-    let bench = Bench::open();
-    let buffer = bench.context.upload(&values);
-    assert!(DeviceMatrix::row_major(buffer.clone(), 2, 2).is_err());
-    let matrix = DeviceMatrix::row_major(buffer, 2, 3).unwrap();
-    let run = |c, a, b| matmul::device(&bench.context, c, a, b, Strategy::Inferred);
-    assert!(matches!(
-        run(&matrix, &matrix, &matrix),
-        Err(Error::Shape { .. })
-    ));
-    // A transposed result.
-    let square = DeviceMatrix::row_major(bench.unwritten(9), 3, 3).unwrap();
-    let transposed = matrix.clone().transposed();
-    assert!(run(&square.clone().transposed(), &transposed, &matrix).is_err());
+    assert!(product::host(&mut [0.0; 4], matrix, matrix, false).is_err());
 }
 
 const ROWS: usize = 70;
 const WIDTH: usize = 37;
 
 #[test]
-fn activations_follow_f64_in_host_memory_and_on_the_device() {
+fn activations_follow_f64_in_host_memory() {
     let z: Vec<f32> = noise(9, ROWS * WIDTH).iter().map(|x| 12.0 * x).collect();
     let bias = noise(10, WIDTH);
-    let bench = Bench::open();
     for linear in [false, true] {
         let expected = reference::activation(&wide(&z), &wide(&bias), linear);
         // z + b is rounded to f32 first, at up to 13, and tanh adds a few units in the last place.
         let mut found = z.clone();
         elementwise::activate(&mut found, &bias, linear);
         assert_close(&found, &expected, 1e-6, 1.0);
-        let buffer = bench.context.upload(&z);
-        let on_device = bench.context.upload(&bias);
-        activation::activate(&bench.context, &buffer, &on_device, ROWS, WIDTH, linear).unwrap();
-        assert_close(&bench.read(&buffer), &expected, 1e-6, 1.0);
     }
 }
 
 #[test]
-fn the_derivative_of_tanh_follows_f64_in_host_memory_and_on_the_device() {
+fn the_derivative_of_tanh_follows_f64_in_host_memory() {
     let (delta, a) = (noise(11, ROWS * WIDTH), noise(12, ROWS * WIDTH));
     let expected: Vec<f64> = wide(&delta)
         .iter()
@@ -256,41 +175,24 @@ fn the_derivative_of_tanh_follows_f64_in_host_memory_and_on_the_device() {
     let mut found = delta.clone();
     elementwise::backward_tanh(&mut found, &a);
     assert_close(&found, &expected, 3e-7, 1.0);
-    let bench = Bench::open();
-    let (buffer, on_device) = (bench.context.upload(&delta), bench.context.upload(&a));
-    activation::backward_tanh(&bench.context, &buffer, &on_device, ROWS, WIDTH).unwrap();
-    assert_close(&bench.read(&buffer), &expected, 3e-7, 1.0);
 }
 
 #[test]
-fn bias_gradients_follow_f64_in_host_memory_and_on_the_device() {
-    let bench = Bench::open();
+fn bias_gradients_follow_f64_in_host_memory() {
     for rows in [1, 31, 32, 33, 1100] {
         let delta = noise(13, rows * WIDTH);
         let mut expected = vec![0.0; WIDTH];
         for (i, d) in wide(&delta).iter().enumerate() {
             expected[i % WIDTH] += d;
         }
-        let tolerance = 6e-8 * rows as f64;
         let mut found = vec![f32::NAN; WIDTH];
         elementwise::column_sums(&delta, &mut found);
-        assert_close(&found, &expected, tolerance, 1.0);
-        let out = bench.unwritten(WIDTH);
-        dense::column_sums(
-            &bench.context,
-            &bench.context.upload(&delta),
-            &bench.unwritten(dense::column_sums_scratch(rows, WIDTH) + 5),
-            &out,
-            rows,
-            WIDTH,
-        )
-        .unwrap();
-        assert_close(&bench.read(&out), &expected, tolerance, 1.0);
+        assert_close(&found, &expected, 6e-8 * rows as f64, 1.0);
     }
 }
 
 #[test]
-fn the_loss_and_its_gradient_follow_f64_for_logits_up_to_a_hundred() {
+fn the_loss_and_its_gradient_follow_f64_in_host_memory_for_logits_up_to_a_hundred() {
     let (z, targets) = logits_and_targets(ROWS * WIDTH);
     let (expected, gradient) = reference::cross_entropy(&wide(&z), &wide(&targets), ROWS);
     let close = |loss: f64| assert!((loss - expected).abs() < 1e-6 * expected, "{loss}");
@@ -300,70 +202,175 @@ fn the_loss_and_its_gradient_follow_f64_for_logits_up_to_a_hundred() {
         &mut found, &targets, WIDTH, 1.0,
     ));
     // σ − t is a difference of numbers up to 1.
-    let scale = 1.0 / ROWS as f64;
-    assert_close(&found, &gradient, 5e-7, scale);
+    assert_close(&found, &gradient, 5e-7, 1.0 / ROWS as f64);
+}
 
-    let bench = Bench::open();
-    let context = &bench.context;
-    let target_buffer = context.upload(&targets);
-    for with_gradient in [false, true] {
-        let buffer = context.upload(&z);
-        let partials = bench.unwritten(ROWS * loss::LANES);
-        loss::loss(
-            context,
-            &buffer,
-            &target_buffer,
-            &partials,
-            ROWS,
-            WIDTH,
-            with_gradient.then_some(1.0),
-        )
-        .unwrap();
-        close(loss::mean_loss(context, &partials, ROWS).unwrap());
-        let after = bench.read(&buffer);
-        if with_gradient {
-            assert_close(&after, &gradient, 2e-6, scale);
-        } else {
-            assert_eq!(after, z);
+/// A layer whose logits are its biases, whatever the images.
+struct Logits<'a> {
+    bench: &'a Bench,
+    layers: DenseLayers,
+    params: Handle,
+}
+
+/// Where the biases begin: behind W, at a block of the arena.
+const BIAS: usize = (WIDTH * WIDTH).next_multiple_of(256);
+
+/// Weights of 0, and these biases.
+fn params(logits: &[f32]) -> Vec<f32> {
+    let mut params = vec![0f32; BIAS + WIDTH];
+    params[BIAS..].copy_from_slice(logits);
+    params
+}
+
+/// Such a layer in a precision.
+fn layer(bench: &Bench, kind: PrecisionKind) -> DenseLayers {
+    let layer = Layer {
+        inputs: WIDTH,
+        outputs: WIDTH,
+        linear: true,
+        weight: 0,
+        bias: BIAS,
+    };
+    let (context, arena) = (&bench.context, BIAS + WIDTH);
+    DenseLayers::new(context, vec![layer], kind, arena, ROWS, Strategy::Inferred).unwrap()
+}
+
+impl<'a> Logits<'a> {
+    fn new(bench: &'a Bench, logits: &[f32]) -> Self {
+        Self {
+            bench,
+            layers: layer(bench, PrecisionKind::F32),
+            params: bench.context.upload(&params(logits)),
         }
     }
+
+    /// The loss of `rows` images, and the gradient of the biases.
+    fn ask(&mut self, images: &[f32]) -> (f64, Vec<f32>) {
+        let context = &self.bench.context;
+        let rows = images.len() / WIDTH;
+        let images = context.upload(images);
+        let layers = &mut self.layers;
+        layers.place(context, &images, rows).unwrap();
+        let forward = layers.forward(context, &self.params, rows, Some(1.0), 0);
+        forward.unwrap();
+        let gradient = self.bench.unwritten(BIAS + WIDTH);
+        self.layers
+            .backward(context, &self.params, &gradient)
+            .unwrap();
+        let loss = self.layers.mean_losses(context, &[rows]).unwrap()[0];
+        (loss, self.bench.read(&gradient)[BIAS..].to_vec())
+    }
+}
+
+#[test]
+fn the_loss_and_its_gradient_follow_f64_on_the_device_for_logits_up_to_a_hundred() {
+    let bench = Bench::open();
+    let (logits, _) = logits_and_targets(WIDTH);
+    let images: Vec<f32> = noise(2, ROWS * WIDTH).iter().map(|x| x.abs()).collect();
+    let (loss, gradient) = Logits::new(&bench, &logits).ask(&images);
+    let z = wide(&logits).repeat(ROWS);
+    let (expected, deltas) = reference::cross_entropy(&z, &wide(&images), ROWS);
+    assert!((loss - expected).abs() < 1e-6 * expected, "{loss}");
+    let sum = |j: usize| deltas.iter().skip(j).step_by(WIDTH).sum();
+    let sums: Vec<f64> = (0..WIDTH).map(sum).collect();
+    // Sums of 70 differences of numbers up to 1, over 70.
+    assert_close(&gradient, &sums, 4e-6, 1.0);
 }
 
 #[test]
 fn logits_of_any_size_have_a_loss_in_host_memory_and_on_the_device() {
     // Where e^{−|z|} is nothing, the loss is that of the unit of z times the unit.
     let bench = Bench::open();
-    let z: Vec<f32> = noise(5, ROWS * WIDTH)
+    let z: Vec<f32> = noise(5, WIDTH)
         .iter()
         .map(|x| x.signum() * (x.abs() + 1.0))
         .collect();
-    let targets = vec![0.25; z.len()];
+    let targets = vec![0.25; ROWS * WIDTH];
     let losses = |exponent: i32| {
         let unit = f64::from(exponent).exp2();
         let z: Vec<f32> = z.iter().map(|&x| (f64::from(x) * unit) as f32).collect();
-        let partials = bench.unwritten(ROWS * loss::LANES);
-        let (buffer, target_buffer) = (bench.context.upload(&z), bench.context.upload(&targets));
-        loss::loss(
-            &bench.context,
-            &buffer,
-            &target_buffer,
-            &partials,
-            ROWS,
-            WIDTH,
-            None,
-        )
-        .unwrap();
-        let on_device = loss::mean_loss(&bench.context, &partials, ROWS).unwrap();
         [
-            elementwise::loss(&z, &targets, WIDTH) / unit,
-            on_device / unit,
+            elementwise::loss(&z.repeat(ROWS), &targets, WIDTH) / unit,
+            Logits::new(&bench, &z).ask(&targets).0 / unit,
         ]
     };
     let first = losses(10);
     assert!(first.iter().all(|x| x.is_finite() && *x > 0.0));
-    for exponent in [60, 100, 120] {
+    // The largest for which a tile's loss is a number of f32.
+    for exponent in [60, 100, 110] {
         assert_eq!(losses(exponent), first, "2^{exponent}");
     }
+}
+
+#[test]
+fn a_short_batch_counts_its_own_rows_only() {
+    let bench = Bench::open();
+    let (logits, _) = logits_and_targets(WIDTH);
+    let images: Vec<f32> = noise(3, ROWS * WIDTH).iter().map(|x| x.abs()).collect();
+    let mut layers = Logits::new(&bench, &logits);
+    let mut loss = |rows: std::ops::Range<usize>| {
+        let images = bench
+            .context
+            .upload(&images[rows.start * WIDTH..rows.end * WIDTH]);
+        let (context, count) = (&bench.context, rows.len());
+        let Logits { layers, params, .. } = &mut layers;
+        layers.place(context, &images, count).unwrap();
+        layers.forward(context, params, count, None, 0).unwrap();
+        layers.mean_losses(context, &[count]).unwrap()[0] * count as f64
+    };
+    let parts = loss(0..1) + loss(1..38) + loss(38..ROWS);
+    let whole = loss(0..ROWS);
+    assert!((parts - whole).abs() < 1e-6 * whole, "{parts} {whole}");
+}
+
+#[test]
+fn images_on_the_device_make_the_batches_that_the_host_makes_in_every_format() {
+    let bench = Bench::open();
+    let context = &bench.context;
+    let count = 5;
+    // Every pixel there is, and images that begin within a word.
+    let bytes: Vec<u8> = (0..count * WIDTH).map(|i| (i * 37) as u8).collect();
+    let indices = [3, 0, 4, 4, 1];
+    for kind in [PrecisionKind::F32, PrecisionKind::Bf16, PrecisionKind::F16] {
+        let mut layers = layer(&bench, kind);
+        let images = PackedImages::new(context, &bytes, WIDTH, kind).unwrap();
+        let order = images.order(context, &indices).unwrap();
+        layers.reserve(context, 2).unwrap();
+        layers.gather(context, &images, &order, 1, 4).unwrap();
+        let params = bench.context.upload(&params(&noise(8, WIDTH)));
+        let forward = |layers: &mut DenseLayers, slot| {
+            layers
+                .forward(context, &params, 4, Some(1.0), slot)
+                .unwrap();
+            let gradient = bench.unwritten(BIAS + WIDTH);
+            layers.backward(context, &params, &gradient).unwrap();
+            bench.read(&gradient)[..WIDTH * WIDTH].to_vec()
+        };
+        let gathered = forward(&mut layers, 0);
+        let values = indices[1..].iter().flat_map(|&index| {
+            let start = index as usize * WIDTH;
+            let image = &bytes[start..start + WIDTH];
+            image.iter().map(|&pixel| f32::from(pixel) / 255.0)
+        });
+        let values: Vec<f32> = values.collect();
+        layers.place(context, &context.upload(&values), 4).unwrap();
+        let placed = forward(&mut layers, 1);
+        assert_eq!(gathered, placed, "{kind:?}");
+        let losses = layers.mean_losses(context, &[4, 4]).unwrap();
+        assert_eq!(losses[0], losses[1], "{kind:?}");
+        assert!(gathered.iter().any(|&x| x != 0.0));
+    }
+}
+
+#[test]
+fn a_weight_that_is_not_a_number_shows_in_the_loss_and_in_the_gradient_on_the_device() {
+    let bench = Bench::open();
+    let mut logits = vec![0.5; WIDTH];
+    logits[36] = f32::NAN;
+    let (loss, gradient) = Logits::new(&bench, &logits).ask(&[0.5; ROWS * WIDTH]);
+    assert!(loss.is_nan());
+    let unfit = gradient.iter().filter(|x| x.is_nan()).count();
+    assert_eq!(unfit, 1);
 }
 
 #[test]
@@ -401,25 +408,54 @@ fn host_results_have_the_same_bits_with_any_number_of_threads() {
 }
 
 #[test]
-fn buffers_of_another_length_are_refused_before_a_launch() {
+fn layers_and_buffers_that_do_not_fit_are_refused_before_a_launch() {
     let bench = Bench::open();
     let context = &bench.context;
-    let (six, two) = (bench.unwritten(6), bench.unwritten(2));
+    let Logits {
+        mut layers, params, ..
+    } = Logits::new(&bench, &[0.0; WIDTH]);
+    let (one, short) = (bench.unwritten(WIDTH), bench.unwritten(WIDTH - 1));
     let length = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Length { .. })));
-    length(activation::activate(context, &six, &six, 3, 2, false));
-    length(activation::backward_tanh(context, &six, &two, 3, 2));
-    length(dense::column_sums(context, &six, &six, &six, 3, 2));
-    length(dense::column_sums(
-        context,
-        &bench.unwritten(80),
-        &two,
-        &two,
-        40,
-        2,
-    ));
-    length(loss::loss(context, &six, &six, &six, 3, 2, None));
-    let empty = activation::backward_tanh(context, &six, &six, 0, 2);
-    assert!(matches!(empty, Err(Error::Shape { .. })));
+    length(layers.place(context, &short, 1));
+    length(layers.forward(context, &one, 1, None, 0));
+    length(layers.backward(context, &params, &one));
+    let shape = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Shape { .. })));
+    for rows in [0, ROWS + 1] {
+        shape(layers.place(context, &one, rows));
+        shape(layers.forward(context, &params, rows, None, 0));
+    }
+    // A slot that is not reserved, and images that do not fit.
+    shape(layers.forward(context, &params, 1, None, 1));
+    let kind = PrecisionKind::F32;
+    shape(PackedImages::new(context, &[0; 2 * WIDTH + 1], WIDTH, kind).map(|_| ()));
+    let images = PackedImages::new(context, &[0; 2 * WIDTH], WIDTH, kind).unwrap();
+    shape(images.order(context, &[2]).map(|_| ()));
+    shape(images.order(context, &[]).map(|_| ()));
+    let order = images.order(context, &[1, 0, 1]).unwrap();
+    shape(layers.gather(context, &images, &order, 1, 3));
+    let narrow = PackedImages::new(context, &[0; 2 * WIDTH - 2], WIDTH - 1, kind).unwrap();
+    shape(layers.gather(context, &narrow, &order, 0, 1));
+    let layer = |inputs, outputs| Layer {
+        inputs,
+        outputs,
+        linear: false,
+        weight: 0,
+        bias: inputs * outputs,
+    };
+    let make = |layers, batch| {
+        let kind = PrecisionKind::F32;
+        DenseLayers::new(context, layers, kind, 20, batch, Strategy::Inferred).map(|_| ())
+    };
+    make(vec![layer(3, 2), layer(2, 3)], 5).unwrap();
+    for (layers, batch) in [
+        (vec![], 5),
+        (vec![layer(3, 2)], 5),
+        (vec![layer(3, 2), layer(3, 3)], 5),
+        (vec![layer(3, 6), layer(6, 3)], 5),
+        (vec![layer(3, 2), layer(2, 3)], 0),
+    ] {
+        assert!(matches!(make(layers, batch), Err(Error::Shape { .. })));
+    }
 }
 
 #[test]

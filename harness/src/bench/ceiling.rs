@@ -1,8 +1,8 @@
 //! What a device can do at most, measured: how fast it copies and how fast it multiplies.
 
 use serde::{Deserialize, Serialize};
-use sonew_kernels::matmul::{self, DeviceMatrix, HostMatrix};
 use sonew_kernels::precision::{F32Twins, Native, Twins, convert, require};
+use sonew_kernels::product::{self, HostMatrix, Product, Products, Scale, View};
 use sonew_kernels::sweep::Strategy;
 use sonew_optimizers::{Context, Processor, Segments};
 
@@ -126,7 +126,7 @@ fn product(context: &Context, n: usize, effort: Effort) -> Result<f64, BenchErro
                         HostMatrix::row_major(&a, n, n)?,
                         HostMatrix::row_major(&b, n, n)?,
                     );
-                    matmul::host(&mut c, a, b, false)?;
+                    product::host(&mut c, a, b, false)?;
                     Ok(())
                 }),
                 effort,
@@ -134,13 +134,21 @@ fn product(context: &Context, n: usize, effort: Effort) -> Result<f64, BenchErro
             product.run(effort)?
         }
         Processor::Gpu => {
-            let upload = |values: &[f32]| DeviceMatrix::row_major(context.upload(values), n, n);
-            let (left, right) = (upload(&a)?, upload(&b)?);
+            let square = View::rows(0, n);
+            let product = Product {
+                a: square,
+                b: square,
+                c: square,
+                m: n,
+                n,
+                k: n,
+            };
+            let products = Products::new(context, &[product], Strategy::Inferred)?;
+            let (left, right) = (context.upload(&a), context.upload(&b));
             let out = context.upload(&c);
-            let into = DeviceMatrix::row_major(out.clone(), n, n)?;
             let product = Stopwatch::new(
                 Work::new(context, || {
-                    matmul::device(context, &into, &left, &right, Strategy::Inferred)?;
+                    product::multiply(context, &products, [&left, &right, &out], Scale::default())?;
                     Ok(())
                 }),
                 effort,

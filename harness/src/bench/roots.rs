@@ -5,9 +5,8 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use sonew_kernels::kronecker::accuracy::{conditioned, relative_error, root_in_f64};
-use sonew_kernels::kronecker::{
-    DeviceRoots, Method, Ridge, RootProblem, TileBlueprint, inverse_root,
-};
+use sonew_kernels::kronecker::{DeviceRoots, Method, Ridge, RootProblem, inverse_root};
+use sonew_kernels::sweep::Strategy;
 use sonew_optimizers::{Context, Processor};
 
 use super::BenchError;
@@ -123,7 +122,7 @@ fn on_device(
             p: P,
         })
         .collect();
-    let roots = DeviceRoots::new(context, &problems, TileBlueprint::default())?;
+    let roots = DeviceRoots::new(context, &problems, Strategy::Inferred)?;
     let statistics = context.upload(&matrix.repeat(matrices));
     let out = context.upload(&vec![0f32; matrices * n * n]);
     let compute = || {

@@ -89,7 +89,7 @@ pub fn prove(
             case: optimizer.into(),
         });
     };
-    let (step, error, allowed) = case.follow(context, precision)?.worst();
+    let (step, error, allowed) = case.follow(context, precision, Route::Auto)?.worst();
     if error <= allowed {
         return Ok(());
     }
@@ -220,11 +220,6 @@ pub fn training(
             .map(|i| (255.0 * noise(i).abs()) as u8)
             .collect(),
     };
-    let batch: Vec<f32> = images
-        .pixels
-        .iter()
-        .map(|&x| f32::from(x) / 255.0)
-        .collect();
     let mut stopwatches = Vec::new();
     for part in &parts {
         tell(&format!("training, {part}, {precision}"));
@@ -235,10 +230,12 @@ pub fn training(
             Part::Optimizer(name) | Part::Step(name) => Some(model.optimizer(name)?),
         };
         let scale = optimizer.as_ref().map_or(1.0, |it| it.loss_scale());
-        let (model, images, batch) = (&model, &images, &batch);
+        let set = network.image_set(context, &images)?;
+        let order = network.order(context, &set, (0..BATCH as u32).collect())?;
+        let model = &model;
         let work = match (part, optimizer) {
             (Part::Forward, _) => Work::new(context, move || {
-                network.evaluate(context, &model.params, images)?;
+                network.evaluate(context, &model.params, &set)?;
                 Ok(())
             }),
             (Part::Optimizer(_), Some(mut optimizer)) => Work::new(context, move || {
@@ -246,9 +243,10 @@ pub fn training(
                 Ok(())
             }),
             (_, mut optimizer) => Work::new(context, move || {
-                let found = network.gradients(context, &model.params, batch, scale)?;
+                let batch = (&set, &order);
+                let grads = network.gradients_of(context, &model.params, batch, 0, scale)?;
                 if let Some(optimizer) = &mut optimizer {
-                    optimizer.step(&model.params, &found.grads, 1e-9)?;
+                    optimizer.step(&model.params, &grads, 1e-9)?;
                 }
                 Ok(())
             }),

@@ -10,7 +10,8 @@ use sonew_optimizers::PrecisionKind;
 /// A kernel to inspect.
 #[derive(Debug, Clone, Args)]
 pub struct InspectArgs {
-    /// The kernel, as `bench` names it; all that stream over the parameters if none is given.
+    /// The kernel, as `bench` names it, or `product`: the autoencoder's matrix products, batch 1000; all that stream over the
+    /// parameters if none is given.
     pub kernel: Option<String>,
     /// In these precisions.
     #[arg(long, visible_alias = "precisions", value_delimiter = ',', action = ArgAction::Set, default_value = "f32")]

@@ -6,11 +6,13 @@
 
 mod cache;
 mod multiprocessor;
+mod products;
 mod recorder;
 pub mod tables;
 mod traffic;
 
 pub use multiprocessor::Arch;
+pub use products::{PRODUCT, ProductCost, products};
 pub use traffic::{SECTOR, Site, Traffic};
 
 use std::path::PathBuf;
@@ -60,6 +62,9 @@ pub enum InspectError {
     /// A launch was refused.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The network was refused.
+    #[error(transparent)]
+    Network(#[from] crate::network::NetworkError),
 }
 
 /// What is inspected.
@@ -185,14 +190,16 @@ pub fn inspect(
             None => {
                 return Err(InspectError::Unknown {
                     found: name.clone(),
-                    known: Tunable::names().join(", "),
+                    known: format!("{}, {PRODUCT}", Tunable::names().join(", ")),
                 });
             }
         },
     };
     let recording = record(request.arch.language());
     let recorder = Recorder::default();
-    recording.execute_with(Box::new(recorder.executor(HostCuda::new(tools.compiler))));
+    recording.execute_with(Box::new(
+        recorder.executor(HostCuda::new(tools.compiler), u32::MAX),
+    ));
     let tuned = request.forced(&asked);
     let context = Context::new(recording.client(), Processor::Gpu).with_tuned(tuned);
     let mut costs = Costs {
@@ -271,7 +278,11 @@ impl Timer for Costs<'_> {
         self.recorder.take();
         work.run(1)?;
         let seen = self.recorder.take();
-        let launches: Vec<LaunchCost> = seen.iter().map(|it| self.cost(it)).collect();
+        let nvrtc = self.nvrtc.as_ref();
+        let launches: Vec<LaunchCost> = seen
+            .iter()
+            .map(|it| LaunchCost::of(it, nvrtc, self.arch))
+            .collect();
         let efficiency = [0, 1].map(|plane| {
             let moved: u64 = launches.iter().map(|it| it.traffic[plane].moved).sum();
             subject.bytes as f64 / moved as f64
@@ -285,25 +296,20 @@ impl Timer for Costs<'_> {
     }
 }
 
-impl Costs<'_> {
-    fn cost(&self, seen: &Seen) -> LaunchCost {
+impl LaunchCost {
+    fn of(seen: &Seen, nvrtc: Option<&Nvrtc>, arch: Arch) -> Self {
         let source = &seen.source;
         let units = source.units.0 * source.units.1 * source.units.2;
-        let resources = self.nvrtc.as_ref().and_then(|nvrtc| {
-            let found = nvrtc.resources(&source.text, self.arch.number());
-            found.ok()
-        });
+        let resources = nvrtc.and_then(|nvrtc| nvrtc.resources(&source.text, arch.number()).ok());
         let resident = match resources {
-            Some(it) => self
-                .arch
-                .resident_cubes(units, it.registers, source.shared_bytes),
+            Some(it) => arch.resident_cubes(units, it.registers, source.shared_bytes),
             None => (UNITS_WITHOUT_REGISTERS / units.max(1)).max(1),
         };
-        let cache = self.arch.cache_bytes(resident, source.shared_bytes);
+        let cache = arch.cache_bytes(resident, source.shared_bytes);
         let bytes_ahead = bytes_ahead(&seen.cubes);
-        LaunchCost {
+        Self {
             entry: source.entry.clone(),
-            cubes: seen.cubes.len() as u32,
+            cubes: seen.count,
             units,
             shared_bytes: source.shared_bytes,
             resources,

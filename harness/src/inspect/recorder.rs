@@ -9,6 +9,8 @@ use sonew_runtime::source::{Buffer, Executor, Source};
 /// A launch, and the accesses of each of its cubes.
 pub(super) struct Seen {
     pub source: Source,
+    /// Cubes of the launch.
+    pub count: u32,
     pub cubes: Vec<Vec<Access>>,
     pub operations: u64,
 }
@@ -20,10 +22,11 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// What runs launches and keeps them here.
-    pub fn executor(&self, host: HostCuda) -> Tracing {
+    /// What runs the first `most` cubes of launches and keeps them here.
+    pub fn executor(&self, host: HostCuda, most: u32) -> Tracing {
         Tracing {
             host,
+            most,
             recorder: self.clone(),
         }
     }
@@ -39,6 +42,7 @@ impl Recorder {
 
 pub(super) struct Tracing {
     host: HostCuda,
+    most: u32,
     recorder: Recorder,
 }
 
@@ -52,6 +56,7 @@ impl Executor for Tracing {
     ) -> Result<(), String> {
         let mut seen = Seen {
             source: kernel.clone(),
+            count: cubes.0 * cubes.1 * cubes.2,
             cubes: Vec::new(),
             operations: 0,
         };
@@ -59,7 +64,8 @@ impl Executor for Tracing {
             seen.cubes.push(accesses.to_vec());
             seen.operations += operations;
         };
-        self.host.trace(kernel, cubes, buffers, info, &mut see)?;
+        self.host
+            .trace(kernel, cubes, buffers, info, self.most, &mut see)?;
         self.recorder.lock().push(seen);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Costs as tables.
 
-use super::{Inspected, LaunchCost};
+use super::{Inspected, LaunchCost, ProductCost};
 use crate::bench::tables::percent;
 use crate::table::{Column, Table};
 
@@ -45,6 +45,58 @@ pub fn costs(inspected: &[Inspected], copy: f64, rate: f64) -> Table {
         row.push(format!("{:.1}", 1e6 * memory));
         row.push(format!("{:.1}", 1e6 * arithmetic));
         table.push(row);
+    }
+    table
+}
+
+/// One row for each launch of products: how it fills the device, what a unit needs, and the least time at `rate` instructions a
+/// second.
+pub fn products(found: &[ProductCost], rate: f64) -> Table {
+    let mut table = Table::new(vec![
+        Column::left("product"),
+        Column::right("m"),
+        Column::right("n"),
+        Column::right("k"),
+        Column::right("GFLOP"),
+        Column::left("tile"),
+        Column::right("slices"),
+        Column::right("cubes"),
+        Column::right("units"),
+        Column::right("resident"),
+        Column::right("registers"),
+        Column::right("spills"),
+        Column::right("shared"),
+        Column::right("conflicts"),
+        Column::right("of sectors"),
+        Column::right("64 wide"),
+        Column::right("floor, µs"),
+    ]);
+    for it in found {
+        let of = |value: Option<u32>| value.map_or("–".into(), |it| it.to_string());
+        let side = |at: usize| match &it.shapes[..] {
+            [shape] => shape[at].to_string(),
+            _ => String::new(),
+        };
+        table.push(vec![
+            it.name.clone(),
+            side(0),
+            side(1),
+            side(2),
+            format!("{:.3}", 1e-9 * it.operations()),
+            format!("{} × {}", it.tile[0], it.tile[1]),
+            it.slices.to_string(),
+            it.launch.cubes.to_string(),
+            it.launch.units.to_string(),
+            it.launch.resident_units.to_string(),
+            of(it.launch.resources.map(|it| it.registers)),
+            of(it.launch.resources.map(|it| it.spills)),
+            it.launch.shared_bytes.to_string(),
+            percent(it.conflicts()),
+            percent(it.access[0]),
+            percent(it.access[1]),
+            // A product and a sum are one instruction.
+            format!("{:.1}", 1e6 * it.operations() / (2.0 * rate)),
+        ]);
     }
     table
 }

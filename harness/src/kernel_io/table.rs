@@ -7,9 +7,9 @@ use super::KernelIoError;
 use super::found::Found;
 use super::inputs::Inputs;
 use super::kernels::{
-    Activation, BackwardTanh, BandedLdl, ColumnSums, Convert, Descent, Inspect, InverseRoot,
-    KroneckerApply, KroneckerDescent, KroneckerStatistics, Loss, Norms, Precondition, Product,
-    Rounding, SonewGraft, SonewStep, Statistics, StochasticRounding,
+    BandedLdl, Convert, Dense, Descent, Inspect, InverseRoot, KroneckerApply, KroneckerDescent,
+    KroneckerStatistics, Norms, Precondition, Product, SonewGraft, SonewStep, Statistics,
+    StochasticRounding,
 };
 use super::spec::KernelSpec;
 
@@ -93,14 +93,10 @@ table! {
     InverseRoot: InverseRoot,
     KroneckerApply: KroneckerApply,
     KroneckerDescent: KroneckerDescent,
-    Activation: Activation,
-    BackwardTanh: BackwardTanh,
-    ColumnSums: ColumnSums,
-    Loss: Loss,
+    Dense: Dense,
     Product: Product,
     Convert: Convert,
     StochasticRounding: StochasticRounding,
-    Rounding: Rounding,
     Inspect: Inspect,
 }
 

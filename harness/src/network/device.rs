@@ -1,40 +1,33 @@
 //! The network in device memory, the route of graphics processors.
 
-use std::ops::Range;
-
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
-use sonew_kernels::matmul::{Blueprint, DeviceMatrix, device as product};
-use sonew_kernels::network::activation::{activate, backward_tanh};
-use sonew_kernels::network::dense::{column_sums, column_sums_scratch};
-use sonew_kernels::network::loss::{LANES, loss, mean_loss};
-use sonew_kernels::network::rounding::round;
+use sonew_kernels::network::{DenseLayers, ImageOrder, Layer as Dense, PackedImages};
 use sonew_kernels::precision::PrecisionKind;
+use sonew_kernels::product::Blueprint;
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::Strategy;
 
-use super::{Gradients, Layer, Layout, NetworkError, check_images, mean_over_batches};
-use crate::data::Images;
+use super::{Gradients, Layer, Layout, NetworkError, check_images};
 
-/// Layers, and room for the activations of one batch.
+/// Batches whose losses the device keeps before they are fetched.
+const SLOTS: usize = 64;
+
+/// Layers, and room for the values of one batch.
 pub(super) struct DeviceNetwork {
     precision: PrecisionKind,
     /// Parameters in f32 and the gradient in the parameters' format, where that is another.
     narrow: Option<[Handle; 2]>,
     segments: Segments,
-    layers: Vec<Layer>,
+    layers: DenseLayers,
+    pixels: usize,
     batch: usize,
-    products: Strategy<Blueprint>,
-    /// The output of each layer, [batch, outputs]; of the last the logits, then δ.
-    activations: Vec<Handle>,
-    /// δ of a hidden layer, two buffers that take turns.
-    deltas: [Handle; 2],
-    /// The partial losses of each row.
-    partials: Handle,
-    /// Column sums of chunks of rows.
-    scratch: Handle,
     /// The gradient, an arena whose gaps stay zero.
     gradient: Handle,
+    /// Batches whose losses are on the device.
+    unread: usize,
+    /// Losses that were fetched and not asked for yet.
+    losses: Vec<f64>,
 }
 
 impl DeviceNetwork {
@@ -44,61 +37,33 @@ impl DeviceNetwork {
         layout: Layout,
         batch: usize,
         products: Strategy<Blueprint>,
-    ) -> Self {
-        let values = |count: usize| context.client().empty(4 * count);
-        let Layout { segments, layers } = &layout;
-        let delta = || values(layout.widest_hidden() * batch);
-        let sums = |layer: &Layer| column_sums_scratch(batch, layer.outputs);
-        let wide = || context.upload(&vec![0f32; segments.arena_len()]);
+    ) -> Result<Self, NetworkError> {
+        let Layout { segments, layers } = layout;
+        let arena = segments.arena_len();
+        let dense: Vec<Dense> = layers.iter().map(Dense::from).collect();
+        let pixels = layers.first().map_or(0, |layer| layer.inputs);
+        let mut layers = DenseLayers::new(context, dense, precision, arena, batch, products)?;
+        layers.reserve(context, SLOTS)?;
+        let wide = || context.upload(&vec![0f32; arena]);
         let narrow = (precision.parameter_bytes() < 4).then(|| {
-            let zeros = precision.encode(&vec![0.0; segments.arena_len()]);
+            let zeros = precision.encode(&vec![0.0; arena]);
             [wide(), context.upload(&zeros)]
         });
-        Self {
+        Ok(Self {
             precision,
             narrow,
-            activations: layers.iter().map(|l| values(l.outputs * batch)).collect(),
-            deltas: [delta(), delta()],
-            partials: values(batch * LANES),
-            scratch: values(layers.iter().map(sums).max().unwrap_or(1)),
             gradient: wide(),
-            segments: layout.segments,
-            layers: layout.layers,
+            segments,
+            layers,
+            pixels,
             batch,
-            products,
-        }
+            unread: 0,
+            losses: Vec::new(),
+        })
     }
 
     pub fn segments(&self) -> &Segments {
         &self.segments
-    }
-
-    /// Fills the activations of the first `rows` rows; the last layer's are logits.
-    fn forward(
-        &self,
-        context: &Context,
-        params: &Handle,
-        images: &Handle,
-        rows: usize,
-    ) -> Result<(), NetworkError> {
-        let mut input = images.clone();
-        for (layer, activation) in self.layers.iter().zip(&self.activations) {
-            let out = part(activation, 0..rows * layer.outputs);
-            // Z = X Wᵀ
-            product(
-                context,
-                &DeviceMatrix::row_major(out.clone(), rows, layer.outputs)?,
-                &DeviceMatrix::row_major(input, rows, layer.inputs)?,
-                &layer.weight_in(params)?.transposed(),
-                self.products,
-            )?;
-            self.round(context, &out, rows, layer.outputs)?;
-            let bias = part(params, layer.bias.clone());
-            activate(context, &out, &bias, rows, layer.outputs, layer.linear)?;
-            self.round(context, &out, rows, layer.outputs)?;
-            input = out;
-        }
-        Ok(())
     }
 
     /// The loss of a full batch and its gradient, times `scale`.
@@ -109,73 +74,72 @@ impl DeviceNetwork {
         images: &[f32],
         scale: f64,
     ) -> Result<Gradients, NetworkError> {
-        let pixels = self.layers[0].inputs;
-        let rows = self.batch;
-        check_images(images, rows, pixels)?;
-        let params = &self.wide_params(context, params)?;
+        check_images(images, self.batch, self.pixels)?;
+        self.settle(context)?;
         let images = context.upload(images);
-        self.round(context, &images, rows, pixels)?;
-        self.forward(context, params, &images, rows)?;
-        let last = self.layers.len() - 1;
-        let logits = &self.activations[last];
-        let partials = &self.partials;
-        loss(
-            context,
-            logits,
-            &images,
-            partials,
-            rows,
-            pixels,
-            Some(scale),
-        )?;
-        self.round(context, logits, rows, pixels)?;
-        let [mut delta, mut next] = self.deltas.clone();
-        for (l, layer) in self.layers.iter().enumerate().rev() {
-            let own = if l == last { logits } else { &delta };
-            let own = part(own, 0..rows * layer.outputs);
-            if !layer.linear {
-                backward_tanh(context, &own, &self.activations[l], rows, layer.outputs)?;
-                self.round(context, &own, rows, layer.outputs)?;
-            }
-            let bias = part(&self.gradient, layer.bias.clone());
-            column_sums(context, &own, &self.scratch, &bias, rows, layer.outputs)?;
-            let input = match l {
-                0 => &images,
-                _ => &self.activations[l - 1],
-            };
-            let errors = DeviceMatrix::row_major(own, rows, layer.outputs)?;
-            // dW = δᵀ X
-            product(
-                context,
-                &layer.weight_in(&self.gradient)?,
-                &errors.clone().transposed(),
-                &DeviceMatrix::row_major(input.clone(), rows, layer.inputs)?,
-                self.products,
-            )?;
-            if l > 0 {
-                // δ of the layer before = δ W
-                let before = part(&next, 0..rows * layer.inputs);
-                product(
-                    context,
-                    &DeviceMatrix::row_major(before.clone(), rows, layer.inputs)?,
-                    &errors,
-                    &layer.weight_in(params)?,
-                    self.products,
-                )?;
-                self.round(context, &before, rows, layer.inputs)?;
-                std::mem::swap(&mut delta, &mut next);
-            }
-        }
-        let mut grads = &self.gradient;
-        if let Some([_, narrow]) = &self.narrow {
-            self.precision
-                .narrow(context, &self.segments, grads, narrow)?;
-            grads = narrow;
-        }
+        self.layers.place(context, &images, self.batch)?;
+        let grads = self.of_batch(context, params, scale, 0)?;
+        let losses = self.layers.mean_losses(context, &[self.batch])?;
         Ok(Gradients {
-            loss: mean_loss(context, &self.partials, rows)?,
-            grads: grads.clone(),
+            loss: losses.iter().sum(),
+            grads,
         })
+    }
+
+    /// The gradient, times `scale`, of the batch that begins at image `first` of an order; its loss stays on the device.
+    pub fn gradients_of(
+        &mut self,
+        context: &Context,
+        params: &Handle,
+        (images, order): (&PackedImages, &ImageOrder),
+        first: usize,
+        scale: f64,
+    ) -> Result<Handle, NetworkError> {
+        if self.unread == SLOTS {
+            self.settle(context)?;
+        }
+        self.layers
+            .gather(context, images, order, first, self.batch)?;
+        let slot = self.unread;
+        self.unread += 1;
+        self.of_batch(context, params, scale, slot)
+    }
+
+    /// The losses of the batches since this was last asked; waits for them.
+    pub fn losses(&mut self, context: &Context) -> Result<Vec<f64>, NetworkError> {
+        self.settle(context)?;
+        Ok(std::mem::take(&mut self.losses))
+    }
+
+    /// Fetches the losses that the device has, before their slots are used again.
+    fn settle(&mut self, context: &Context) -> Result<(), NetworkError> {
+        if self.unread > 0 {
+            let rows = vec![self.batch; self.unread];
+            let found = self.layers.mean_losses(context, &rows)?;
+            self.losses.extend(found);
+            self.unread = 0;
+        }
+        Ok(())
+    }
+
+    /// The gradient of the batch that was taken in.
+    fn of_batch(
+        &mut self,
+        context: &Context,
+        params: &Handle,
+        scale: f64,
+        slot: usize,
+    ) -> Result<Handle, NetworkError> {
+        let params = &self.wide_params(context, params)?;
+        let layers = &mut self.layers;
+        layers.forward(context, params, self.batch, Some(scale), slot)?;
+        layers.backward(context, params, &self.gradient)?;
+        let Some([_, narrow]) = &self.narrow else {
+            return Ok(self.gradient.clone());
+        };
+        self.precision
+            .narrow(context, &self.segments, &self.gradient, narrow)?;
+        Ok(narrow.clone())
     }
 
     /// The parameters in f32.
@@ -188,54 +152,40 @@ impl DeviceNetwork {
         Ok(wide.clone())
     }
 
-    fn round(
-        &self,
-        context: &Context,
-        values: &Handle,
-        rows: usize,
-        columns: usize,
-    ) -> Result<(), NetworkError> {
-        let values = part(values, 0..rows * columns);
-        Ok(round(context, self.precision, &values, rows, columns)?)
-    }
-
     /// The mean loss over all images, in batches; the last may be short.
     pub fn evaluate(
-        &self,
+        &mut self,
         context: &Context,
         params: &Handle,
-        images: &Images,
+        (images, order): (&PackedImages, &ImageOrder),
     ) -> Result<f64, NetworkError> {
-        let pixels = self.layers[0].inputs;
+        self.settle(context)?;
         let params = &self.wide_params(context, params)?;
-        mean_over_batches(images, self.batch, pixels, |values, rows| {
-            let targets = context.upload(values);
-            self.round(context, &targets, rows, pixels)?;
-            self.forward(context, params, &targets, rows)?;
-            let logits = &self.activations[self.layers.len() - 1];
-            let logits = part(logits, 0..rows * pixels);
-            let partials = part(&self.partials, 0..rows * LANES);
-            loss(context, &logits, &targets, &partials, rows, pixels, None)?;
-            Ok(mean_loss(context, &partials, rows)?)
-        })
+        let (count, batch) = (images.count(), self.batch);
+        let layers = &mut self.layers;
+        layers.reserve(context, count.div_ceil(batch))?;
+        let starts = (0..count).step_by(batch);
+        let rows: Vec<usize> = starts.map(|first| batch.min(count - first)).collect();
+        for (slot, &rows) in rows.iter().enumerate() {
+            layers.gather(context, images, order, slot * batch, rows)?;
+            layers.forward(context, params, rows, None, slot)?;
+        }
+        let losses = layers.mean_losses(context, &rows)?;
+        let total: f64 = losses.iter().zip(&rows).map(|(l, &n)| l * n as f64).sum();
+        Ok(total / count as f64)
     }
 }
 
-impl Layer {
-    /// The layer's weights in an arena.
-    fn weight_in(&self, arena: &Handle) -> Result<DeviceMatrix, NetworkError> {
-        let weight = part(arena, self.weight.clone());
-        Ok(DeviceMatrix::row_major(weight, self.outputs, self.inputs)?)
+impl From<&Layer> for Dense {
+    fn from(layer: &Layer) -> Self {
+        Self {
+            inputs: layer.inputs,
+            outputs: layer.outputs,
+            linear: layer.linear,
+            weight: layer.weight.start,
+            bias: layer.bias.start,
+        }
     }
-}
-
-/// The values `range` of a buffer of f32.
-fn part(buffer: &Handle, range: Range<usize>) -> Handle {
-    let left = buffer.size_in_used() - 4 * range.end as u64;
-    buffer
-        .clone()
-        .offset_start(4 * range.start as u64)
-        .offset_end(left)
 }
 
 #[cfg(test)]
@@ -245,6 +195,7 @@ mod tests {
     use sonew_runtime::{Device, Selector};
 
     use super::*;
+    use crate::data::Images;
     use crate::init::Weights;
     use crate::network::{Network, Route};
 
@@ -312,14 +263,24 @@ mod tests {
                 .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
                 .collect();
             [Route::Host, Route::Device].map(|route| {
-                let naive = Strategy::Forced(Blueprint::Naive);
-                let mut network =
-                    Network::with_products(&context, self.precision, &SIZES, BATCH, route, naive)
-                        .unwrap();
+                let products = Strategy::Inferred;
+                let mut network = Network::with_products(
+                    &context,
+                    self.precision,
+                    &SIZES,
+                    BATCH,
+                    route,
+                    products,
+                )
+                .unwrap();
                 let segments = network.segments().clone();
                 let arena = segments.gather(&tensors).unwrap();
                 let params = context.upload(&self.precision.encode(&arena));
-                let evaluated = network.evaluate(&context, &params, &images()).unwrap();
+                let evaluated = {
+                    let images = images();
+                    let set = network.image_set(&context, &images).unwrap();
+                    network.evaluate(&context, &params, &set).unwrap()
+                };
                 // What a call leaves behind does not show in the next.
                 let mut ask = || {
                     network

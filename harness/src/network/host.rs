@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use sonew_kernels::matmul::{HostMatrix, host as product};
 use sonew_kernels::network::elementwise::{
     activate, backward_tanh, column_sums, loss, loss_and_gradient,
 };
 use sonew_kernels::precision::PrecisionKind;
+use sonew_kernels::product::{HostMatrix, host as product};
 use sonew_kernels::segments::Segments;
 
 use super::{Layer, Layout, NetworkError, check_images, mean_over_batches};

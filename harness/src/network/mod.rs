@@ -14,9 +14,9 @@ use std::ops::Range;
 
 use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
-use sonew_kernels::matmul::Blueprint;
-use sonew_kernels::network::loss::LANES;
+use sonew_kernels::network::{ImageOrder, PackedImages};
 use sonew_kernels::precision::PrecisionKind;
+use sonew_kernels::product::Blueprint;
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::Strategy;
 
@@ -70,6 +70,9 @@ pub struct Gradients {
 pub struct Network {
     place: Place,
     precision: PrecisionKind,
+    batch: usize,
+    /// Of batches on the host route that were not asked for yet.
+    losses: Vec<f64>,
 }
 
 enum Place {
@@ -121,19 +124,18 @@ impl Network {
             Route::Host => true,
             Route::Device => false,
         };
-        if !on_host {
-            // Images and activations of a batch; the partial losses of a row are fewer.
-            let widest = sizes.iter().copied().max().unwrap_or(0).max(LANES);
-            let bytes = 4 * widest as u64 * batch as u64;
-            context.require_buffer(operation, "the activations of a batch", bytes)?;
-        }
         let place = if on_host {
             Place::Host(host::HostNetwork::new(precision, layout, batch))
         } else {
-            let device = device::DeviceNetwork::new(context, precision, layout, batch, products);
+            let device = device::DeviceNetwork::new(context, precision, layout, batch, products)?;
             Place::Device(Box::new(device))
         };
-        Ok(Self { place, precision })
+        Ok(Self {
+            place,
+            precision,
+            batch,
+            losses: Vec::new(),
+        })
     }
 
     /// Where the tensors lie in the arena.
@@ -173,6 +175,95 @@ impl Network {
         }
     }
 
+    /// Images where the network wants them: on the device route they are uploaded, a byte a pixel.
+    ///
+    /// # Errors
+    /// [`NetworkError::Kernel`] if the device has no room.
+    pub fn image_set<'a>(
+        &self,
+        context: &Context,
+        images: &'a Images,
+    ) -> Result<ImageSet<'a>, NetworkError> {
+        let on_device = match &self.place {
+            Place::Host(_) => None,
+            Place::Device(_) => {
+                let pixels = images.pixels_per_image();
+                let packed = PackedImages::new(context, &images.pixels, pixels, self.precision)?;
+                let all: Vec<u32> = (0..images.count as u32).collect();
+                let order = packed.order(context, &all)?;
+                Some((packed, order))
+            }
+        };
+        Ok(ImageSet { images, on_device })
+    }
+
+    /// An order of images, for the batches of some steps.
+    ///
+    /// # Errors
+    /// [`NetworkError::Kernel`] on the device route, for an index that no image has.
+    pub fn order(
+        &self,
+        context: &Context,
+        set: &ImageSet<'_>,
+        indices: Vec<u32>,
+    ) -> Result<Order, NetworkError> {
+        let on_device = match &set.on_device {
+            None => None,
+            Some((packed, _)) => Some(packed.order(context, &indices)?),
+        };
+        Ok(Order { indices, on_device })
+    }
+
+    /// The gradient, times `scale`, of the `number`-th batch of an order. Its loss is among the next [`Network::losses`]: on the
+    /// device route nothing is waited for.
+    ///
+    /// # Errors
+    /// As [`Network::gradients`]; [`NetworkError::Shape`] for a batch that the order does not have.
+    pub fn gradients_of(
+        &mut self,
+        context: &Context,
+        params: &Handle,
+        (set, order): (&ImageSet<'_>, &Order),
+        number: usize,
+        scale: f64,
+    ) -> Result<Handle, NetworkError> {
+        let first = number * self.batch;
+        let Some(indices) = order.indices.get(first..first + self.batch) else {
+            return Err(NetworkError::Shape {
+                argument: "the order of a batch",
+                found: format!("{} images", order.indices.len()),
+                expected: format!("at least {}", first + self.batch),
+            });
+        };
+        let on_device = set.on_device.as_ref().zip(order.on_device.as_ref());
+        if let (Place::Device(device), Some(((packed, _), order))) = (&mut self.place, on_device) {
+            check_params(self.precision, device.segments(), params)?;
+            return device.gradients_of(context, params, (packed, order), first, scale);
+        }
+        let mut values = vec![0.0; self.batch * set.images.pixels_per_image()];
+        set.images.fill_batch(indices, &mut values)?;
+        let found = self.gradients(context, params, &values, scale)?;
+        self.losses.push(found.loss);
+        Ok(found.grads)
+    }
+
+    /// The losses of the batches whose gradients were asked for by [`Network::gradients_of`] since this was last asked, in order. On
+    /// the device route it waits for them.
+    ///
+    /// # Errors
+    /// Launch failures that were found meanwhile.
+    pub fn losses(&mut self, context: &Context) -> Result<Vec<f64>, NetworkError> {
+        match &mut self.place {
+            Place::Host(_) => Ok(std::mem::take(&mut self.losses)),
+            Place::Device(device) => device.losses(context),
+        }
+    }
+
+    /// Whether a loss is known as soon as its gradient is.
+    pub fn tells_at_once(&self) -> bool {
+        matches!(self.place, Place::Host(_))
+    }
+
     /// The mean loss per image over a whole set.
     ///
     /// # Errors
@@ -181,31 +272,58 @@ impl Network {
         &mut self,
         context: &Context,
         params: &Handle,
-        images: &Images,
+        set: &ImageSet<'_>,
     ) -> Result<f64, NetworkError> {
         self.check_params(params)?;
-        match &mut self.place {
-            Place::Host(host) => {
-                let run = |params: &[f32]| host.evaluate(params, images);
+        match (&mut self.place, &set.on_device) {
+            (Place::Host(host), _) => {
+                let run = |params: &[f32]| host.evaluate(params, set.images);
                 with_parameters(context, self.precision, params, run)?
             }
-            Place::Device(device) => device.evaluate(context, params, images),
+            (Place::Device(device), Some((packed, order))) => {
+                device.evaluate(context, params, (packed, order))
+            }
+            (Place::Device(_), None) => Err(NetworkError::Shape {
+                argument: "the image set",
+                found: "one of a network in host memory".into(),
+                expected: "one that this network made".into(),
+            }),
         }
     }
 
     fn check_params(&self, params: &Handle) -> Result<(), NetworkError> {
-        let bytes = self.precision.parameter_bytes();
-        let expected = (bytes * self.segments().arena_len()) as u64;
-        let found = params.size_in_used();
-        if found == expected {
-            return Ok(());
-        }
-        Err(NetworkError::Shape {
-            argument: "the parameter arena",
-            found: format!("{found} bytes"),
-            expected: format!("{expected}"),
-        })
+        check_params(self.precision, self.segments(), params)
     }
+}
+
+/// A set of images, made by [`Network::image_set`].
+pub struct ImageSet<'a> {
+    images: &'a Images,
+    /// On the device route, with the order of the set itself.
+    on_device: Option<(PackedImages, ImageOrder)>,
+}
+
+/// An order of images, made by [`Network::order`].
+pub struct Order {
+    indices: Vec<u32>,
+    on_device: Option<ImageOrder>,
+}
+
+fn check_params(
+    precision: PrecisionKind,
+    segments: &Segments,
+    params: &Handle,
+) -> Result<(), NetworkError> {
+    let expected = (precision.parameter_bytes() * segments.arena_len()) as u64;
+    let found = params.size_in_used();
+    if found == expected {
+        return Ok(());
+    }
+    Err(NetworkError::Shape {
+        argument: "the parameter arena",
+        found: format!("{found} bytes"),
+        expected: format!("{expected}"),
+    })
 }
 
 /// What `run` makes of the parameters in f32.
@@ -247,6 +365,20 @@ pub fn shapes(sizes: &[usize]) -> Vec<Vec<usize>> {
 /// [`NetworkError::Shape`] as [`Network::new`], and a number of parameters that kernels cannot index.
 pub fn segments(sizes: &[usize]) -> Result<Segments, NetworkError> {
     Ok(Layout::new(sizes)?.segments)
+}
+
+/// The layers of a network as the device route knows them, and the values of their arena.
+///
+/// # Errors
+/// As [`segments`].
+pub fn layers_in_arena(
+    sizes: &[usize],
+) -> Result<(Vec<sonew_kernels::network::Layer>, usize), NetworkError> {
+    let Layout { segments, layers } = Layout::new(sizes)?;
+    Ok((
+        layers.iter().map(Into::into).collect(),
+        segments.arena_len(),
+    ))
 }
 
 /// The layers and the arena they share.

@@ -11,18 +11,43 @@ use super::start::Start;
 use crate::data::Images;
 use crate::init::Weights;
 use crate::interrupt::Interrupt;
-use crate::network::{Network, Route};
+use crate::network::{ImageSet, Network, Order, Route};
 use crate::order::BatchOrder;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::record::{EpochRecord, RunFolder, StepRecord};
 use crate::summary::RunSummary;
 
-/// Time spent in the parts of an epoch.
+/// Steps after which losses are fetched where that takes a wait.
+const TOLD_TOGETHER: usize = 64;
+/// Of so many steps one is timed where that takes a wait.
+const TIMED_APART: usize = 16;
+
+/// Time spent in the parts of an epoch's steps that were timed.
 #[derive(Default)]
 struct Split {
     network: Duration,
     optimizer: Duration,
+    timed: usize,
+}
+
+impl Split {
+    /// Seconds that so many steps take in the network and in the optimizer, by those that were timed.
+    fn of_steps(&self, steps: usize) -> [f64; 2] {
+        let each = steps as f64 / self.timed.max(1) as f64;
+        [self.network, self.optimizer].map(|it| it.as_secs_f64() * each)
+    }
+}
+
+/// What is known of steps before their losses are.
+#[derive(Default)]
+struct Untold {
+    /// Each step, and whether the optimizer took it.
+    steps: Vec<(usize, bool)>,
+    /// Steps in a row without progress.
+    idle: usize,
+    /// Steps whose losses were told.
+    told: usize,
 }
 
 /// A run that can begin: its states are allocated, and nothing is recorded yet.
@@ -32,9 +57,9 @@ pub struct Run<'a> {
     pub(super) network: Network,
     pub(super) optimizer: Box<dyn Optimizer>,
     pub(super) order: BatchOrder,
+    set: ImageSet<'a>,
     context: Rc<Context>,
     params: Handle,
-    batch: Vec<f32>,
 }
 
 impl<'a> Run<'a> {
@@ -74,7 +99,7 @@ impl<'a> Run<'a> {
             optimizer,
             order: start.order.clone(),
             params: context.upload(&params),
-            batch: vec![0.0; plan.batch * start.images.pixels_per_image()],
+            set: network.image_set(&context, &start.images)?,
             context,
             network,
         })
@@ -103,7 +128,7 @@ impl<'a> Run<'a> {
         let steps_per_epoch = self.order.steps_per_epoch();
         let total = self.plan.total_steps(steps_per_epoch);
         let (mut spent, mut optimizer, mut done) = (0.0, 0.0, 0);
-        let mut idle = 0;
+        let mut untold = Untold::default();
         for epoch in 0..self.plan.epochs {
             let begin = epoch * steps_per_epoch;
             let end = total.min(begin + steps_per_epoch);
@@ -113,37 +138,39 @@ impl<'a> Run<'a> {
             let started = Instant::now();
             let parts_before = self.optimizer.parts();
             let mut split = Split::default();
+            let indices = self.order.batches(begin..end)?;
+            let order = self.network.order(&self.context, &self.set, indices)?;
             for step in begin..end {
                 if interrupt.requested() {
+                    self.tell(&mut untold, folder, progress)?;
                     return Ok(true);
                 }
                 let taken_before = self.optimizer.steps();
-                let loss = self.step(step, &mut split)?;
-                done += 1;
-                progress.step(done, Some(loss as f32), self.plan.batch);
-                if self.plan.log_steps {
-                    folder.log(&StepRecord { step, loss })?;
+                let number = step - begin;
+                let at_once = self.network.tells_at_once();
+                let timed = at_once || number % TIMED_APART == (end - begin - 1).min(1);
+                let outcome = self.step(step, (&order, number), timed.then_some(&mut split));
+                if outcome.is_ok() {
+                    done += 1;
+                    let taken = self.optimizer.steps() > taken_before;
+                    untold.steps.push((step, taken));
                 }
-                // Where steps are skipped, the weights are still good, and the next batch may be.
-                let progressed = loss.is_finite() && self.optimizer.steps() > taken_before;
-                idle = if progressed { 0 } else { idle + 1 };
-                if idle > self.patience() {
-                    return Err(TrainError::Diverged {
-                        step,
-                        loss,
-                        cause: self.cause(),
-                        advice: self.advice(),
-                    });
+                let many = untold.steps.len() >= TOLD_TOGETHER;
+                if at_once || many || step + 1 == end || outcome.is_err() {
+                    self.tell(&mut untold, folder, progress)?;
                 }
+                outcome?;
             }
+            self.context.wait("the steps of an epoch")?;
             let seconds = started.elapsed().as_secs_f64();
             spent += seconds;
-            optimizer += split.optimizer.as_secs_f64();
             let steps = done - begin;
+            let [of_network, of_optimizer] = split.of_steps(steps);
+            optimizer += of_optimizer;
             let started = Instant::now();
             let loss = self
                 .network
-                .evaluate(&self.context, &self.params, self.images)?;
+                .evaluate(&self.context, &self.params, &self.set)?;
             let evaluation = started.elapsed().as_secs_f64();
             let parts = self.optimizer.parts();
             // Before what may fail: a loss that was found is not lost.
@@ -165,8 +192,8 @@ impl<'a> Run<'a> {
                 loss,
                 lr: self.lr(begin),
                 seconds: seconds + evaluation,
-                forward_backward_seconds: split.network.as_secs_f64(),
-                optimizer_seconds: split.optimizer.as_secs_f64(),
+                forward_backward_seconds: of_network,
+                optimizer_seconds: of_optimizer,
                 evaluation_seconds: evaluation,
                 images_per_second: (steps * self.plan.batch) as f64 / seconds,
                 pivots_cut: report.pivots_cut,
@@ -196,21 +223,31 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One step; returns the batch's loss before it.
-    fn step(&mut self, step: usize, split: &mut Split) -> Result<f64, TrainError> {
-        let indices = self.order.batch(step)?;
-        self.images.fill_batch(indices, &mut self.batch)?;
+    /// One step, the `number`-th of the order; timed where there is something to add the time to.
+    fn step(
+        &mut self,
+        step: usize,
+        (order, number): (&Order, usize),
+        split: Option<&mut Split>,
+    ) -> Result<(), TrainError> {
+        // Waits are for the split of time only.
+        let timed = split.is_some();
+        if timed {
+            self.context.wait("the steps before")?;
+        }
         let started = Instant::now();
         let scale = self.optimizer.loss_scale();
-        let gradients = self
+        let batch = (&self.set, order);
+        let grads = self
             .network
-            .gradients(&self.context, &self.params, &self.batch, scale)?;
-        // Both waits are for the split of time only: the next forward pass has to wait for the parameters anyway.
-        self.context.wait("uploading gradients")?;
-        split.network += started.elapsed();
+            .gradients_of(&self.context, &self.params, batch, number, scale)?;
+        if timed {
+            self.context.wait("gradients")?;
+        }
+        let of_network = started.elapsed();
         let started = Instant::now();
         let lr = self.lr(step);
-        let taken = self.optimizer.step(&self.params, &gradients.grads, lr);
+        let taken = self.optimizer.step(&self.params, &grads, lr);
         if let Err(sonew_optimizers::Error::NonFinite { tensor, index, .. }) = &taken {
             return Err(TrainError::NonFinite {
                 step,
@@ -219,9 +256,43 @@ impl<'a> Run<'a> {
             });
         }
         taken?;
-        self.context.wait("optimizer step")?;
-        split.optimizer += started.elapsed();
-        Ok(gradients.loss)
+        if let Some(split) = split {
+            self.context.wait("optimizer step")?;
+            split.network += of_network;
+            split.optimizer += started.elapsed();
+            split.timed += 1;
+        }
+        Ok(())
+    }
+
+    /// Fetches the losses of the steps that were taken since the last time, records them, and stops at the first that says that there
+    /// is no progress.
+    fn tell(
+        &mut self,
+        untold: &mut Untold,
+        folder: &mut RunFolder,
+        progress: &mut Progress,
+    ) -> Result<(), TrainError> {
+        let losses = self.network.losses(&self.context)?;
+        for ((step, taken), loss) in std::mem::take(&mut untold.steps).into_iter().zip(losses) {
+            untold.told += 1;
+            progress.step(untold.told, Some(loss as f32), self.plan.batch);
+            if self.plan.log_steps {
+                folder.log(&StepRecord { step, loss })?;
+            }
+            // Where steps are skipped, the weights are still good, and the next batch may be.
+            let progressed = loss.is_finite() && taken;
+            untold.idle = if progressed { 0 } else { untold.idle + 1 };
+            if untold.idle > self.patience() {
+                return Err(TrainError::Diverged {
+                    step,
+                    loss,
+                    cause: self.cause(),
+                    advice: self.advice(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Steps in a row that may be skipped, or whose loss may be NaN or infinite: enough for a loss scale to come down from

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use sonew_kernels::network::DenseLayers;
 use sonew_kernels::segments::Segments;
 use sonew_optimizers::Context;
 use sonew_runtime::{DeviceInfo, Processor};
@@ -69,8 +70,10 @@ impl Start {
         let rows = plan.batch as u128;
         let widest = plan.sizes.iter().max().map_or(0, |&units| units as u128);
         let units: u128 = plan.sizes.iter().map(|&units| units as u128).sum();
+        let layers = network::layers_in_arena(&plan.sizes)?.0;
+        let values = DenseLayers::batch_values(&layers, plan.batch) as u128;
         let (largest, argument) = match device.processor {
-            Processor::Gpu if rows * widest > arena => (rows * widest, "an activation"),
+            Processor::Gpu if values > arena => (values, "the values of a batch"),
             _ => (arena, "the parameter arena"),
         };
         let memory = |argument, found, place, expected| TrainError::Memory {
@@ -83,9 +86,10 @@ impl Start {
             let expected = device.max_buffer_bytes.to_string();
             return Err(memory(argument, 4 * largest, "one device buffer", expected));
         }
-        // Weights as drawn and laid out, and the inputs; on the host also their gradient, activations, and two gradients of those.
+        // Weights as drawn and laid out, and the inputs, of which the device has a copy beside those of every layer; on the host also
+        // their gradient, activations, and two gradients of those.
         let network = match device.processor {
-            Processor::Gpu => rows * self.images.pixels_per_image() as u128,
+            Processor::Gpu => values + rows * self.images.pixels_per_image() as u128,
             Processor::Cpu => arena + rows * (units + 2 * widest),
         };
         let found = 4 * (2 * arena + network);

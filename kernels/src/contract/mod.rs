@@ -17,6 +17,7 @@ mod kronecker;
 mod network;
 mod norms;
 mod outcome;
+mod product;
 mod rounding;
 mod sonew;
 mod units;
@@ -160,6 +161,7 @@ fn checks<P: Precision>() -> Vec<Check> {
     if P::NAME == F32::NAME {
         checks.extend(kronecker::checks());
         checks.extend(network::checks());
+        checks.extend(product::checks());
     }
     checks
 }

@@ -9,7 +9,7 @@ use sonew_host::eigen::symmetric;
 use super::eigen;
 use super::root::{Ridge, start};
 use crate::error::Error;
-use crate::matmul::{HostMatrix, host};
+use crate::product::{HostMatrix, host};
 
 /// Q Λ Qᵀ with eigenvalues log-spaced from 1 down to 1/`condition` and random orthogonal Q: the eigenvectors of a
 /// symmetric matrix of unstructured entries. Row-major, n × n, rounded to f32.

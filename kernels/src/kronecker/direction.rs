@@ -2,7 +2,7 @@
 
 use super::blocking::Blocking;
 use crate::error::Error;
-use crate::matmul::{HostMatrix, host};
+use crate::product::{HostMatrix, host};
 
 /// Room for one block, allocated once.
 pub struct Workspace {

@@ -4,7 +4,7 @@ use sonew_host::eigen;
 
 use super::root::{Attempt, Stop, start};
 use crate::error::Error;
-use crate::matmul::{HostMatrix, host};
+use crate::product::{HostMatrix, host};
 
 /// A root in f64.
 pub(super) struct Wide {

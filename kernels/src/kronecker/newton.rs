@@ -14,8 +14,8 @@
 
 use super::root::{Attempt, Stop, with_ridge};
 use crate::error::Error;
-use crate::matmul::{HostFloat, HostMatrix, host};
 use crate::precision::{HostFormat, Pairs};
+use crate::product::{HostFloat, HostMatrix, host};
 
 const TOLERANCE: f64 = 1e-6;
 const ITERATIONS: u32 = 100;

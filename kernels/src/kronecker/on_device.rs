@@ -1,19 +1,22 @@
-//! Statistics and directions of all blocks on the device: one launch for the statistics, two for the directions of
+//! Statistics and directions of all blocks on the device: two launches for the statistics, two for the directions of
 //! matrices and one for those of vectors, however many blocks there are.
 
 use cubecl::server::Handle;
 
 use super::blocking::{Block, Blocking, Side};
-use super::grouped::{Product, Products, TileBlueprint, View, grouped_product};
+
 use super::statistics::{LARGEST, weights};
 use crate::buffers::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
+use crate::product::{Blueprint, Product, Products, Scale, View, multiply};
 use crate::segments::Segments;
+use crate::sweep::Strategy;
 
 /// The products of a blocking, as tables on the device.
 pub struct DeviceBlocking {
-    grams: Products,
+    /// G Gᵀ of the left factors, and Gᵀ G of the right ones: apart, for each is read its own way.
+    grams: [Products; 2],
     /// Root times gradient: of matrices into the scratch arena, of vectors into the direction.
     lefts: Products,
     vectors: Products,
@@ -32,16 +35,17 @@ impl DeviceBlocking {
         context: &Context,
         segments: &Segments,
         blocking: &Blocking,
-        blueprint: TileBlueprint,
+        strategy: Strategy<Blueprint>,
     ) -> Result<Self, Error> {
         let own = |block: &Block| View::rows(block.start, block.stride);
-        let (mut grams, mut lefts, mut vectors, mut rights) = (vec![], vec![], vec![], vec![]);
+        let (mut left_grams, mut right_grams) = (vec![], vec![]);
+        let (mut lefts, mut vectors, mut rights) = (vec![], vec![], vec![]);
         for factor in blocking.factors() {
             let block = &blocking.blocks()[factor.block];
             let (g, square) = (own(block), View::rows(factor.range.start, factor.n));
-            let (a, b, k) = match factor.side {
-                Side::Left => (g, g.transposed(), block.columns),
-                Side::Right => (g.transposed(), g, block.rows),
+            let (grams, a, b, k) = match factor.side {
+                Side::Left => (&mut left_grams, g, g.transposed(), block.columns),
+                Side::Right => (&mut right_grams, g.transposed(), g, block.rows),
             };
             grams.push(Product {
                 a,
@@ -69,9 +73,9 @@ impl DeviceBlocking {
                 (Side::Right, _) => rights.push(applied),
             }
         }
-        let table = |products: &[Product]| Products::new(context, products, blueprint);
+        let table = |products: &[Product]| Products::new(context, products, strategy);
         Ok(Self {
-            grams: table(&grams)?,
+            grams: [table(&left_grams)?, table(&right_grams)?],
             lefts: table(&lefts)?,
             vectors: table(&vectors)?,
             rights: table(&rights)?,
@@ -97,16 +101,15 @@ impl DeviceBlocking {
         let (keep, weight) = weights(operation, beta2)?;
         require_bytes(operation, "grads", grads, 4 * self.arena as u64)?;
         require_bytes(operation, "factors", factors, 4 * self.factor_values as u64)?;
-        grouped_product(
-            context,
-            &self.grams,
-            grads,
-            grads,
-            factors,
+        let scale = Scale {
             keep,
             weight,
-            Some(LARGEST),
-        )
+            bound: Some(LARGEST),
+        };
+        for grams in &self.grams {
+            multiply(context, grams, [grads, grads, factors], scale)?;
+        }
+        Ok(())
     }
 
     /// As [`super::direction`], on the device; `scratch` is an arena.
@@ -126,8 +129,9 @@ impl DeviceBlocking {
             require_bytes(operation, argument, buffer, 4 * self.arena as u64)?;
         }
         require_bytes(operation, "roots", roots, 4 * self.factor_values as u64)?;
-        grouped_product(context, &self.lefts, roots, grads, scratch, 0.0, 1.0, None)?;
-        grouped_product(context, &self.vectors, roots, grads, out, 0.0, 1.0, None)?;
-        grouped_product(context, &self.rights, scratch, roots, out, 0.0, 1.0, None)
+        let scale = Scale::default();
+        multiply(context, &self.lefts, [roots, grads, scratch], scale)?;
+        multiply(context, &self.vectors, [roots, grads, out], scale)?;
+        multiply(context, &self.rights, [scratch, roots, out], scale)
     }
 }

@@ -21,7 +21,7 @@
 use super::newton::{multiply, power};
 use super::root::{Attempt, Stop, with_ridge};
 use crate::error::Error;
-use crate::matmul::HostMatrix;
+use crate::product::HostMatrix;
 
 /// The least eigenvalue assumed where the ridge says nothing of it, relative to the norm.
 pub(super) const LEAST: f64 = 1e-9;
@@ -154,7 +154,7 @@ fn congruence(w: &[f32], a: &[f32], ridge: f64, n: usize) -> Result<Vec<f32>, Er
     let t: Vec<f64> = t.iter().map(|&x| f64::from(x as f32)).collect();
     let mut m = vec![0.0; n * n];
     let left = HostMatrix::row_major(&wide, n, n)?.transposed();
-    crate::matmul::host(&mut m, left, HostMatrix::row_major(&t, n, n)?, false)?;
+    crate::product::host(&mut m, left, HostMatrix::row_major(&t, n, n)?, false)?;
     Ok(m.iter().map(|&x| x as f32).collect())
 }
 

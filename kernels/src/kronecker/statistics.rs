@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::blocking::{Blocking, Side};
 use crate::error::Error;
-use crate::matmul::{HostMatrix, host_weighted};
+use crate::product::{HostMatrix, host_weighted};
 
 /// A gradient counts as at most this large: 10⁶ squares of it are finite.
 pub(super) const LARGEST: f32 = 1e16;

@@ -1,101 +1,512 @@
-//! The bias gradient of a dense layer: column sums, out_j = Σ_i δ_ij with δ of shape `[rows, columns]`.
+//! Dense layers on the device: forward, loss and backward of a batch, products whose tails do the rest.
 //!
-//! One unit adds [`CHUNK`] rows of one column; neighbouring units take neighbouring columns, so their reads lie side by
-//! side. A second launch adds the chunks of a column in order: the result does not depend on the launch geometry.
+//! * forward: a = tanh(X Wᵀ + b), or X Wᵀ + b of a linear layer; the last layer's are logits, whose tail finds the loss and δ;
+//! * backward: δ of the layer before = (δ W) (1 − a²);
+//! * gradients: dW = δᵀ X and db = δᵀ 1 of all layers, in one launch.
+//!
+//! Everything that a layer takes in lies in one buffer of values, rows a multiple of 32 bytes apart, and behind the last value of each
+//! row stands a one: so db is a column of a product.
 
-use cubecl::prelude::*;
 use cubecl::server::Handle;
-use sonew_runtime::Gpu;
 
-use super::{cover, item_count};
-use crate::buffers::{array, require_bytes};
+use super::gathering::{ImageOrder, PackedImages};
+use super::placing::place;
+use crate::buffers::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
+use crate::precision::PrecisionKind;
+use crate::product::{Blueprint, Entry, Product, Products, Rounding, Scale, Tail, View, Work};
+use crate::sweep::Strategy;
 
-/// Rows that one unit adds.
-pub const CHUNK: usize = 32;
+const OPERATION: &str = "dense layers";
+/// Rows begin at multiples of so many values: a sector of a GPU's memory.
+const SECTOR: usize = 8;
+/// Matrices begin at multiples of so many values.
+const ALIGNMENT: usize = 64;
 
-#[cube(launch_unchecked)]
-fn column_sums_kernel(
-    from: &Array<f32>,
-    out: &mut Array<f32>,
-    rows: u32,
-    columns: u32,
-    items: u32,
-    chunk: u32,
-) {
-    let mut item = ABSOLUTE_POS as u32;
-    while item < items {
-        let column = item % columns;
-        let first = item / columns * chunk;
-        let mut end = first + chunk;
-        if end > rows {
-            end = rows;
-        }
-        let mut sum = 0.0f32;
-        for row in first..end {
-            sum += from[(row * columns + column) as usize];
-        }
-        out[item as usize] = sum;
-        item += CUBE_COUNT as u32 * CUBE_DIM;
-    }
+/// A dense layer: W, `[outputs, inputs]`, and b, `[outputs]`, lie in the parameters' arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Inputs.
+    pub inputs: usize,
+    /// Outputs.
+    pub outputs: usize,
+    /// No tanh.
+    pub linear: bool,
+    /// Where W begins.
+    pub weight: usize,
+    /// Where b begins.
+    pub bias: usize,
 }
 
-/// Values that [`column_sums`] needs for the sums of its chunks.
-pub fn column_sums_scratch(rows: usize, columns: usize) -> usize {
-    rows.div_ceil(CHUNK) * columns
+/// A launch of products.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Which.
+    pub name: String,
+    /// m, n and k of each product.
+    pub shapes: Vec<[usize; 3]>,
+    /// How their results are cut.
+    pub blueprint: Blueprint,
 }
 
-/// out ← the column sums of `delta`, `[rows, columns]`; `scratch` holds at least [`column_sums_scratch`] values.
-///
-/// # Errors
-/// [`Error::Length`] if a buffer has another length; [`Error::Shape`] for more values than kernels can index; launch
-/// errors as [`Context::launch`].
-pub fn column_sums(
-    context: &Context,
-    delta: &Handle,
-    scratch: &Handle,
-    out: &Handle,
+/// What leads from a batch to its loss.
+struct Forward {
     rows: usize,
-    columns: usize,
-) -> Result<(), Error> {
-    let operation = "bias gradient";
-    item_count(operation, rows, columns)?;
-    require_bytes(operation, "delta", delta, 4 * (rows * columns) as u64)?;
-    require_bytes(operation, "out", out, 4 * columns as u64)?;
-    let partials = column_sums_scratch(rows, columns);
-    let chunks = rows.div_ceil(CHUNK);
-    let room = scratch.size_in_used();
-    if room < 4 * partials as u64 {
-        return Err(Error::Length {
-            operation,
-            argument: "scratch",
-            found: room,
-            expected: 4 * partials as u64,
+    layers: Vec<Products>,
+}
+
+/// Dense layers, with room for the values of a batch. Values are f32, rounded to the format of the precision's parameters.
+pub struct DenseLayers {
+    layers: Vec<Layer>,
+    precision: PrecisionKind,
+    rounding: Rounding,
+    strategy: Strategy<Blueprint>,
+    /// Where what each layer takes in begins in `values`.
+    inputs: Vec<usize>,
+    /// Where δ of each layer begins in `deltas`.
+    outputs: Vec<usize>,
+    values: Handle,
+    deltas: Handle,
+    /// The loss of each tile of logits, of as many batches as there are slots.
+    losses: Handle,
+    slots: usize,
+    /// Of a whole batch, and of one that was shorter.
+    forward: Vec<Forward>,
+    backward: Vec<Products>,
+    gradients: Products,
+    batch: usize,
+    arena: usize,
+}
+
+/// Values from one row to the next, of rows of `units` and a one.
+fn stride(units: usize) -> usize {
+    (units + 1).next_multiple_of(SECTOR)
+}
+
+/// Where matrices of `rows` rows of these widths begin, one after the other, and where the last ends.
+fn places(rows: usize, widths: impl Iterator<Item = usize>) -> (Vec<usize>, usize) {
+    let mut end = 0;
+    let starts = widths.map(|units| {
+        let start = end;
+        end += (rows * stride(units)).next_multiple_of(ALIGNMENT);
+        start
+    });
+    (starts.collect(), end)
+}
+
+/// `length` values from `start` on of a buffer of f32.
+fn part(buffer: &Handle, start: usize, length: usize) -> Handle {
+    let left = buffer.size_in_used() - 4 * (start + length) as u64;
+    let from = buffer.clone().offset_start(4 * start as u64);
+    from.offset_end(left)
+}
+
+impl DenseLayers {
+    /// Values of f32 that the larger of the two buffers of a batch has.
+    pub fn batch_values(layers: &[Layer], batch: usize) -> usize {
+        let inputs = places(batch, layers.iter().map(|layer| layer.inputs)).1;
+        let outputs = places(batch, layers.iter().map(|layer| layer.outputs)).1;
+        inputs.max(outputs)
+    }
+
+    /// Makes room for batches of `batch` rows; each layer takes in what the one before puts out, and the last puts out as many as the
+    /// first takes in. `arena` is the number of values of the parameters' arena.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for layers that do not fit each other or the arena, or no rows; [`Error::TooLarge`] for more values than a
+    /// buffer of the device holds; as [`Products::new`].
+    pub fn new(
+        context: &Context,
+        layers: Vec<Layer>,
+        precision: PrecisionKind,
+        arena: usize,
+        batch: usize,
+        strategy: Strategy<Blueprint>,
+    ) -> Result<Self, Error> {
+        let chained = layers.windows(2).all(|it| it[0].outputs == it[1].inputs);
+        let ends = layers.first().map(|it| it.inputs) == layers.last().map(|it| it.outputs);
+        let inside = layers.iter().all(|it| {
+            it.inputs > 0
+                && it.outputs > 0
+                && it.weight + it.inputs * it.outputs <= arena
+                && it.bias + it.outputs <= arena
         });
-    }
-    let stages = [
-        (delta, rows, scratch, partials, CHUNK),
-        (scratch, chunks, out, columns, chunks),
-    ];
-    for (from, rows, to, items, chunk) in stages {
-        let grid = cover(context, items, 2);
-        context.launch(operation, (), grid, move |client, cubes, units| {
-            // SAFETY: `from` holds rows · columns values and `to` at least `items`, checked above.
-            unsafe {
-                column_sums_kernel::launch_unchecked::<Gpu>(
-                    client,
-                    cubes,
-                    units,
-                    array(from, rows * columns),
-                    array(to, items),
-                    rows as u32,
-                    columns as u32,
-                    items as u32,
-                    chunk as u32,
-                );
+        if layers.is_empty() || batch == 0 || !chained || !ends || !inside {
+            return Err(Error::Shape {
+                operation: OPERATION,
+                argument: "layers",
+                found: format!("{batch} rows through {layers:?}"),
+                expected: format!(
+                    "layers in a chain whose ends are alike, within an arena of {arena} values"
+                ),
+            });
+        }
+        let bytes = 4 * Self::batch_values(&layers, batch) as u64;
+        context.require_buffer(OPERATION, "the values of a batch", bytes)?;
+        let (inputs, input_values) = places(batch, layers.iter().map(|layer| layer.inputs));
+        let (outputs, output_values) = places(batch, layers.iter().map(|layer| layer.outputs));
+        let mut values = vec![0f32; input_values];
+        for (layer, &start) in layers.iter().zip(&inputs) {
+            for row in 0..batch {
+                values[start + row * stride(layer.inputs) + layer.inputs] = 1.0;
             }
-        })?;
+        }
+        let rounding = match precision {
+            PrecisionKind::F32 => Rounding::None,
+            PrecisionKind::Bf16 | PrecisionKind::Bf16Mixed => Rounding::Bf16,
+            PrecisionKind::F16 | PrecisionKind::F16Mixed => Rounding::F16,
+        };
+        let mut dense = Self {
+            values: context.upload(&values),
+            deltas: context.upload(&vec![0f32; output_values]),
+            losses: context.upload(&[0f32]),
+            slots: 0,
+            gradients: Products::new(context, &[], Strategy::Forced(Blueprint::SMALL))?,
+            forward: Vec::new(),
+            backward: Vec::new(),
+            layers,
+            precision,
+            rounding,
+            strategy,
+            inputs,
+            outputs,
+            batch,
+            arena,
+        };
+        dense.gradients = dense.gradient_products(context)?;
+        dense.backward = (1..dense.layers.len())
+            .map(|l| dense.backward_product(context, l))
+            .collect::<Result<_, _>>()?;
+        let whole = dense.forward_products(context, batch)?;
+        dense.forward.push(whole);
+        dense.reserve(context, 1)?;
+        Ok(dense)
     }
-    Ok(())
+
+    /// Makes room for the losses of so many batches, if there is less; those that were found are lost then.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for more than a buffer of the device holds.
+    pub fn reserve(&mut self, context: &Context, slots: usize) -> Result<(), Error> {
+        if slots <= self.slots {
+            return Ok(());
+        }
+        let values = slots * self.slot();
+        context.require_buffer(OPERATION, "losses", 4 * values as u64)?;
+        self.losses = context.upload(&vec![0f32; values]);
+        self.slots = slots;
+        Ok(())
+    }
+
+    /// Values from one batch's losses to the next's.
+    fn slot(&self) -> usize {
+        let last = self.forward[0].layers.last();
+        last.map_or(1, Products::tiles).next_multiple_of(ALIGNMENT)
+    }
+
+    /// What layer `l` takes in, in a buffer that has it at `start`.
+    fn input(&self, l: usize, start: usize) -> View {
+        View::rows(start, stride(self.layers[l].inputs))
+    }
+
+    /// δ of layer `l`, in a buffer that has it at `start`.
+    fn delta(&self, l: usize, start: usize) -> View {
+        View::rows(start, stride(self.layers[l].outputs))
+    }
+
+    /// The part of `values` that layer `l` takes in. A launch that reads one part and writes another binds them apart: compilers and
+    /// drivers are promised that nobody writes what is only read.
+    fn own_input(&self, l: usize) -> Handle {
+        let values = self.batch * stride(self.layers[l].inputs);
+        part(&self.values, self.inputs[l], values)
+    }
+
+    /// The part of `deltas` that has δ of layer `l`.
+    fn own_delta(&self, l: usize) -> Handle {
+        let values = self.batch * stride(self.layers[l].outputs);
+        part(&self.deltas, self.outputs[l], values)
+    }
+
+    fn weight(&self, l: usize) -> View {
+        View::rows(self.layers[l].weight, self.layers[l].inputs)
+    }
+
+    fn forward_products(&self, context: &Context, rows: usize) -> Result<Forward, Error> {
+        let product = |(l, layer): (usize, &Layer)| {
+            let product = Product {
+                a: self.input(l, 0),
+                b: self.weight(l).transposed(),
+                c: self.delta(l, 0),
+                m: rows,
+                n: layer.outputs,
+                k: layer.inputs,
+            };
+            let entry = Entry {
+                line: layer.bias,
+                // Of the last layer, its targets.
+                beside: self.input(0, 0),
+                ..product.into()
+            };
+            // A short batch is cut as a whole one, so that it has no more tiles.
+            let whole = self.forward.first().map(|it| it.layers[l].blueprint());
+            let strategy = whole.map_or(self.strategy, Strategy::Forced);
+            Products::of(context, &[entry], strategy)
+        };
+        let layers = self.layers.iter().enumerate().map(product);
+        Ok(Forward {
+            rows,
+            layers: layers.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// δ of layer `l` − 1.
+    fn backward_product(&self, context: &Context, l: usize) -> Result<Products, Error> {
+        let product = Product {
+            a: self.delta(l, 0),
+            b: self.weight(l),
+            c: self.delta(l - 1, 0),
+            m: self.batch,
+            n: self.layers[l].inputs,
+            k: self.layers[l].outputs,
+        };
+        let entry = Entry {
+            beside: self.input(l, 0),
+            ..product.into()
+        };
+        Products::of(context, &[entry], self.strategy)
+    }
+
+    fn gradient_products(&self, context: &Context) -> Result<Products, Error> {
+        let entries = self.layers.iter().enumerate().map(|(l, layer)| {
+            let product = Product {
+                a: self.delta(l, self.outputs[l]).transposed(),
+                b: self.input(l, self.inputs[l]),
+                c: self.weight(l),
+                m: layer.outputs,
+                n: layer.inputs + 1,
+                k: self.batch,
+            };
+            Entry {
+                line: layer.bias,
+                line_sums: true,
+                ..product.into()
+            }
+        });
+        let entries: Vec<Entry> = entries.collect();
+        Products::of(context, &entries, self.strategy)
+    }
+
+    /// The products of [`DenseLayers::forward`] of a whole batch and [`DenseLayers::backward`], in the order of their launches.
+    pub fn products(&self) -> Vec<Step> {
+        let (rows, count) = (self.batch, self.layers.len());
+        let forward = self.layers.iter().zip(&self.forward[0].layers);
+        let forward = forward.enumerate().map(|(l, (layer, products))| Step {
+            name: format!("forward, layer {}", l + 1),
+            shapes: vec![[rows, layer.outputs, layer.inputs]],
+            blueprint: products.blueprint(),
+        });
+        let backward = (1..count).rev().map(|l| Step {
+            name: format!("backward, layer {}", l + 1),
+            shapes: vec![[rows, self.layers[l].inputs, self.layers[l].outputs]],
+            blueprint: self.backward[l - 1].blueprint(),
+        });
+        let gradients = self.layers.iter();
+        let gradients = gradients.map(|layer| [layer.outputs, layer.inputs + 1, rows]);
+        let gradients = Step {
+            name: "gradients, all layers".into(),
+            shapes: gradients.collect(),
+            blueprint: self.gradients.blueprint(),
+        };
+        forward.chain(backward).chain([gradients]).collect()
+    }
+
+    fn require_rows(&self, rows: usize) -> Result<(), Error> {
+        if (1..=self.batch).contains(&rows) {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            operation: OPERATION,
+            argument: "rows",
+            found: rows.to_string(),
+            expected: format!("1 to the {} of a batch", self.batch),
+        })
+    }
+
+    /// Takes in `images`, `[rows, inputs]` without gaps and in f32.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for more rows than a batch has, or none; [`Error::Length`] for a buffer of another length; launch errors as
+    /// [`Context::launch`].
+    pub fn place(&self, context: &Context, images: &Handle, rows: usize) -> Result<(), Error> {
+        self.require_rows(rows)?;
+        let inputs = self.layers[0].inputs;
+        let to = self.own_input(0);
+        let shape = [rows, inputs];
+        place(context, self.precision, images, &to, shape, stride(inputs))
+    }
+
+    /// Takes in the images `first` to `first + rows` of an order.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for more rows than a batch or the order has, or none, and for images of another size; launch errors as
+    /// [`Context::launch`].
+    pub fn gather(
+        &self,
+        context: &Context,
+        images: &PackedImages,
+        order: &ImageOrder,
+        first: usize,
+        rows: usize,
+    ) -> Result<(), Error> {
+        self.require_rows(rows)?;
+        let inputs = self.layers[0].inputs;
+        images.require_pixels(inputs)?;
+        let to = self.own_input(0);
+        images.gather(context, order, first, rows, &to, stride(inputs))
+    }
+
+    /// Finds the loss of each tile of logits of the rows that were taken in, and leaves it in `slot`; with `scale`, also δ of the last
+    /// layer, `scale` times the gradient of the mean loss. `params` is an arena of f32.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for more rows than a batch has, or none, or a slot that is not reserved; [`Error::Length`] for a buffer of
+    /// another length; launch errors as [`Context::launch`].
+    pub fn forward(
+        &mut self,
+        context: &Context,
+        params: &Handle,
+        rows: usize,
+        scale: Option<f64>,
+        slot: usize,
+    ) -> Result<(), Error> {
+        require_bytes(OPERATION, "params", params, 4 * self.arena as u64)?;
+        self.require_rows(rows)?;
+        self.require_slots(slot + 1)?;
+        if !self.forward.iter().any(|it| it.rows == rows) {
+            // One short batch is kept: a set of images has one.
+            self.forward.truncate(1);
+            self.forward.push(self.forward_products(context, rows)?);
+        }
+        let Some(forward) = self.forward.iter().find(|it| it.rows == rows) else {
+            return Ok(());
+        };
+        let last = self.layers.len() - 1;
+        let rounding = self.rounding;
+        let targets = self.own_input(0);
+        let losses = part(&self.losses, slot * self.slot(), self.slot());
+        for (l, (layer, products)) in self.layers.iter().zip(&forward.layers).enumerate() {
+            let input = self.own_input(l);
+            let output = if l < last {
+                self.own_input(l + 1)
+            } else {
+                self.own_delta(l)
+            };
+            let work = Work::scaled(products, [&input, params, &output], Scale::default());
+            let work = Work {
+                bias: Some(params),
+                ..work
+            };
+            let work = if l < last {
+                Work {
+                    tail: Tail::Activation {
+                        linear: layer.linear,
+                        rounding,
+                    },
+                    ..work
+                }
+            } else {
+                Work {
+                    tail: Tail::Loss {
+                        gradient: scale.is_some(),
+                        rounding,
+                    },
+                    scale: Scale {
+                        weight: scale.unwrap_or(1.0) / rows as f64,
+                        ..Scale::default()
+                    },
+                    beside: Some(&targets),
+                    extra: Some(&losses),
+                    ..work
+                }
+            };
+            work.launch(context)?;
+        }
+        Ok(())
+    }
+
+    /// The gradient of the batch that [`DenseLayers::forward`] was given last, with a scale: every W and b of `gradient`, an arena of
+    /// f32, is written.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a buffer of another length; launch errors as [`Context::launch`].
+    pub fn backward(
+        &self,
+        context: &Context,
+        params: &Handle,
+        gradient: &Handle,
+    ) -> Result<(), Error> {
+        for (argument, buffer) in [("params", params), ("gradient", gradient)] {
+            require_bytes(OPERATION, argument, buffer, 4 * self.arena as u64)?;
+        }
+        for (l, products) in self.backward.iter().enumerate().rev() {
+            let tail = Tail::Derivative {
+                linear: self.layers[l].linear,
+                rounding: self.rounding,
+            };
+            let (from, to) = (self.own_delta(l + 1), self.own_delta(l));
+            let activation = self.own_input(l + 1);
+            let work = Work {
+                tail,
+                beside: Some(&activation),
+                ..Work::scaled(products, [&from, params, &to], Scale::default())
+            };
+            work.launch(context)?;
+        }
+        let buffers = [&self.deltas, &self.values, gradient];
+        let work = Work {
+            extra: Some(gradient),
+            ..Work::scaled(&self.gradients, buffers, Scale::default())
+        };
+        work.launch(context)
+    }
+
+    fn require_slots(&self, slots: usize) -> Result<(), Error> {
+        if slots <= self.slots {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            operation: OPERATION,
+            argument: "slots",
+            found: slots.to_string(),
+            expected: format!("at most the {} that are reserved", self.slots),
+        })
+    }
+
+    /// The loss of the batches that [`DenseLayers::forward`] left in the first slots, each the mean of so many rows as are given for it;
+    /// waits for them. The losses of the tiles are added in f64, in order.
+    ///
+    /// # Errors
+    /// As [`Context::download`]; [`Error::Shape`] for more slots than are reserved, or a number of rows that never went forward.
+    pub fn mean_losses(&self, context: &Context, rows: &[usize]) -> Result<Vec<f64>, Error> {
+        self.require_slots(rows.len())?;
+        let tiles = |rows: usize| {
+            let forward = self.forward.iter().find(|it| it.rows == rows);
+            let last = forward.and_then(|it| it.layers.last());
+            last.map(Products::tiles).ok_or_else(|| Error::Shape {
+                operation: OPERATION,
+                argument: "rows",
+                found: rows.to_string(),
+                expected: "as many as went forward".into(),
+            })
+        };
+        let losses: Vec<f32> = context.download(OPERATION, &self.losses)?;
+        let each = losses.chunks(self.slot()).zip(rows);
+        each.map(|(losses, &rows)| {
+            let of_tiles = losses[..tiles(rows)?].iter();
+            let total: f64 = of_tiles.map(|&loss| f64::from(loss)).sum();
+            Ok(total / rows as f64)
+        })
+        .collect()
+    }
 }

@@ -3,8 +3,9 @@
 use cubecl::server::Handle;
 use sonew_kernels::error::Error;
 use sonew_kernels::kronecker::{
-    DeviceRootEvidence, DeviceRoots, Ridge, RootProblem, Stop, TileBlueprint, reference,
+    DeviceRootEvidence, DeviceRoots, Ridge, RootProblem, Stop, reference,
 };
+use sonew_kernels::sweep::Strategy;
 
 use crate::bench::*;
 use crate::matrices::*;
@@ -32,8 +33,7 @@ impl<'a> Roots<'a> {
             });
             values.extend_from_slice(matrix);
         }
-        let blueprint = TileBlueprint::default();
-        let device = DeviceRoots::new(&bench.context, &problems, blueprint).unwrap();
+        let device = DeviceRoots::new(&bench.context, &problems, Strategy::Inferred).unwrap();
         Self {
             bench,
             statistics: bench.context.upload(&values),
@@ -323,7 +323,7 @@ fn device_roots_refuse_what_does_not_fit() {
     let bench = Bench::open();
     let context = &bench.context;
     let new = |problems: &[RootProblem]| {
-        DeviceRoots::new(context, problems, TileBlueprint::default()).map(|_| ())
+        DeviceRoots::new(context, problems, Strategy::Inferred).map(|_| ())
     };
     let problem = |start, n, p| RootProblem { start, n, p };
     assert!(matches!(
@@ -370,6 +370,6 @@ fn device_roots_refuse_what_does_not_fit() {
         Err(Error::Range { .. })
     ));
     run(&roots.statistics, &roots.roots, 0, 0.0).unwrap();
-    let none = DeviceRoots::new(context, &[], TileBlueprint::default()).unwrap();
+    let none = DeviceRoots::new(context, &[], Strategy::Inferred).unwrap();
     assert!(none.evidence(context).unwrap().is_empty());
 }

@@ -4,7 +4,7 @@
 use sonew_kernels::evidence::{Evidence, PivotEvidence};
 use sonew_kernels::first_order::{Adagrad, Adam, Buffers, FirstOrder, Hyper, RmsProp, descend};
 use sonew_kernels::kronecker::{
-    DeviceRoots, Method, Ridge, RootEvidence, RootProblem, TileBlueprint, inverse_root,
+    DeviceRoots, Method, Ridge, RootEvidence, RootProblem, inverse_root,
 };
 use sonew_kernels::precision::{F16, F32, HostFormat, Precision};
 use sonew_kernels::segments::Segments;
@@ -85,7 +85,7 @@ fn so_has_the_root_on_the_device() {
             });
             values.extend(scaled(s, k * *p as i32));
         }
-        let device = DeviceRoots::new(&bench.context, &problems, TileBlueprint::default()).unwrap();
+        let device = DeviceRoots::new(&bench.context, &problems, Strategy::Inferred).unwrap();
         let statistics = bench.context.upload(&values);
         let out = bench.values(values.len());
         let ridge = Ridge::Relative(1e-4);

@@ -9,7 +9,7 @@ use crate::Outcome;
 /// Prints the costs of the kernels that were asked for.
 #[cfg(feature = "cuda")]
 pub fn inspect(args: &InspectArgs) -> Outcome {
-    use sonew_harness::inspect::{Request, Tools, inspect, tables};
+    use sonew_harness::inspect::{PRODUCT, Request, Tools, inspect, products, tables};
     use sonew_harness::streams::{note, print, progress};
 
     let request = Request {
@@ -26,6 +26,22 @@ pub fn inspect(args: &InspectArgs) -> Outcome {
         note(&format!(
             "no registers, as NVIDIA's compiler is not here ({reason}); scripts/nvrtc.sh fetches it"
         ));
+    }
+    if request.kernel.as_deref() == Some(PRODUCT) {
+        let [precision] = args.precision[..] else {
+            return Err("products are inspected in one --precision at a time".into());
+        };
+        let found = products(request.arch, precision, tools, &mut |what| progress(what))?;
+        if args.json {
+            print(&serde_json::to_string_pretty(&found)?)?;
+        } else {
+            print(
+                tables::products(&found, 1e9 * args.flop)
+                    .to_text()
+                    .trim_end(),
+            )?;
+        }
+        return Ok(ExitCode::SUCCESS);
     }
     let found = inspect(&request, tools, &mut |what| {
         progress(what);

@@ -3,7 +3,6 @@
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
-use sonew_kernels::network::rounding;
 use sonew_kernels::precision::{F32, Precision, PrecisionKind, PrecisionVisitor, inspect, require};
 use sonew_kernels::sweep::{Strategy, Sweep};
 
@@ -93,38 +92,6 @@ impl Kernel for Convert {
         let narrow = empty(&tensor, self.format);
         self.format.narrow(context, &tensor.segments, &x, &narrow)?;
         Ok(Found::new().values("y", [n], widened(&tensor, self.format, &narrow)?))
-    }
-}
-
-/// The same, rounded where they lie.
-pub(in crate::kernel_io) struct Rounding(Convert);
-
-impl Kernel for Rounding {
-    fn spec() -> KernelSpec {
-        KernelSpec::new(
-            "rounding",
-            "y is x, rounded to a format where it lies, as f32",
-        )
-        .needs("x", &[N])
-        .gives("y", &[N])
-        .set(Setting::choice("format", &FORMATS, "the format"))
-    }
-
-    fn read(inputs: &mut Inputs) -> Result<Self, KernelIoError> {
-        Ok(Self(Convert::read(inputs)?))
-    }
-
-    fn oracle(&self) -> Result<Found, KernelIoError> {
-        self.0.oracle()
-    }
-
-    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
-        let Convert { x, format } = &self.0;
-        require_format(context, *format)?;
-        let values = context.upload(x);
-        rounding::round(context, *format, &values, 1, x.len())?;
-        let y = context.download("rounding", &values)?;
-        Ok(Found::new().values("y", [x.len()], y))
     }
 }
 

@@ -2,10 +2,9 @@
 
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
-use sonew_kernels::kronecker::{
-    Product, Products, TileBlueprint, View, grouped_product, reference,
-};
-use sonew_kernels::matmul::{HostMatrix, host};
+use sonew_kernels::kronecker::reference;
+use sonew_kernels::product::{HostMatrix, Product, Products, Scale, View, host, multiply};
+use sonew_kernels::sweep::Strategy;
 
 use crate::kernel_io::KernelIoError;
 use crate::kernel_io::found::{Found, wide};
@@ -88,19 +87,14 @@ impl Kernel for KroneckerStatistics {
                 n: size,
                 k,
             };
-            let products = Products::new(context, &[product], TileBlueprint::default())?;
+            let products = Products::new(context, &[product], Strategy::Inferred)?;
             let s = context.upload(old);
-            let bound = Some(LARGEST);
-            grouped_product(
-                context,
-                &products,
-                &g,
-                &g,
-                &s,
-                self.keep,
-                self.weight,
-                bound,
-            )?;
+            let scale = Scale {
+                keep: self.keep,
+                weight: self.weight,
+                bound: Some(LARGEST),
+            };
+            multiply(context, &products, [&g, &g, &s], scale)?;
             context.download("kronecker-statistics", &s)
         };
         Ok(Found::new()
@@ -190,7 +184,7 @@ impl Kernel for KroneckerApply {
     fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let [m, n] = self.shape;
         let (l, mut d) = (context.upload(&self.l), context.upload(&self.g));
-        let multiply = |a: &_, b: &_, k: usize| -> Result<_, KernelError> {
+        let times = |a: &_, b: &_, k: usize| -> Result<_, KernelError> {
             let product = Product {
                 a: View::rows(0, k),
                 b: View::rows(0, n),
@@ -199,14 +193,14 @@ impl Kernel for KroneckerApply {
                 n,
                 k,
             };
-            let products = Products::new(context, &[product], TileBlueprint::default())?;
+            let products = Products::new(context, &[product], Strategy::Inferred)?;
             let out = context.upload(&vec![0f32; m * n]);
-            grouped_product(context, &products, a, b, &out, 0.0, 1.0, None)?;
+            multiply(context, &products, [a, b, &out], Scale::default())?;
             Ok(out)
         };
-        d = multiply(&l, &d, m)?;
+        d = times(&l, &d, m)?;
         if let Some(r) = &self.r {
-            d = multiply(&d, &context.upload(r), n)?;
+            d = times(&d, &context.upload(r), n)?;
         }
         Ok(self.found(context.download("kronecker-apply", &d)?))
     }

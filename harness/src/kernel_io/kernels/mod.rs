@@ -18,11 +18,11 @@ mod stochastic;
 
 pub(super) use banded_ldl::BandedLdl;
 pub(super) use first_order::Descent;
-pub(super) use formats::{Convert, Inspect, Rounding};
+pub(super) use formats::{Convert, Inspect};
 pub(super) use inverse_root::InverseRoot;
 pub(super) use kronecker::{KroneckerApply, KroneckerStatistics};
 pub(super) use kronecker_descent::KroneckerDescent;
-pub(super) use network::{Activation, BackwardTanh, ColumnSums, Loss};
+pub(super) use network::Dense;
 pub(super) use norms::Norms;
 pub(super) use precondition::Precondition;
 pub(super) use product::Product;

@@ -1,8 +1,9 @@
 //! Matrix products, by each kernel that there is for them.
 
 use sonew_kernels::context::Context;
-use sonew_kernels::kronecker::{self, Products, Sums, TileBlueprint, View, grouped_product};
-use sonew_kernels::matmul::{Blueprint, DeviceMatrix, HostMatrix, device, host};
+use sonew_kernels::kronecker::reference;
+use sonew_kernels::product::{self, Blueprint, HostMatrix, Products, Scale, Sums, View};
+use sonew_kernels::product::{host, multiply};
 use sonew_kernels::sweep::Strategy;
 
 use crate::kernel_io::KernelIoError;
@@ -16,18 +17,17 @@ use crate::kernel_io::tensor::require_room;
 /// Which kernel multiplies.
 #[derive(Clone, Copy)]
 enum Way {
-    /// One product at a time.
-    Single(Blueprint),
-    /// Many of them in one launch.
-    Grouped(Sums),
+    /// The one that the device's products take.
+    Tiled,
+    /// In small tiles, whose sums take the terms in order.
+    Small(Sums),
     Host,
 }
 
-const WAYS: [(&str, Way); 5] = [
-    ("tiled", Way::Single(Blueprint::Tiled)),
-    ("naive", Way::Single(Blueprint::Naive)),
-    ("grouped", Way::Grouped(Sums::Plain)),
-    ("grouped-compensated", Way::Grouped(Sums::Compensated)),
+const WAYS: [(&str, Way); 4] = [
+    ("tiled", Way::Tiled),
+    ("small", Way::Small(Sums::Plain)),
+    ("compensated", Way::Small(Sums::Compensated)),
     ("host", Way::Host),
 ];
 
@@ -78,14 +78,14 @@ impl Kernel for Product {
 
     fn oracle(&self) -> Result<Found, KernelIoError> {
         let [m, k, n] = self.sides;
-        let c = kronecker::reference::multiply(&wide(&self.a), &wide(&self.b), m, k, n);
+        let c = reference::multiply(&wide(&self.a), &wide(&self.b), m, k, n);
         Ok(Found::new().exact("c", [m, n], &c))
     }
 
     fn on_host(&self) -> Option<Result<Found, KernelIoError>> {
         match self.way {
             Way::Host => Some(self.in_host_memory()),
-            Way::Single(_) | Way::Grouped(_) => None,
+            Way::Tiled | Way::Small(_) => None,
         }
     }
 
@@ -94,32 +94,24 @@ impl Kernel for Product {
         require_room(context, "product", m * n)?;
         let (a, b) = (context.upload(&self.a), context.upload(&self.b));
         let out = context.upload(&vec![0f32; m * n]);
-        match self.way {
+        let strategy = match self.way {
             Way::Host => return self.in_host_memory(),
-            Way::Single(blueprint) => device(
-                context,
-                &DeviceMatrix::row_major(out.clone(), m, n)?,
-                &DeviceMatrix::row_major(a, m, k)?,
-                &DeviceMatrix::row_major(b, k, n)?,
-                Strategy::Forced(blueprint),
-            )?,
-            Way::Grouped(sums) => {
-                let product = kronecker::Product {
-                    a: View::rows(0, k),
-                    b: View::rows(0, n),
-                    c: View::rows(0, n),
-                    m,
-                    n,
-                    k,
-                };
-                let blueprint = TileBlueprint {
-                    sums,
-                    ..TileBlueprint::default()
-                };
-                let products = Products::new(context, &[product], blueprint)?;
-                grouped_product(context, &products, &a, &b, &out, 0.0, 1.0, None)?;
-            }
-        }
+            Way::Tiled => Strategy::Inferred,
+            Way::Small(sums) => Strategy::Forced(Blueprint {
+                sums,
+                ..Blueprint::SMALL
+            }),
+        };
+        let product = product::Product {
+            a: View::rows(0, k),
+            b: View::rows(0, n),
+            c: View::rows(0, n),
+            m,
+            n,
+            k,
+        };
+        let products = Products::new(context, &[product], strategy)?;
+        multiply(context, &products, [&a, &b, &out], Scale::default())?;
         Ok(self.found(context.download("product", &out)?))
     }
 }

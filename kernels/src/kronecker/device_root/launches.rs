@@ -13,7 +13,7 @@ use super::{DeviceRoots, OPERATION, rows};
 use crate::buffers::array;
 use crate::context::{Context, Grid};
 use crate::error::Error;
-use crate::kronecker::grouped::{Gate, gated_product};
+use crate::product::{Gate, gated};
 
 impl DeviceRoots {
     pub(super) fn copy_values(
@@ -235,7 +235,7 @@ impl DeviceRoots {
             phases: &self.phases,
             mask: bits(&[FINISHED]),
         };
-        gated_product(context, square, [&self.w, &self.w, &self.x], 0.0, gate)
+        gated(context, square, [&self.w, &self.w, &self.x], 0.0, gate)
     }
 
     pub(super) fn apply(

@@ -27,12 +27,13 @@ use std::ops::Range;
 
 use cubecl::server::Handle;
 
-use super::grouped::{Gate, Products, TileBlueprint, gated_product};
 use super::refreshed::{self, LEAST};
 use super::root::{self, LARGEST_ORDER, Ridge, RootEvidence, Stop};
 use crate::buffers::require_bytes;
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
+use crate::product::{Blueprint, Gate, Products, gated};
+use crate::sweep::Strategy;
 use check::{Multiplier, Times};
 use control::{
     ADDED, CHECK, CONVERGED, COUNTS, DIVERGING, FINISHED, INDEFINITE, ITERATIONS, LAST,
@@ -111,7 +112,7 @@ impl DeviceRoots {
     pub fn new(
         context: &Context,
         problems: &[RootProblem],
-        blueprint: TileBlueprint,
+        strategy: Strategy<Blueprint>,
     ) -> Result<Self, Error> {
         let mut values = 0;
         let (mut matrices, mut rows) = (Vec::new(), Vec::new());
@@ -148,7 +149,7 @@ impl DeviceRoots {
             matrices: words(&matrices),
             rows: words(&rows),
             first_in_x: words(&in_x),
-            products: RoundProducts::new(context, problems, blueprint)?,
+            products: RoundProducts::new(context, problems, strategy)?,
             h: zeros(values),
             m: zeros(values),
             q: zeros(values),
@@ -277,29 +278,29 @@ impl DeviceRoots {
         let Self { h, m, q, w, x, .. } = self;
         let added = |products: &Products, buffers: [&Handle; 3], mask: u32, keep: f64| {
             let phases = &self.phases;
-            gated_product(context, products, buffers, keep, Gate { phases, mask })
+            gated(context, products, buffers, keep, Gate { phases, mask })
         };
-        let gated = |products: &Products, buffers, mask| added(products, buffers, mask, 0.0);
+        let plainly = |products: &Products, buffers, mask| added(products, buffers, mask, 0.0);
         let (plain, refresh) = (bits(&[PLAIN]), bits(&[REFRESH]));
         self.polynomial(context)?;
         let products = &self.products;
-        gated(&products.advance, [h, q, x], bits(&[PLAIN, REFRESH, LAST]))?;
+        plainly(&products.advance, [h, q, x], bits(&[PLAIN, REFRESH, LAST]))?;
         self.settle(context, statistics)?;
         for step in &products.powers {
             let (from, to) = if step.from_x { (x, w) } else { (w, x) };
             if let Some(squares) = &step.squares {
-                gated(squares, [from, from, to], plain | refresh)?;
+                plainly(squares, [from, from, to], plain | refresh)?;
             }
             if let Some(times_base) = &step.times_base {
-                gated(times_base, [from, q, to], plain | refresh)?;
+                plainly(times_base, [from, q, to], plain | refresh)?;
             }
         }
         self.ridge_product(context)?;
         let [right, right_refreshed] = &products.right;
-        gated(right, [m, w, x], plain)?;
+        plainly(right, [m, w, x], plain)?;
         added(right_refreshed, [m, w, x], refresh, 1.0)?;
         for (products, mask) in products.left.iter().zip([plain, refresh]) {
-            gated(products, [w, x, m], mask)?;
+            plainly(products, [w, x, m], mask)?;
         }
         self.symmetrise(context)
     }

@@ -3,7 +3,8 @@
 use super::{RootProblem, even};
 use crate::context::Context;
 use crate::error::Error;
-use crate::kronecker::grouped::{Product, Products, Sums, TileBlueprint, View};
+use crate::product::{Blueprint, Entry, Product, Products, Sums, View};
+use crate::sweep::Strategy;
 
 /// The products of a round.
 pub(super) struct RoundProducts {
@@ -31,18 +32,26 @@ impl RoundProducts {
     pub fn new(
         context: &Context,
         problems: &[RootProblem],
-        blueprint: TileBlueprint,
+        strategy: Strategy<Blueprint>,
     ) -> Result<Self, Error> {
-        let blueprint = |sums| TileBlueprint { sums, ..blueprint };
+        // Compensated sums are rare, and their kernel is long.
+        let strategy = |sums| match sums {
+            Sums::Plain => strategy,
+            Sums::Compensated => Strategy::Forced(Blueprint {
+                sums,
+                ..Blueprint::SMALL
+            }),
+        };
         let table = |chosen: &dyn Fn(u32) -> bool, transposed: bool, sums: Sums| {
-            let (mut products, mut gates) = (Vec::new(), Vec::new());
-            for (k, problem) in problems.iter().enumerate() {
-                if chosen(problem.p) {
-                    products.push(square_product(problem, transposed));
-                    gates.push(k as u32);
-                }
-            }
-            Products::gated(context, &products, &gates, blueprint(sums))
+            let numbered = problems.iter().zip(0..);
+            let taken = numbered.filter(|(problem, _)| chosen(problem.p));
+            let entries: Vec<Entry> = taken
+                .map(|(problem, gate)| Entry {
+                    gate,
+                    ..square_product(problem, transposed).into()
+                })
+                .collect();
+            Products::of(context, &entries, strategy(sums))
         };
         let chosen = |chosen: &dyn Fn(u32) -> bool| {
             let any = problems.iter().any(|problem| chosen(problem.p));

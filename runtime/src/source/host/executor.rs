@@ -52,7 +52,7 @@ impl HostCuda {
             .collect()
     }
 
-    /// Runs a launch once, in ascending order, and shows `see` every cube's accesses, in the order in which its units
+    /// Runs the first `most` cubes of a launch once, in ascending order, and shows `see` every cube's accesses, in the order in which its units
     /// made them, and how many floating-point operations it took.
     ///
     /// # Errors
@@ -63,13 +63,14 @@ impl HostCuda {
         cubes: (u32, u32, u32),
         buffers: &mut [Buffer<'_>],
         info: &[u64],
+        most: u32,
         see: Listener<'_>,
     ) -> Result<(), String> {
         let geometry = (cubes, kernel.units);
         let named = |reason: String| format!("{}: {reason}", kernel.entry);
         let program = self.program(kernel, true).map_err(named)?;
         program
-            .run(geometry, buffers, info, Order::Ascending, Some(see))
+            .run(geometry, buffers, info, Order::Ascending, most, Some(see))
             .map_err(named)
     }
 
@@ -97,7 +98,7 @@ impl Executor for HostCuda {
         let before = contents(buffers);
         let mut run = |buffers: &[Buffer<'_>], order| {
             program
-                .run(geometry, buffers, info, order, None)
+                .run(geometry, buffers, info, order, u32::MAX, None)
                 .map_err(named)
         };
         run(buffers, Order::Descending)?;

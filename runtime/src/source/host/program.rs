@@ -61,6 +61,8 @@ struct Launch {
     cubes: [c_uint; 3],
     units: [c_uint; 3],
     descending: c_uint,
+    /// Cubes that run at most.
+    most: c_uint,
     /// Shown the accesses of each cube, if the program was compiled to tell.
     seen: unsafe extern "C" fn(*mut c_void, *const Access, c_ulong, c_ulong),
     listener: *mut c_void,
@@ -98,7 +100,7 @@ impl Program {
         })
     }
 
-    /// Runs all cubes.
+    /// Runs cubes, `most` of them, those that come first.
     ///
     /// # Errors
     /// What a GPU would not have noticed.
@@ -108,6 +110,7 @@ impl Program {
         buffers: &[Buffer<'_>],
         info: &[u64],
         order: Order,
+        most: u32,
         mut listener: Option<Listener<'_>>,
     ) -> Result<(), String> {
         self.keeps_promises(buffers)?;
@@ -126,6 +129,7 @@ impl Program {
             cubes: cubes.into(),
             units: units.into(),
             descending: (order == Order::Descending).into(),
+            most,
             seen,
             listener: listener
                 .as_mut()

@@ -25,6 +25,8 @@ struct Launch {
     uint3 cubes, units;
     // Whether the last cube and the last unit come first.
     unsigned int descending;
+    // So many cubes run at most, those that come first.
+    unsigned int most;
     // Shown the accesses of each cube, where there is a trace.
     void (*seen)(void *listener, const void *accesses, unsigned long count, unsigned long operations);
     void *listener;
@@ -88,7 +90,7 @@ static const char *run(void (*entry)(A...), const Launch &launch) {
     gridDim = launch.cubes;
     blockDim = launch.units;
     unsigned int cubes = gridDim.x * gridDim.y * gridDim.z, units = blockDim.x * blockDim.y * blockDim.z;
-    for (unsigned int i = 0; i < cubes; ++i) {
+    for (unsigned int i = 0; i < cubes && i < launch.most; ++i) {
         unsigned int at = launch.descending ? cubes - 1 - i : i;
         blockIdx = {at % gridDim.x, at / gridDim.x % gridDim.y, at / gridDim.x / gridDim.y};
         if (const char *wrong = cube(units, launch.descending, kernel)) return wrong;

@@ -1,7 +1,8 @@
 //! Many matrix products in one launch.
 
 use sonew_kernels::error::Error;
-use sonew_kernels::kronecker::{Product, Products, Sums, TileBlueprint, View, grouped_product};
+use sonew_kernels::product::{Blueprint, Product, Products, Scale, Sums, View, multiply};
+use sonew_kernels::sweep::Strategy;
 
 use crate::bench::*;
 use crate::matrices::widened;
@@ -16,16 +17,14 @@ fn grouped_products_of_all_sizes_and_transposes_follow_f64() {
         (33, 65, 40),
         (70, 1, 129),
     ];
-    let blueprint = TileBlueprint {
-        tile: 16,
-        chunk: 8,
-        micro: 4,
-        sums: Sums::Plain,
+    let sliced = Blueprint {
+        slices: 2,
+        ..Blueprint::SMALL
     };
     let total: usize = 70 * 129 * 5;
     let values = |seed| -> Vec<f32> { (0..total).map(|i| noise(seed, i) as f32).collect() };
     let (a, b, start) = (values(1), values(2), values(3));
-    for blueprint in [TileBlueprint::default(), blueprint] {
+    for blueprint in [Blueprint::SMALL, sliced] {
         for transposed in [false, true] {
             let mut products = Vec::new();
             let (mut at, mut out) = (0, 0);
@@ -49,19 +48,16 @@ fn grouped_products_of_all_sizes_and_transposes_follow_f64() {
                 out += m * (n + 2);
             }
             for keep in [0.0, 0.5] {
-                let table = Products::new(&bench.context, &products, blueprint).unwrap();
+                let table =
+                    Products::new(&bench.context, &products, Strategy::Forced(blueprint)).unwrap();
                 let c = bench.context.upload(&start);
-                grouped_product(
-                    &bench.context,
-                    &table,
-                    &bench.context.upload(&a),
-                    &bench.context.upload(&b),
-                    &c,
+                let buffers = [&bench.context.upload(&a), &bench.context.upload(&b), &c];
+                let scale = Scale {
                     keep,
-                    0.25,
-                    None,
-                )
-                .unwrap();
+                    weight: 0.25,
+                    bound: None,
+                };
+                multiply(&bench.context, &table, buffers, scale).unwrap();
                 let found: Vec<f32> = bench.context.download("test", &c).unwrap();
                 let mut expected = widened(&start);
                 let entry = |values: &[f32], view: View, i: usize, j: usize| {
@@ -95,42 +91,42 @@ fn grouped_products_refuse_short_buffers_and_blueprints_that_do_not_fit() {
         n: 4,
         k: 4,
     };
-    let table = Products::new(&bench.context, &[product], TileBlueprint::default()).unwrap();
+    let table = Products::new(&bench.context, &[product], Strategy::Inferred).unwrap();
     let run = |a: usize| {
-        grouped_product(
+        multiply(
             &bench.context,
             &table,
-            &bench.values(a),
-            &bench.values(16),
-            &bench.values(16),
-            0.0,
-            1.0,
-            None,
+            [&bench.values(a), &bench.values(16), &bench.values(16)],
+            Scale::default(),
         )
     };
     run(21).unwrap();
     assert!(matches!(run(20), Err(Error::Length { argument: "a", .. })));
-    let odd = TileBlueprint {
-        tile: 30,
-        chunk: 16,
-        micro: 4,
-        sums: Sums::Plain,
-    };
-    assert!(Products::new(&bench.context, &[product], odd).is_err());
+    for unfit in [
+        Blueprint {
+            rows: 30,
+            ..Blueprint::SMALL
+        },
+        Blueprint {
+            terms: 12,
+            ..Blueprint::SMALL
+        },
+        Blueprint {
+            slices: 3,
+            ..Blueprint::SMALL
+        },
+        Blueprint {
+            unit_rows: 2,
+            ..Blueprint::SMALL
+        },
+    ] {
+        let strategy = Strategy::Forced(unfit);
+        assert!(Products::new(&bench.context, &[product], strategy).is_err());
+    }
     // Nothing to do is no error.
-    let none = Products::new(&bench.context, &[], TileBlueprint::default()).unwrap();
+    let none = Products::new(&bench.context, &[], Strategy::Inferred).unwrap();
     let empty = bench.values(1);
-    grouped_product(
-        &bench.context,
-        &none,
-        &empty,
-        &empty,
-        &empty,
-        0.0,
-        1.0,
-        None,
-    )
-    .unwrap();
+    multiply(&bench.context, &none, [&empty; 3], Scale::default()).unwrap();
 }
 
 #[test]
@@ -166,14 +162,20 @@ fn compensated_sums_keep_what_cancels_and_plain_ones_lose_it() {
         k: n,
     };
     let error = |sums: Sums| {
-        let blueprint = TileBlueprint {
+        let blueprint = Blueprint {
             sums,
-            ..TileBlueprint::default()
+            ..Blueprint::SMALL
         };
-        let table = Products::new(&bench.context, &[product], blueprint).unwrap();
+        let table = Products::new(&bench.context, &[product], Strategy::Forced(blueprint)).unwrap();
         let (left, right) = (bench.context.upload(&a), bench.context.upload(&b));
         let out = bench.values(n * n);
-        grouped_product(&bench.context, &table, &left, &right, &out, 0.0, 1.0, None).unwrap();
+        multiply(
+            &bench.context,
+            &table,
+            [&left, &right, &out],
+            Scale::default(),
+        )
+        .unwrap();
         let found: Vec<f32> = bench.context.download("test", &out).unwrap();
         // Of the first column, whose sums cancel, relative to what is summed.
         let relative = |i: usize| {
@@ -190,4 +192,44 @@ fn compensated_sums_keep_what_cancels_and_plain_ones_lose_it() {
         "compensated {compensated:e}"
     );
     assert!(plain > 0.5 * ROUNDING, "plain {plain:e}");
+}
+
+#[test]
+fn tiles_change_no_bit_of_a_product() {
+    let bench = Bench::open();
+    let [m, k, n] = [70, 90, 66];
+    let values =
+        |seed, count: usize| -> Vec<f32> { (0..count).map(|i| noise(seed, i) as f32).collect() };
+    let (a, b) = (values(1, m * k), values(2, k * n));
+    let product = Product {
+        a: View::rows(0, k),
+        b: View::rows(0, n),
+        c: View::rows(0, n),
+        m,
+        n,
+        k,
+    };
+    let run = |blueprint| {
+        let table = Products::new(&bench.context, &[product], Strategy::Forced(blueprint)).unwrap();
+        let (left, right) = (bench.context.upload(&a), bench.context.upload(&b));
+        let out = bench.values(m * n);
+        multiply(
+            &bench.context,
+            &table,
+            [&left, &right, &out],
+            Scale::default(),
+        )
+        .unwrap();
+        let found: Vec<f32> = bench.context.download("test", &out).unwrap();
+        found.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    };
+    let small = run(Blueprint::SMALL);
+    for blueprint in Blueprint::all() {
+        let whole = Blueprint {
+            slices: 1,
+            ..blueprint
+        };
+        let whole = whole.fitted(&bench.context);
+        assert!(run(whole) == small, "{whole:?}");
+    }
 }

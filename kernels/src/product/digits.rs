@@ -15,19 +15,19 @@ const LEADING: u32 = 0xffff_f000;
 
 /// x, if `zero` is 0; nothing else is known of the result when the kernel is compiled.
 #[cube]
-pub(super) fn opaque(x: f32, zero: u32) -> f32 {
+pub(crate) fn opaque(x: f32, zero: u32) -> f32 {
     f32::reinterpret(u32::reinterpret(x) ^ zero)
 }
 
 /// The leading digits of x; x less these is exact.
 #[cube]
-pub(super) fn leading(x: f32) -> f32 {
+pub(crate) fn leading(x: f32) -> f32 {
     f32::reinterpret(u32::reinterpret(x) & comptime!(LEADING))
 }
 
 /// The rounding error of `total` = a + b, a sum that has passed through [`opaque`].
 #[cube]
-pub(super) fn lost_in_sum(a: f32, b: f32, total: f32, zero: u32) -> f32 {
+pub(crate) fn lost_in_sum(a: f32, b: f32, total: f32, zero: u32) -> f32 {
     let from_b = opaque(total - a, zero);
     let from_a = opaque(total - from_b, zero);
     (a - from_a) + (b - from_b)

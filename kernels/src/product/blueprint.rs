@@ -1,0 +1,214 @@
+//! How results are cut into tiles, and a tile into the parts of units.
+
+use serde::{Deserialize, Serialize};
+
+use super::OPERATION;
+use crate::context::{Context, Processor};
+use crate::error::Error;
+
+/// A cube computes a tile of C, `rows` × `columns`. It brings `terms` terms of A and B at a time into shared memory, in two turns:
+/// while one is multiplied, the next is on its way. A unit computes `unit_rows` × `unit_columns` entries; `slices` units share the
+/// same entries, each with its part of the terms, and add what they found in order.
+///
+/// As a unit's sum takes the terms in order, tiles change no bit of a result; slices do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Blueprint {
+    /// Rows of a tile, four times a multiple of `unit_rows`.
+    pub rows: usize,
+    /// Columns of a tile, eight times a multiple of `unit_columns`.
+    pub columns: usize,
+    /// Terms at a time, a multiple of 8 and of `slices`.
+    pub terms: usize,
+    /// Rows of a unit: 4 or 8.
+    pub unit_rows: usize,
+    /// Columns of a unit: 4 or 8.
+    pub unit_columns: usize,
+    /// Units for the same entries: 1, 2 or 4.
+    pub slices: usize,
+    /// How the terms of an entry are summed.
+    pub sums: Sums,
+}
+
+/// How the terms of an entry are summed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sums {
+    /// In f32.
+    #[default]
+    Plain,
+    /// With the rounding errors of f32 summed beside them; some eight times the work.
+    Compensated,
+}
+
+/// A tile, and how fast a multiprocessor is with it relative to the largest. Reckoned, not measured: a unit of 8 × 8 entries reads
+/// 4 words of 16 bytes for 64 products and sums, one of 4 × 4 reads 2 for 16, and shared memory yields one such word for some 4.
+const TILES: [(Blueprint, f64); 4] = [
+    (Blueprint::of([128, 128], [8, 8], 1), 1.0),
+    (Blueprint::of([64, 64], [8, 8], 4), 0.85),
+    (Blueprint::of([64, 32], [8, 4], 4), 0.7),
+    (Blueprint::of([32, 32], [4, 4], 4), 0.5),
+];
+
+/// Multiprocessors where the device does not say how many it has: those of a large GPU, so that there are enough cubes for any.
+const MULTIPROCESSORS: u32 = 128;
+
+impl Blueprint {
+    /// Small tiles without slices: quick to compile, and right for a few entries.
+    pub const SMALL: Self = Self {
+        terms: 16,
+        ..Self::of([32, 32], [4, 4], 1)
+    };
+
+    const fn of(tile: [usize; 2], unit: [usize; 2], slices: usize) -> Self {
+        Self {
+            rows: tile[0],
+            columns: tile[1],
+            terms: if slices == 1 { 16 } else { 32 },
+            unit_rows: unit[0],
+            unit_columns: unit[1],
+            slices,
+            sums: Sums::Plain,
+        }
+    }
+
+    /// All that [`Blueprint::choose`] chooses from on a GPU with room enough, largest tile first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TILES.iter().map(|&(blueprint, _)| blueprint)
+    }
+
+    /// The same, with as many terms at a time as the device has shared memory for; as it is if that is none.
+    pub fn fitted(self, context: &Context) -> Self {
+        let bytes = context
+            .client()
+            .properties()
+            .hardware
+            .max_shared_memory_size;
+        self.within(bytes).unwrap_or(self)
+    }
+
+    /// For results of these rows and columns in one launch: tiles enough for every multiprocessor, and then those that take the
+    /// least time, reckoned by the tiles that a multiprocessor computes one after the other.
+    pub fn choose(context: &Context, results: impl IntoIterator<Item = [usize; 2]>) -> Self {
+        if context.processor() == Processor::Cpu {
+            return Self::SMALL;
+        }
+        let hardware = &context.client().properties().hardware;
+        let processors = hardware.num_streaming_multiprocessors;
+        let processors = processors.unwrap_or(MULTIPROCESSORS).max(1) as usize;
+        let results: Vec<[usize; 2]> = results.into_iter().collect();
+        let tiles = |it: Self| -> usize { results.iter().map(|&of| it.tiles(of)).sum() };
+        let fitting = TILES.iter().filter_map(|&(blueprint, speed)| {
+            let blueprint = blueprint.within(hardware.max_shared_memory_size)?;
+            (blueprint.units() <= hardware.max_units_per_cube as usize)
+                .then_some((blueprint, speed))
+        });
+        let smallest = (Self::SMALL.fitted(context), 0.25);
+        let fitting: Vec<(Self, f64)> = fitting.chain([smallest]).collect();
+        let full: Vec<(Self, f64)> = fitting
+            .iter()
+            .copied()
+            .filter(|&(blueprint, _)| tiles(blueprint) >= processors)
+            .collect();
+        let time = |(blueprint, speed): (Self, f64)| {
+            let turns = tiles(blueprint).div_ceil(processors);
+            (turns * blueprint.rows * blueprint.columns) as f64 / speed
+        };
+        let candidates = if full.is_empty() { fitting } else { full };
+        let least = candidates
+            .into_iter()
+            .min_by(|&a, &b| time(a).total_cmp(&time(b)));
+        least.map_or(Self::SMALL, |(blueprint, _)| blueprint)
+    }
+
+    /// With as many terms at a time as fit so many bytes of shared memory.
+    fn within(self, bytes: usize) -> Option<Self> {
+        let terms = [self.terms, self.terms / 2, self.terms / 4];
+        let fits = |&terms: &usize| {
+            let it = Self { terms, ..self };
+            it.check().is_ok() && it.shared_bytes() <= bytes
+        };
+        let terms = terms.into_iter().find(fits)?;
+        Some(Self { terms, ..self })
+    }
+
+    /// Tiles of a result of so many rows and columns.
+    pub fn tiles(self, [rows, columns]: [usize; 2]) -> usize {
+        rows.div_ceil(self.rows) * columns.div_ceil(self.columns)
+    }
+
+    /// Units that share the terms of a turn's first slice.
+    pub(super) const fn slice_units(self) -> usize {
+        (self.rows / self.unit_rows) * (self.columns / self.unit_columns)
+    }
+
+    /// Units of a cube.
+    pub const fn units(self) -> usize {
+        self.slice_units() * self.slices
+    }
+
+    /// Entries of a unit.
+    pub(super) const fn entries(self) -> usize {
+        self.unit_rows * self.unit_columns
+    }
+
+    /// Vectors of four lines from one term to the next in shared memory. One more than there are: an odd number, so that units which
+    /// write the same lines of two neighbouring terms meet different banks.
+    pub(super) const fn pitch(lines: usize) -> usize {
+        lines / 4 + 1
+    }
+
+    /// Vectors of shared memory for one turn.
+    pub(super) const fn turn(self) -> usize {
+        self.terms * (Self::pitch(self.rows) + Self::pitch(self.columns))
+    }
+
+    /// Vectors of shared memory: two turns, or the sums of a slice.
+    pub(super) const fn shared_vectors(self) -> usize {
+        let turns = 2 * self.turn();
+        let sums = self.slice_units() * self.entries() / 4;
+        if self.slices > 1 && sums > turns {
+            sums
+        } else {
+            turns
+        }
+    }
+
+    /// Bytes of shared memory of a cube.
+    pub const fn shared_bytes(self) -> usize {
+        16 * self.shared_vectors()
+    }
+
+    pub(super) fn check(self) -> Result<(), Error> {
+        let Self {
+            rows,
+            columns,
+            terms,
+            unit_rows,
+            unit_columns,
+            slices,
+            ..
+        } = self;
+        let fits = [unit_rows, unit_columns]
+            .iter()
+            .all(|it| [4, 8].contains(it))
+            && [1, 2, 4].contains(&slices)
+            && rows > 0
+            && columns > 0
+            && rows.is_multiple_of(4 * unit_rows)
+            && columns.is_multiple_of(8 * unit_columns)
+            && terms > 0
+            && terms.is_multiple_of(8)
+            && self.units().is_power_of_two();
+        if fits {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            operation: OPERATION,
+            argument: "blueprint",
+            found: format!("{self:?}"),
+            expected: "units of 4 or 8 rows and columns, a multiple of 4 of them down and of 8 across a tile, a power of two in all, \
+                       1, 2 or 4 slices, and a multiple of 8 terms"
+                .into(),
+        })
+    }
+}
