@@ -6,6 +6,7 @@ mod error;
 mod first_use;
 mod kernels;
 mod noise;
+mod products;
 mod proof;
 mod request;
 mod roots;
@@ -20,6 +21,8 @@ pub use error::BenchError;
 pub use first_use::{FirstUse, first_uses};
 pub(crate) use kernels::removal;
 pub use kernels::{Subject, Timer, kernels};
+use products::PRODUCT;
+pub use products::{ProductTime, products};
 use request::{FIRST_USE, OPTIMIZER_STEP, SCALING, TRAINING_STEP};
 pub use request::{Request, autoencoder, names};
 pub use roots::{RootTime, roots};
@@ -106,6 +109,9 @@ pub struct Bench {
     pub ceiling: Ceiling,
     /// Kernels over the arena.
     pub kernels: Vec<KernelTime>,
+    /// Matrix products of the autoencoder.
+    #[serde(default)]
+    pub products: Vec<ProductTime>,
     /// Inverse roots.
     pub roots: Vec<RootTime>,
     /// Steps of optimizers.
@@ -151,6 +157,7 @@ impl Bench {
         let mut bench = Self {
             ceiling,
             kernels: times,
+            products: Vec::new(),
             roots: Vec::new(),
             optimizers: Vec::new(),
             training: Vec::new(),
@@ -158,6 +165,9 @@ impl Bench {
             scaling: None,
             out_of_time: false,
         };
+        if request.asks(PRODUCT) {
+            bench.products = products(context, effort, tell)?;
+        }
         if request.asks("inverse-root") {
             bench.roots = roots(context, effort, tell)?;
         }

@@ -9,6 +9,7 @@ use sonew_optimizers::Context;
 use sonew_runtime::DeviceInfo;
 
 use super::BenchError;
+use super::products::PRODUCT;
 use super::stopwatch::Effort;
 use crate::init::AUTOENCODER_SIZES;
 use crate::network::shapes;
@@ -24,7 +25,8 @@ pub(super) const FIRST_USE: &str = "first-use";
 pub(super) const SCALING: &str = "scaling";
 
 /// What [`Request::kernels`] may be besides a kernel that can be tuned.
-const OTHERS: [&str; 5] = [
+const OTHERS: [&str; 6] = [
+    PRODUCT,
     "inverse-root",
     OPTIMIZER_STEP,
     TRAINING_STEP,

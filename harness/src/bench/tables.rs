@@ -20,6 +20,10 @@ impl Bench {
         );
         let parts = [
             ("kernels", self.kernel_table()),
+            (
+                "matrix products of the autoencoder, f32",
+                self.product_table(),
+            ),
             ("inverse roots, p = 4", self.root_table()),
             (
                 "optimizer steps on the autoencoder's parameters",
@@ -64,6 +68,39 @@ impl Bench {
                 milliseconds(seconds.least),
                 format!("{:.2}", speed / 1e9),
                 percent(speed / self.ceiling.copied_per_second(subject.values)),
+            ]);
+        }
+        table
+    }
+
+    fn product_table(&self) -> Table {
+        let mut table = Table::new(vec![
+            Column::left("product"),
+            Column::right("m"),
+            Column::right("n"),
+            Column::right("k"),
+            Column::right("tiles"),
+            Column::right("ms"),
+            Column::right("fastest"),
+            Column::right("GFLOP/s"),
+            Column::right("of product"),
+        ]);
+        for time in &self.products {
+            let side = |at: usize| match &time.shapes[..] {
+                [shape] => shape[at].to_string(),
+                _ => String::new(),
+            };
+            let speed = time.operations() / time.seconds.median;
+            table.push(vec![
+                time.name.clone(),
+                side(0),
+                side(1),
+                side(2),
+                time.tiles.map_or("–".into(), |tiles| tiles.to_string()),
+                milliseconds(time.seconds.median),
+                milliseconds(time.seconds.least),
+                format!("{:.1}", speed / 1e9),
+                percent(speed / self.ceiling.operations_per_second),
             ]);
         }
         table

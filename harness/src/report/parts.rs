@@ -52,7 +52,7 @@ pub(super) fn all(device: &Value, folder: &Path) -> Vec<Command> {
         bench("optimizer-step,training-step --precision f32,bf16"),
         Command::new("verify --precision bf16,bf16-mixed"),
         Command::new("tune all --minutes 1.5").with("--out", &[tuned]),
-        bench("inverse-root,first-use"),
+        bench("product,inverse-root,first-use"),
         bench("convert,statistics,banded-ldl,precondition --precision f32,bf16 --band 1,4")
             .with("--size", &sizes[..sizes.len().min(1)]),
         Command::new("verify --precision f16,f16-mixed"),
@@ -115,13 +115,13 @@ mod tests {
 
     #[test]
     fn each_command_gets_the_kernels_that_it_knows() {
-        let known: [&[&str]; 2] = [&["sgd", "loss"], &["sgd", "scaling"]];
+        let known: [&[&str]; 2] = [&["sgd", "norms"], &["sgd", "scaling"]];
         let words = |kernels: &[&str]| -> Vec<String> {
             let kernels: Vec<String> = kernels.iter().map(|&it| it.to_owned()).collect();
             let parts = some(&kernels, true, known).into_iter();
             parts.map(|it| it.0.join(" ")).collect()
         };
-        assert_eq!(words(&["loss"]), ["verify --kernel loss"]);
+        assert_eq!(words(&["norms"]), ["verify --kernel norms"]);
         assert_eq!(
             words(&["sgd", "scaling"]),
             ["verify --kernel sgd", "bench --kernel sgd,scaling"]
