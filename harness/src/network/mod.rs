@@ -9,18 +9,20 @@
 
 mod device;
 mod host;
+mod image_set;
 
 use std::ops::Range;
 
 use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
-use sonew_kernels::network::{ImageOrder, PackedImages};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Blueprint;
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::Strategy;
 
 use crate::data::Images;
+
+pub use image_set::{ImageSet, Order};
 
 /// Why the network cannot be made or run.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,8 @@ pub struct Network {
     batch: usize,
     /// Of batches on the host route that were not asked for yet.
     losses: Vec<f64>,
+    /// A batch on the host route.
+    values: Vec<f32>,
 }
 
 enum Place {
@@ -135,6 +139,7 @@ impl Network {
             precision,
             batch,
             losses: Vec::new(),
+            values: Vec::new(),
         })
     }
 
@@ -184,17 +189,10 @@ impl Network {
         context: &Context,
         images: &'a Images,
     ) -> Result<ImageSet<'a>, NetworkError> {
-        let on_device = match &self.place {
-            Place::Host(_) => None,
-            Place::Device(_) => {
-                let pixels = images.pixels_per_image();
-                let packed = PackedImages::new(context, &images.pixels, pixels, self.precision)?;
-                let all: Vec<u32> = (0..images.count as u32).collect();
-                let order = packed.order(context, &all)?;
-                Some((packed, order))
-            }
-        };
-        Ok(ImageSet { images, on_device })
+        match &self.place {
+            Place::Host(_) => Ok(ImageSet::in_host_memory(images)),
+            Place::Device(_) => ImageSet::on_device(context, images, self.precision),
+        }
     }
 
     /// An order of images, for the batches of some steps.
@@ -207,11 +205,7 @@ impl Network {
         set: &ImageSet<'_>,
         indices: Vec<u32>,
     ) -> Result<Order, NetworkError> {
-        let on_device = match &set.on_device {
-            None => None,
-            Some((packed, _)) => Some(packed.order(context, &indices)?),
-        };
-        Ok(Order { indices, on_device })
+        set.order(context, indices)
     }
 
     /// The gradient, times `scale`, of the `number`-th batch of an order. Its loss is among the next [`Network::losses`]: on the
@@ -228,21 +222,18 @@ impl Network {
         scale: f64,
     ) -> Result<Handle, NetworkError> {
         let first = number * self.batch;
-        let Some(indices) = order.indices.get(first..first + self.batch) else {
-            return Err(NetworkError::Shape {
-                argument: "the order of a batch",
-                found: format!("{} images", order.indices.len()),
-                expected: format!("at least {}", first + self.batch),
-            });
-        };
+        let indices = order.images(first..first + self.batch)?;
         let on_device = set.on_device.as_ref().zip(order.on_device.as_ref());
         if let (Place::Device(device), Some(((packed, _), order))) = (&mut self.place, on_device) {
             check_params(self.precision, device.segments(), params)?;
             return device.gradients_of(context, params, (packed, order), first, scale);
         }
-        let mut values = vec![0.0; self.batch * set.images.pixels_per_image()];
+        let mut values = std::mem::take(&mut self.values);
+        values.resize(self.batch * set.images.pixels_per_image(), 0.0);
         set.images.fill_batch(indices, &mut values)?;
-        let found = self.gradients(context, params, &values, scale)?;
+        let found = self.gradients(context, params, &values, scale);
+        self.values = values;
+        let found = found?;
         self.losses.push(found.loss);
         Ok(found.grads)
     }
@@ -294,19 +285,6 @@ impl Network {
     fn check_params(&self, params: &Handle) -> Result<(), NetworkError> {
         check_params(self.precision, self.segments(), params)
     }
-}
-
-/// A set of images, made by [`Network::image_set`].
-pub struct ImageSet<'a> {
-    images: &'a Images,
-    /// On the device route, with the order of the set itself.
-    on_device: Option<(PackedImages, ImageOrder)>,
-}
-
-/// An order of images, made by [`Network::order`].
-pub struct Order {
-    indices: Vec<u32>,
-    on_device: Option<ImageOrder>,
 }
 
 fn check_params(

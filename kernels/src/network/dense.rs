@@ -4,13 +4,13 @@
 //! * backward: δ of the layer before = (δ W) (1 − a²);
 //! * gradients: dW = δᵀ X and db = δᵀ 1 of all layers, in one launch.
 //!
-//! Everything that a layer takes in lies in one buffer of values, rows a multiple of 32 bytes apart, and behind the last value of each
-//! row stands a one: so db is a column of a product.
+//! Behind each row that a layer takes in stands a one: so db is a column of a product.
 
 use cubecl::server::Handle;
 
 use super::gathering::{ImageOrder, PackedImages};
 use super::placing::place;
+use super::room::{ALIGNMENT, Room, part, stride};
 use crate::buffers::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
@@ -18,11 +18,7 @@ use crate::precision::PrecisionKind;
 use crate::product::{Blueprint, Entry, Product, Products, Rounding, Scale, Tail, View, Work};
 use crate::sweep::Strategy;
 
-const OPERATION: &str = "dense layers";
-/// Rows begin at multiples of so many values: a sector of a GPU's memory.
-const SECTOR: usize = 8;
-/// Matrices begin at multiples of so many values.
-const ALIGNMENT: usize = 64;
+pub(super) const OPERATION: &str = "dense layers";
 
 /// A dense layer: W, `[outputs, inputs]`, and b, `[outputs]`, lie in the parameters' arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +58,7 @@ pub struct DenseLayers {
     precision: PrecisionKind,
     rounding: Rounding,
     strategy: Strategy<Blueprint>,
-    /// Where what each layer takes in begins in `values`.
-    inputs: Vec<usize>,
-    /// Where δ of each layer begins in `deltas`.
-    outputs: Vec<usize>,
-    values: Handle,
-    deltas: Handle,
+    room: Room,
     /// The loss of each tile of logits, of as many batches as there are slots.
     losses: Handle,
     slots: usize,
@@ -79,35 +70,10 @@ pub struct DenseLayers {
     arena: usize,
 }
 
-/// Values from one row to the next, of rows of `units` and a one.
-fn stride(units: usize) -> usize {
-    (units + 1).next_multiple_of(SECTOR)
-}
-
-/// Where matrices of `rows` rows of these widths begin, one after the other, and where the last ends.
-fn places(rows: usize, widths: impl Iterator<Item = usize>) -> (Vec<usize>, usize) {
-    let mut end = 0;
-    let starts = widths.map(|units| {
-        let start = end;
-        end += (rows * stride(units)).next_multiple_of(ALIGNMENT);
-        start
-    });
-    (starts.collect(), end)
-}
-
-/// `length` values from `start` on of a buffer of f32.
-fn part(buffer: &Handle, start: usize, length: usize) -> Handle {
-    let left = buffer.size_in_used() - 4 * (start + length) as u64;
-    let from = buffer.clone().offset_start(4 * start as u64);
-    from.offset_end(left)
-}
-
 impl DenseLayers {
     /// Values of f32 that the larger of the two buffers of a batch has.
     pub fn batch_values(layers: &[Layer], batch: usize) -> usize {
-        let inputs = places(batch, layers.iter().map(|layer| layer.inputs)).1;
-        let outputs = places(batch, layers.iter().map(|layer| layer.outputs)).1;
-        inputs.max(outputs)
+        Room::largest(layers, batch)
     }
 
     /// Makes room for batches of `batch` rows; each layer takes in what the one before puts out, and the last puts out as many as the
@@ -142,24 +108,13 @@ impl DenseLayers {
                 ),
             });
         }
-        let bytes = 4 * Self::batch_values(&layers, batch) as u64;
-        context.require_buffer(OPERATION, "the values of a batch", bytes)?;
-        let (inputs, input_values) = places(batch, layers.iter().map(|layer| layer.inputs));
-        let (outputs, output_values) = places(batch, layers.iter().map(|layer| layer.outputs));
-        let mut values = vec![0f32; input_values];
-        for (layer, &start) in layers.iter().zip(&inputs) {
-            for row in 0..batch {
-                values[start + row * stride(layer.inputs) + layer.inputs] = 1.0;
-            }
-        }
         let rounding = match precision {
             PrecisionKind::F32 => Rounding::None,
             PrecisionKind::Bf16 | PrecisionKind::Bf16Mixed => Rounding::Bf16,
             PrecisionKind::F16 | PrecisionKind::F16Mixed => Rounding::F16,
         };
         let mut dense = Self {
-            values: context.upload(&values),
-            deltas: context.upload(&vec![0f32; output_values]),
+            room: Room::new(context, &layers, batch)?,
             losses: context.upload(&[0f32]),
             slots: 0,
             gradients: Products::new(context, &[], Strategy::Forced(Blueprint::SMALL))?,
@@ -169,8 +124,6 @@ impl DenseLayers {
             precision,
             rounding,
             strategy,
-            inputs,
-            outputs,
             batch,
             arena,
         };
@@ -205,29 +158,6 @@ impl DenseLayers {
         last.map_or(1, Products::tiles).next_multiple_of(ALIGNMENT)
     }
 
-    /// What layer `l` takes in, in a buffer that has it at `start`.
-    fn input(&self, l: usize, start: usize) -> View {
-        View::rows(start, stride(self.layers[l].inputs))
-    }
-
-    /// δ of layer `l`, in a buffer that has it at `start`.
-    fn delta(&self, l: usize, start: usize) -> View {
-        View::rows(start, stride(self.layers[l].outputs))
-    }
-
-    /// The part of `values` that layer `l` takes in. A launch that reads one part and writes another binds them apart: compilers and
-    /// drivers are promised that nobody writes what is only read.
-    fn own_input(&self, l: usize) -> Handle {
-        let values = self.batch * stride(self.layers[l].inputs);
-        part(&self.values, self.inputs[l], values)
-    }
-
-    /// The part of `deltas` that has δ of layer `l`.
-    fn own_delta(&self, l: usize) -> Handle {
-        let values = self.batch * stride(self.layers[l].outputs);
-        part(&self.deltas, self.outputs[l], values)
-    }
-
     fn weight(&self, l: usize) -> View {
         View::rows(self.layers[l].weight, self.layers[l].inputs)
     }
@@ -235,9 +165,9 @@ impl DenseLayers {
     fn forward_products(&self, context: &Context, rows: usize) -> Result<Forward, Error> {
         let product = |(l, layer): (usize, &Layer)| {
             let product = Product {
-                a: self.input(l, 0),
+                a: self.room.input(l),
                 b: self.weight(l).transposed(),
-                c: self.delta(l, 0),
+                c: self.room.delta(l),
                 m: rows,
                 n: layer.outputs,
                 k: layer.inputs,
@@ -245,7 +175,7 @@ impl DenseLayers {
             let entry = Entry {
                 line: layer.bias,
                 // Of the last layer, its targets.
-                beside: self.input(0, 0),
+                beside: self.room.input(0),
                 ..product.into()
             };
             // A short batch is cut as a whole one, so that it has no more tiles.
@@ -263,15 +193,15 @@ impl DenseLayers {
     /// δ of layer `l` − 1.
     fn backward_product(&self, context: &Context, l: usize) -> Result<Products, Error> {
         let product = Product {
-            a: self.delta(l, 0),
+            a: self.room.delta(l),
             b: self.weight(l),
-            c: self.delta(l - 1, 0),
+            c: self.room.delta(l - 1),
             m: self.batch,
             n: self.layers[l].inputs,
             k: self.layers[l].outputs,
         };
         let entry = Entry {
-            beside: self.input(l, 0),
+            beside: self.room.input(l),
             ..product.into()
         };
         Products::of(context, &[entry], self.strategy)
@@ -280,8 +210,8 @@ impl DenseLayers {
     fn gradient_products(&self, context: &Context) -> Result<Products, Error> {
         let entries = self.layers.iter().enumerate().map(|(l, layer)| {
             let product = Product {
-                a: self.delta(l, self.outputs[l]).transposed(),
-                b: self.input(l, self.inputs[l]),
+                a: self.room.delta_of_all(l).transposed(),
+                b: self.room.input_of_all(l),
                 c: self.weight(l),
                 m: layer.outputs,
                 n: layer.inputs + 1,
@@ -341,7 +271,7 @@ impl DenseLayers {
     pub fn place(&self, context: &Context, images: &Handle, rows: usize) -> Result<(), Error> {
         self.require_rows(rows)?;
         let inputs = self.layers[0].inputs;
-        let to = self.own_input(0);
+        let to = self.room.own_input(0);
         let shape = [rows, inputs];
         place(context, self.precision, images, &to, shape, stride(inputs))
     }
@@ -362,7 +292,7 @@ impl DenseLayers {
         self.require_rows(rows)?;
         let inputs = self.layers[0].inputs;
         images.require_pixels(inputs)?;
-        let to = self.own_input(0);
+        let to = self.room.own_input(0);
         images.gather(context, order, first, rows, &to, stride(inputs))
     }
 
@@ -393,14 +323,14 @@ impl DenseLayers {
         };
         let last = self.layers.len() - 1;
         let rounding = self.rounding;
-        let targets = self.own_input(0);
+        let targets = self.room.own_input(0);
         let losses = part(&self.losses, slot * self.slot(), self.slot());
         for (l, (layer, products)) in self.layers.iter().zip(&forward.layers).enumerate() {
-            let input = self.own_input(l);
+            let input = self.room.own_input(l);
             let output = if l < last {
-                self.own_input(l + 1)
+                self.room.own_input(l + 1)
             } else {
-                self.own_delta(l)
+                self.room.own_delta(l)
             };
             let work = Work::scaled(products, [&input, params, &output], Scale::default());
             let work = Work {
@@ -454,8 +384,8 @@ impl DenseLayers {
                 linear: self.layers[l].linear,
                 rounding: self.rounding,
             };
-            let (from, to) = (self.own_delta(l + 1), self.own_delta(l));
-            let activation = self.own_input(l + 1);
+            let (from, to) = (self.room.own_delta(l + 1), self.room.own_delta(l));
+            let activation = self.room.own_input(l + 1);
             let work = Work {
                 tail,
                 beside: Some(&activation),
@@ -463,7 +393,7 @@ impl DenseLayers {
             };
             work.launch(context)?;
         }
-        let buffers = [&self.deltas, &self.values, gradient];
+        let buffers = [&self.room.deltas, &self.room.values, gradient];
         let work = Work {
             extra: Some(gradient),
             ..Work::scaled(&self.gradients, buffers, Scale::default())

@@ -15,6 +15,7 @@ mod gathering;
 pub(crate) mod loss;
 mod placing;
 pub mod reference;
+mod room;
 
 pub use dense::{DenseLayers, Layer, Step};
 pub use gathering::{ImageOrder, PackedImages};

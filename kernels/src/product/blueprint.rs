@@ -173,9 +173,9 @@ impl Blueprint {
         }
     }
 
-    /// Bytes of shared memory of a cube.
+    /// Bytes of shared memory of a cube: the vectors, and a number for each unit where losses are added up.
     pub const fn shared_bytes(self) -> usize {
-        16 * self.shared_vectors()
+        16 * self.shared_vectors() + 4 * self.units()
     }
 
     pub(super) fn check(self) -> Result<(), Error> {
