@@ -136,8 +136,8 @@ pub enum Command {
     /// Measure a device: what it can do at most, its kernels beside that, steps of the optimizers beside Adam's. What computes
     /// something else than its oracle is not timed, and ends with exit status 1.
     Bench {
-        /// Only these kernels, or optimizer-step, training-step, first-use, or scaling (how a step of SONew grows;
-        /// otherwise only with --full).
+        /// Only these kernels, or product (the autoencoder's), inverse-root, optimizer-step, training-step, first-use, or scaling (how
+        /// a step of SONew grows; otherwise only with --full).
         #[arg(long, value_delimiter = ',', action = ArgAction::Set)]
         kernel: Vec<String>,
         /// In these precisions.

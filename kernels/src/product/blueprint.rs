@@ -173,9 +173,9 @@ impl Blueprint {
         }
     }
 
-    /// Bytes of shared memory of a cube: the vectors, and a number for each unit where losses are added up.
+    /// Bytes of shared memory of a cube.
     pub const fn shared_bytes(self) -> usize {
-        16 * self.shared_vectors() + 4 * self.units()
+        16 * self.shared_vectors()
     }
 
     pub(super) fn check(self) -> Result<(), Error> {

@@ -7,7 +7,6 @@ use super::digits::{leading, lost_in_sum, opaque};
 use super::stage::{Access, Four, Operand, read_turn, write_turn};
 use super::table::{TILE, WORDS};
 use super::tail::{Entries, Tail, finish};
-use crate::fold::cube_sum;
 use crate::precision::held;
 
 /// What is known of a launch when its kernel is compiled.
@@ -220,8 +219,7 @@ pub(super) fn product_kernel<NA: Size, NB: Size, NC: Size>(
         };
         let loss = finish(c, besides, extra, &sums, entries, keep, weight, plan);
         if comptime!(plan.tail.is_loss()) {
-            let mut losses = SharedMemory::<f32>::new(comptime!(plan.blueprint.units()));
-            let total = cube_sum(loss, &mut losses, comptime!(plan.blueprint.units()));
+            let total = sum_of_units(loss, &mut shared, comptime!(plan.blueprint.units()));
             if UNIT_POS == 0 {
                 extra.index_mut(0usize)[at] = total;
             }
@@ -334,4 +332,26 @@ fn add_slices(
         }
         sync_cube();
     }
+}
+
+/// The sum of a value over the units of a cube, a power of two of them, in a fixed order. It takes the vectors that are there: CUDA
+/// texts put two kinds of shared memory of a kernel in the order of a hash that changes from process to process.
+#[cube]
+fn sum_of_units(value: f32, shared: &mut SharedMemory<Four>, #[comptime] units: usize) -> f32 {
+    let unit = UNIT_POS as usize;
+    shared[unit] = Four::new(value);
+    sync_cube();
+    let mut half = comptime!(units / 2).runtime();
+    while half > 0 {
+        if unit < half {
+            let other = shared[unit + half];
+            shared[unit] += other;
+        }
+        sync_cube();
+        half /= 2;
+    }
+    let total = shared[0];
+    // The next tile's first turn is written once all have read.
+    sync_cube();
+    total[0usize]
 }
