@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sonew_kernels::precision::{F32Twins, Native, Twins, convert, require};
-use sonew_kernels::product::{self, HostMatrix, Product, Products, Scale, View};
+use sonew_kernels::product::{self, HostMatrix, Product, Products, Scale};
 use sonew_kernels::sweep::Strategy;
 use sonew_optimizers::{Context, Processor, Segments};
 
@@ -134,15 +134,7 @@ fn product(context: &Context, n: usize, effort: Effort) -> Result<f64, BenchErro
             product.run(effort)?
         }
         Processor::Gpu => {
-            let square = View::rows(0, n);
-            let product = Product {
-                a: square,
-                b: square,
-                c: square,
-                m: n,
-                n,
-                k: n,
-            };
+            let product = Product::row_major([n; 3]);
             let products = Products::new(context, &[product], Strategy::Inferred)?;
             let (left, right) = (context.upload(&a), context.upload(&b));
             let out = context.upload(&c);

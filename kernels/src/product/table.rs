@@ -75,6 +75,20 @@ pub struct Product {
     pub k: usize,
 }
 
+impl Product {
+    /// Of an m × k and a k × n matrix whose rows follow each other from the start of their buffers, into another such.
+    pub fn row_major([m, k, n]: [usize; 3]) -> Self {
+        Self {
+            a: View::rows(0, k),
+            b: View::rows(0, n),
+            c: View::rows(0, n),
+            m,
+            n,
+            k,
+        }
+    }
+}
+
 /// A product, and what its tail looks at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {

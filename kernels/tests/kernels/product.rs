@@ -153,14 +153,7 @@ fn compensated_sums_keep_what_cancels_and_plain_ones_lose_it() {
             .sum();
         a[i * n + n - 1] = -sum as f32;
     }
-    let product = Product {
-        a: View::rows(0, n),
-        b: View::rows(0, n),
-        c: View::rows(0, n),
-        m: n,
-        n,
-        k: n,
-    };
+    let product = Product::row_major([n, n, n]);
     let error = |sums: Sums| {
         let blueprint = Blueprint {
             sums,
@@ -201,14 +194,7 @@ fn tiles_change_no_bit_of_a_product() {
     let values =
         |seed, count: usize| -> Vec<f32> { (0..count).map(|i| noise(seed, i) as f32).collect() };
     let (a, b) = (values(1, m * k), values(2, k * n));
-    let product = Product {
-        a: View::rows(0, k),
-        b: View::rows(0, n),
-        c: View::rows(0, n),
-        m,
-        n,
-        k,
-    };
+    let product = Product::row_major([m, k, n]);
     let run = |blueprint| {
         let table = Products::new(&bench.context, &[product], Strategy::Forced(blueprint)).unwrap();
         let (left, right) = (bench.context.upload(&a), bench.context.upload(&b));

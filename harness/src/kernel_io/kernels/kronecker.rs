@@ -185,14 +185,7 @@ impl Kernel for KroneckerApply {
         let [m, n] = self.shape;
         let (l, mut d) = (context.upload(&self.l), context.upload(&self.g));
         let times = |a: &_, b: &_, k: usize| -> Result<_, KernelError> {
-            let product = Product {
-                a: View::rows(0, k),
-                b: View::rows(0, n),
-                c: View::rows(0, n),
-                m,
-                n,
-                k,
-            };
+            let product = Product::row_major([m, k, n]);
             let products = Products::new(context, &[product], Strategy::Inferred)?;
             let out = context.upload(&vec![0f32; m * n]);
             multiply(context, &products, [a, b, &out], Scale::default())?;

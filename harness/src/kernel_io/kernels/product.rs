@@ -2,7 +2,7 @@
 
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::reference;
-use sonew_kernels::product::{self, Blueprint, HostMatrix, Products, Scale, Sums, View};
+use sonew_kernels::product::{self, Blueprint, HostMatrix, Products, Scale, Sums};
 use sonew_kernels::product::{host, multiply};
 use sonew_kernels::sweep::Strategy;
 
@@ -102,14 +102,7 @@ impl Kernel for Product {
                 ..Blueprint::SMALL
             }),
         };
-        let product = product::Product {
-            a: View::rows(0, k),
-            b: View::rows(0, n),
-            c: View::rows(0, n),
-            m,
-            n,
-            k,
-        };
+        let product = product::Product::row_major([m, k, n]);
         let products = Products::new(context, &[product], strategy)?;
         multiply(context, &products, [&a, &b, &out], Scale::default())?;
         Ok(self.found(context.download("product", &out)?))
