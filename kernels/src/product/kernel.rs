@@ -334,8 +334,8 @@ fn add_slices(
     }
 }
 
-/// The sum of a value over the units of a cube, a power of two of them, in a fixed order. It takes the vectors that are there: CUDA
-/// texts put two kinds of shared memory of a kernel in the order of a hash that changes from process to process.
+/// As [`cube_sum`](crate::fold::cube_sum), in the vectors that are there: CUDA texts put two kinds of shared memory of a kernel in the
+/// order of a hash that changes from process to process.
 #[cube]
 fn sum_of_units(value: f32, shared: &mut SharedMemory<Four>, #[comptime] units: usize) -> f32 {
     let unit = UNIT_POS as usize;
