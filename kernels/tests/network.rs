@@ -433,6 +433,9 @@ fn layers_and_buffers_that_do_not_fit_are_refused_before_a_launch() {
     shape(images.order(context, &[]).map(|_| ()));
     let order = images.order(context, &[1, 0, 1]).unwrap();
     shape(layers.gather(context, &images, &order, 1, 3));
+    // An order of a larger set.
+    let fewer = PackedImages::new(context, &[0; WIDTH], WIDTH, kind).unwrap();
+    shape(layers.gather(context, &fewer, &order, 0, 1));
     let narrow = PackedImages::new(context, &[0; 2 * WIDTH - 2], WIDTH - 1, kind).unwrap();
     shape(layers.gather(context, &narrow, &order, 0, 1));
     let layer = |inputs, outputs| Layer {

@@ -2,6 +2,7 @@
 //! device.
 
 use serde::{Deserialize, Serialize};
+use sonew_kernels::network::{Step, steps};
 use sonew_kernels::product::{self, HostMatrix, Product, Products, Scale, View};
 use sonew_kernels::sweep::Strategy;
 use sonew_optimizers::{Context, Processor};
@@ -38,40 +39,6 @@ impl ProductTime {
     }
 }
 
-/// Products of one launch, with A or B transposed.
-struct Case {
-    name: String,
-    shapes: Vec<[usize; 3]>,
-    transposed: [bool; 2],
-}
-
-/// Those of a training step, in their order.
-fn cases() -> Vec<Case> {
-    let layers: Vec<[usize; 2]> = AUTOENCODER_SIZES
-        .windows(2)
-        .map(|it| [it[0], it[1]])
-        .collect();
-    let numbered = || layers.iter().zip(1..);
-    let forward = numbered().map(|(&[inputs, outputs], l)| Case {
-        name: format!("forward, layer {l}"),
-        shapes: vec![[BATCH, outputs, inputs]],
-        transposed: [false, true],
-    });
-    let backward = numbered().skip(1).map(|(&[inputs, outputs], l)| Case {
-        name: format!("backward, layer {l}"),
-        shapes: vec![[BATCH, inputs, outputs]],
-        transposed: [false, false],
-    });
-    let backward: Vec<Case> = backward.collect();
-    let gradients = Case {
-        name: "gradients, all layers".into(),
-        shapes: layers.iter().map(|&[n, m]| [m, n, BATCH]).collect(),
-        transposed: [true, false],
-    };
-    let order = forward.chain(backward.into_iter().rev());
-    order.chain([gradients]).collect()
-}
-
 /// Proves and times the products of a training step; `tell` hears of what is next.
 ///
 /// # Errors
@@ -82,114 +49,112 @@ pub fn products(
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<ProductTime>, BenchError> {
     let mut times = Vec::new();
-    for case in cases() {
-        tell(&format!("product, {}", case.name));
-        times.push(case.time(context, effort)?);
+    for step in steps(&AUTOENCODER_SIZES, BATCH) {
+        tell(&format!("product, {}", step.name));
+        times.push(time(step, context, effort)?);
     }
     Ok(times)
 }
 
-impl Case {
-    /// Each product, in buffers that hold them one after the other at multiples of 64 values, and the length of each buffer.
-    fn laid_out(&self) -> (Vec<Product>, [usize; 3]) {
-        let mut ends = [0; 3];
-        let mut take = |buffer: usize, count: usize| {
-            let start = ends[buffer];
-            ends[buffer] = (start + count).next_multiple_of(64);
-            start
-        };
-        let view = |start, [rows, columns]: [usize; 2], transposed: bool| {
-            if transposed {
-                View::rows(start, rows).transposed()
-            } else {
-                View::rows(start, columns)
-            }
-        };
-        let products = self.shapes.iter().map(|&[m, n, k]| Product {
-            a: view(take(0, m * k), [m, k], self.transposed[0]),
-            b: view(take(1, k * n), [k, n], self.transposed[1]),
-            c: view(take(2, m * n), [m, n], false),
-            m,
-            n,
-            k,
-        });
-        (products.collect(), ends)
-    }
-
-    fn time(self, context: &Context, effort: Effort) -> Result<ProductTime, BenchError> {
-        let (products, [of_a, of_b, of_c]) = self.laid_out();
-        let values = |seed: usize, count: usize| (0..count).map(|i| noise(i + seed)).collect();
-        let (a, b): (Vec<f32>, Vec<f32>) = (values(0, of_a), values(1 << 24, of_b));
-        let mut c = vec![0f32; of_c];
-        let mut tiles = None;
-        let seconds = match context.processor() {
-            Processor::Cpu => {
-                let work = Work::new(context, || {
-                    for product in &products {
-                        on_host(product, &a, &b, &mut c)?;
-                    }
-                    Ok(())
-                });
-                Stopwatch::new(work, effort)?.run(effort)?
-            }
-            Processor::Gpu => {
-                let table = Products::new(context, &products, Strategy::Inferred)?;
-                tiles = Some(table.tiles());
-                let (left, right) = (context.upload(&a), context.upload(&b));
-                let out = context.upload(&c);
-                let work = Work::new(context, || {
-                    let buffers = [&left, &right, &out];
-                    product::multiply(context, &table, buffers, Scale::default())?;
-                    Ok(())
-                });
-                let seconds = Stopwatch::new(work, effort)?.run(effort)?;
-                c = context.download("bench", &out)?;
-                seconds
-            }
-        };
-        for product in &products {
-            self.prove(product, [&a, &b, &c])?;
+/// Each product, in buffers that hold them one after the other at multiples of 64 values, and the length of each buffer.
+fn laid_out(step: &Step) -> (Vec<Product>, [usize; 3]) {
+    let mut ends = [0; 3];
+    let mut take = |buffer: usize, count: usize| {
+        let start = ends[buffer];
+        ends[buffer] = (start + count).next_multiple_of(64);
+        start
+    };
+    let view = |start, [rows, columns]: [usize; 2], transposed: bool| {
+        if transposed {
+            View::rows(start, rows).transposed()
+        } else {
+            View::rows(start, columns)
         }
-        Ok(ProductTime {
-            name: self.name,
-            shapes: self.shapes,
-            tiles,
-            seconds,
-        })
-    }
+    };
+    let products = step.shapes.iter().map(|&[m, n, k]| Product {
+        a: view(take(0, m * k), [m, k], step.transposed[0]),
+        b: view(take(1, k * n), [k, n], step.transposed[1]),
+        c: view(take(2, m * n), [m, n], false),
+        m,
+        n,
+        k,
+    });
+    (products.collect(), ends)
+}
 
-    /// Requires that the last row of a product is right.
-    fn prove(&self, product: &Product, [a, b, c]: [&[f32]; 3]) -> Result<(), BenchError> {
-        let Product { m, n, k, .. } = *product;
-        let entry = |values: &[f32], view: View, row: usize, column: usize| {
-            let View {
-                offset,
-                row_stride,
-                column_stride,
-            } = view;
-            f64::from(values[offset + row * row_stride + column * column_stride])
-        };
-        for j in 0..n {
-            let term = |l| entry(a, product.a, m - 1, l) * entry(b, product.b, l, j);
-            let terms = (0..k).map(term);
-            let (exact, size) = terms.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()));
-            // k roundings, whatever the order of the sum (Higham, Accuracy and Stability, 3.1).
-            let allowed = k as f64 * size * f64::from(f32::EPSILON);
-            let error = (entry(c, product.c, m - 1, j) - exact).abs();
-            // Not a number is wrong too.
-            if error.partial_cmp(&allowed).is_none_or(|it| it.is_gt()) {
-                return Err(BenchError::Wrong {
-                    kernel: PRODUCT,
-                    case: self.name.clone(),
-                    precision: "f32",
-                    what: "an entry".into(),
-                    error,
-                    allowed,
-                });
-            }
+fn time(step: Step, context: &Context, effort: Effort) -> Result<ProductTime, BenchError> {
+    let (products, [of_a, of_b, of_c]) = laid_out(&step);
+    let values = |seed: usize, count: usize| (0..count).map(|i| noise(i + seed)).collect();
+    let (a, b): (Vec<f32>, Vec<f32>) = (values(0, of_a), values(1 << 24, of_b));
+    let mut c = vec![0f32; of_c];
+    let mut tiles = None;
+    let seconds = match context.processor() {
+        Processor::Cpu => {
+            let work = Work::new(context, || {
+                for product in &products {
+                    on_host(product, &a, &b, &mut c)?;
+                }
+                Ok(())
+            });
+            Stopwatch::new(work, effort)?.run(effort)?
         }
-        Ok(())
+        Processor::Gpu => {
+            let table = Products::new(context, &products, Strategy::Inferred)?;
+            tiles = Some(table.tiles());
+            let (left, right) = (context.upload(&a), context.upload(&b));
+            let out = context.upload(&c);
+            let work = Work::new(context, || {
+                let buffers = [&left, &right, &out];
+                product::multiply(context, &table, buffers, Scale::default())?;
+                Ok(())
+            });
+            let seconds = Stopwatch::new(work, effort)?.run(effort)?;
+            c = context.download("bench", &out)?;
+            seconds
+        }
+    };
+    for product in &products {
+        prove(&step.name, product, [&a, &b, &c])?;
     }
+    Ok(ProductTime {
+        name: step.name,
+        shapes: step.shapes,
+        tiles,
+        seconds,
+    })
+}
+
+/// Requires that the last row of a product is right.
+fn prove(name: &str, product: &Product, [a, b, c]: [&[f32]; 3]) -> Result<(), BenchError> {
+    let Product { m, n, k, .. } = *product;
+    let entry = |values: &[f32], view: View, row: usize, column: usize| {
+        let View {
+            offset,
+            row_stride,
+            column_stride,
+        } = view;
+        f64::from(values[offset + row * row_stride + column * column_stride])
+    };
+    for j in 0..n {
+        let term = |l| entry(a, product.a, m - 1, l) * entry(b, product.b, l, j);
+        let terms = (0..k).map(term);
+        let (exact, size) = terms.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()));
+        // k roundings, whatever the order of the sum (Higham, Accuracy and Stability, 3.1).
+        let allowed = k as f64 * size * f64::from(f32::EPSILON);
+        let error = (entry(c, product.c, m - 1, j) - exact).abs();
+        // Not a number is wrong too.
+        if error.partial_cmp(&allowed).is_none_or(|it| it.is_gt()) {
+            return Err(BenchError::Wrong {
+                kernel: PRODUCT,
+                case: name.into(),
+                precision: "f32",
+                what: "an entry".into(),
+                error,
+                allowed,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn on_host(product: &Product, a: &[f32], b: &[f32], c: &mut [f32]) -> Result<(), BenchError> {

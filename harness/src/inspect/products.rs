@@ -3,7 +3,8 @@
 //! A product repeats itself from cube to cube and from term to term, so a few cubes are run and the others counted.
 
 use serde::{Deserialize, Serialize};
-use sonew_kernels::network::{DenseLayers, Layer};
+use sonew_kernels::network::{DenseLayers, Layer, Step, steps};
+use sonew_kernels::product::Blueprint;
 use sonew_kernels::sweep::Strategy;
 use sonew_optimizers::{Context, PrecisionKind, Processor};
 use sonew_runtime::source::host::HostCuda;
@@ -90,10 +91,10 @@ pub fn products(
     dense.backward(&context, &params, &gradient)?;
     context.check("inspect")?;
     let seen = recorder.take();
-    let steps = dense.products();
+    let steps = steps(&AUTOENCODER_SIZES, BATCH);
     // Before the products, the batch is placed.
     let launches = seen.iter().skip(seen.len() - steps.len());
-    let cost = |(step, seen): (sonew_kernels::network::Step, _)| {
+    let cost = |((step, blueprint), seen): ((Step, Blueprint), _)| {
         tell(&step.name);
         let launch = LaunchCost::of(seen, tools.nvrtc.as_ref().ok(), arch);
         let access = launch.traffic.iter().map(|traffic| {
@@ -105,11 +106,12 @@ pub fn products(
             name: step.name,
             precision,
             shapes: step.shapes,
-            tile: [step.blueprint.rows, step.blueprint.columns],
-            slices: step.blueprint.slices,
+            tile: [blueprint.rows, blueprint.columns],
+            slices: blueprint.slices,
             access: access.collect(),
             launch,
         }
     };
-    Ok(steps.into_iter().zip(launches).map(cost).collect())
+    let steps = steps.into_iter().zip(dense.blueprints());
+    Ok(steps.zip(launches).map(cost).collect())
 }

@@ -11,11 +11,12 @@ use cubecl::server::Handle;
 use super::gathering::{ImageOrder, PackedImages};
 use super::placing::place;
 use super::room::{ALIGNMENT, Room, part, stride};
+use super::tables::{Forward, Tables};
 use crate::buffers::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
 use crate::precision::PrecisionKind;
-use crate::product::{Blueprint, Entry, Product, Products, Rounding, Scale, Tail, View, Work};
+use crate::product::{Blueprint, Rounding, Scale, Tail, Work};
 use crate::sweep::Strategy;
 
 pub(super) const OPERATION: &str = "dense layers";
@@ -35,37 +36,17 @@ pub struct Layer {
     pub bias: usize,
 }
 
-/// A launch of products.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Step {
-    /// Which.
-    pub name: String,
-    /// m, n and k of each product.
-    pub shapes: Vec<[usize; 3]>,
-    /// How their results are cut.
-    pub blueprint: Blueprint,
-}
-
-/// What leads from a batch to its loss.
-struct Forward {
-    rows: usize,
-    layers: Vec<Products>,
-}
-
 /// Dense layers, with room for the values of a batch. Values are f32, rounded to the format of the precision's parameters.
 pub struct DenseLayers {
     layers: Vec<Layer>,
-    precision: PrecisionKind,
     rounding: Rounding,
-    strategy: Strategy<Blueprint>,
     room: Room,
+    tables: Tables,
     /// The loss of each tile of logits, of as many batches as there are slots.
     losses: Handle,
+    /// Values from one batch's losses to the next's.
+    slot: usize,
     slots: usize,
-    /// Of a whole batch, and of one that was shorter.
-    forward: Vec<Forward>,
-    backward: Vec<Products>,
-    gradients: Products,
     batch: usize,
     arena: usize,
 }
@@ -113,28 +94,20 @@ impl DenseLayers {
             PrecisionKind::Bf16 | PrecisionKind::Bf16Mixed => Rounding::Bf16,
             PrecisionKind::F16 | PrecisionKind::F16Mixed => Rounding::F16,
         };
-        let mut dense = Self {
-            room: Room::new(context, &layers, batch)?,
-            losses: context.upload(&[0f32]),
-            slots: 0,
-            gradients: Products::new(context, &[], Strategy::Forced(Blueprint::SMALL))?,
-            forward: Vec::new(),
-            backward: Vec::new(),
+        let room = Room::new(context, &layers, batch)?;
+        let tables = Tables::new(context, &layers, &room, batch, strategy)?;
+        let slot = tables.losses().next_multiple_of(ALIGNMENT);
+        Ok(Self {
             layers,
-            precision,
             rounding,
-            strategy,
+            room,
+            tables,
+            losses: context.upload(&vec![0f32; slot]),
+            slot,
+            slots: 1,
             batch,
             arena,
-        };
-        dense.gradients = dense.gradient_products(context)?;
-        dense.backward = (1..dense.layers.len())
-            .map(|l| dense.backward_product(context, l))
-            .collect::<Result<_, _>>()?;
-        let whole = dense.forward_products(context, batch)?;
-        dense.forward.push(whole);
-        dense.reserve(context, 1)?;
-        Ok(dense)
+        })
     }
 
     /// Makes room for the losses of so many batches, if there is less; those that were found are lost then.
@@ -145,110 +118,16 @@ impl DenseLayers {
         if slots <= self.slots {
             return Ok(());
         }
-        let values = slots * self.slot();
+        let values = slots * self.slot;
         context.require_buffer(OPERATION, "losses", 4 * values as u64)?;
         self.losses = context.upload(&vec![0f32; values]);
         self.slots = slots;
         Ok(())
     }
 
-    /// Values from one batch's losses to the next's.
-    fn slot(&self) -> usize {
-        let last = self.forward[0].layers.last();
-        last.map_or(1, Products::tiles).next_multiple_of(ALIGNMENT)
-    }
-
-    fn weight(&self, l: usize) -> View {
-        View::rows(self.layers[l].weight, self.layers[l].inputs)
-    }
-
-    fn forward_products(&self, context: &Context, rows: usize) -> Result<Forward, Error> {
-        let product = |(l, layer): (usize, &Layer)| {
-            let product = Product {
-                a: self.room.input(l),
-                b: self.weight(l).transposed(),
-                c: self.room.delta(l),
-                m: rows,
-                n: layer.outputs,
-                k: layer.inputs,
-            };
-            let entry = Entry {
-                line: layer.bias,
-                // Of the last layer, its targets.
-                beside: self.room.input(0),
-                ..product.into()
-            };
-            // A short batch is cut as a whole one, so that it has no more tiles.
-            let whole = self.forward.first().map(|it| it.layers[l].blueprint());
-            let strategy = whole.map_or(self.strategy, Strategy::Forced);
-            Products::of(context, &[entry], strategy)
-        };
-        let layers = self.layers.iter().enumerate().map(product);
-        Ok(Forward {
-            rows,
-            layers: layers.collect::<Result<_, _>>()?,
-        })
-    }
-
-    /// δ of layer `l` − 1.
-    fn backward_product(&self, context: &Context, l: usize) -> Result<Products, Error> {
-        let product = Product {
-            a: self.room.delta(l),
-            b: self.weight(l),
-            c: self.room.delta(l - 1),
-            m: self.batch,
-            n: self.layers[l].inputs,
-            k: self.layers[l].outputs,
-        };
-        let entry = Entry {
-            beside: self.room.input(l),
-            ..product.into()
-        };
-        Products::of(context, &[entry], self.strategy)
-    }
-
-    fn gradient_products(&self, context: &Context) -> Result<Products, Error> {
-        let entries = self.layers.iter().enumerate().map(|(l, layer)| {
-            let product = Product {
-                a: self.room.delta_of_all(l).transposed(),
-                b: self.room.input_of_all(l),
-                c: self.weight(l),
-                m: layer.outputs,
-                n: layer.inputs + 1,
-                k: self.batch,
-            };
-            Entry {
-                line: layer.bias,
-                line_sums: true,
-                ..product.into()
-            }
-        });
-        let entries: Vec<Entry> = entries.collect();
-        Products::of(context, &entries, self.strategy)
-    }
-
-    /// The products of [`DenseLayers::forward`] of a whole batch and [`DenseLayers::backward`], in the order of their launches.
-    pub fn products(&self) -> Vec<Step> {
-        let (rows, count) = (self.batch, self.layers.len());
-        let forward = self.layers.iter().zip(&self.forward[0].layers);
-        let forward = forward.enumerate().map(|(l, (layer, products))| Step {
-            name: format!("forward, layer {}", l + 1),
-            shapes: vec![[rows, layer.outputs, layer.inputs]],
-            blueprint: products.blueprint(),
-        });
-        let backward = (1..count).rev().map(|l| Step {
-            name: format!("backward, layer {}", l + 1),
-            shapes: vec![[rows, self.layers[l].inputs, self.layers[l].outputs]],
-            blueprint: self.backward[l - 1].blueprint(),
-        });
-        let gradients = self.layers.iter();
-        let gradients = gradients.map(|layer| [layer.outputs, layer.inputs + 1, rows]);
-        let gradients = Step {
-            name: "gradients, all layers".into(),
-            shapes: gradients.collect(),
-            blueprint: self.gradients.blueprint(),
-        };
-        forward.chain(backward).chain([gradients]).collect()
+    /// How the results of the products of a training step are cut, in the order of [`steps`](super::steps).
+    pub fn blueprints(&self) -> Vec<Blueprint> {
+        self.tables.blueprints()
     }
 
     fn require_rows(&self, rows: usize) -> Result<(), Error> {
@@ -273,7 +152,7 @@ impl DenseLayers {
         let inputs = self.layers[0].inputs;
         let to = self.room.own_input(0);
         let shape = [rows, inputs];
-        place(context, self.precision, images, &to, shape, stride(inputs))
+        place(context, self.rounding, images, &to, shape, stride(inputs))
     }
 
     /// Takes in the images `first` to `first + rows` of an order.
@@ -313,18 +192,13 @@ impl DenseLayers {
         require_bytes(OPERATION, "params", params, 4 * self.arena as u64)?;
         self.require_rows(rows)?;
         self.require_slots(slot + 1)?;
-        if !self.forward.iter().any(|it| it.rows == rows) {
-            // One short batch is kept: a set of images has one.
-            self.forward.truncate(1);
-            self.forward.push(self.forward_products(context, rows)?);
-        }
-        let Some(forward) = self.forward.iter().find(|it| it.rows == rows) else {
-            return Ok(());
-        };
+        let losses = part(&self.losses, slot * self.slot, self.slot);
+        let forward = self
+            .tables
+            .forward(context, &self.layers, &self.room, rows)?;
         let last = self.layers.len() - 1;
         let rounding = self.rounding;
         let targets = self.room.own_input(0);
-        let losses = part(&self.losses, slot * self.slot(), self.slot());
         for (l, (layer, products)) in self.layers.iter().zip(&forward.layers).enumerate() {
             let input = self.room.own_input(l);
             let output = if l < last {
@@ -379,7 +253,7 @@ impl DenseLayers {
         for (argument, buffer) in [("params", params), ("gradient", gradient)] {
             require_bytes(OPERATION, argument, buffer, 4 * self.arena as u64)?;
         }
-        for (l, products) in self.backward.iter().enumerate().rev() {
+        for (l, products) in self.tables.backward.iter().enumerate().rev() {
             let tail = Tail::Derivative {
                 linear: self.layers[l].linear,
                 rounding: self.rounding,
@@ -396,7 +270,7 @@ impl DenseLayers {
         let buffers = [&self.room.deltas, &self.room.values, gradient];
         let work = Work {
             extra: Some(gradient),
-            ..Work::scaled(&self.gradients, buffers, Scale::default())
+            ..Work::scaled(&self.tables.gradients, buffers, Scale::default())
         };
         work.launch(context)
     }
@@ -421,9 +295,8 @@ impl DenseLayers {
     pub fn mean_losses(&self, context: &Context, rows: &[usize]) -> Result<Vec<f64>, Error> {
         self.require_slots(rows.len())?;
         let tiles = |rows: usize| {
-            let forward = self.forward.iter().find(|it| it.rows == rows);
-            let last = forward.and_then(|it| it.layers.last());
-            last.map(Products::tiles).ok_or_else(|| Error::Shape {
+            let made = self.tables.made(rows);
+            made.map(Forward::tiles).ok_or_else(|| Error::Shape {
                 operation: OPERATION,
                 argument: "rows",
                 found: rows.to_string(),
@@ -431,7 +304,7 @@ impl DenseLayers {
             })
         };
         let losses: Vec<f32> = context.download(OPERATION, &self.losses)?;
-        let each = losses.chunks(self.slot()).zip(rows);
+        let each = losses.chunks(self.slot).zip(rows);
         each.map(|(losses, &rows)| {
             let of_tiles = losses[..tiles(rows)?].iter();
             let total: f64 = of_tiles.map(|&loss| f64::from(loss)).sum();

@@ -4,8 +4,9 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
+use super::{cover, require_rows};
 use crate::buffers::array;
-use crate::context::{Context, Grid, Processor};
+use crate::context::Context;
 use crate::error::Error;
 use crate::precision::PrecisionKind;
 
@@ -47,6 +48,8 @@ pub struct PackedImages {
 pub struct ImageOrder {
     indices: Handle,
     count: usize,
+    /// As many images does a set have at least of which this is an order.
+    images: usize,
 }
 
 impl PackedImages {
@@ -129,14 +132,15 @@ impl PackedImages {
         Ok(ImageOrder {
             indices: context.upload(indices),
             count: indices.len(),
+            images: indices.iter().max().map_or(0, |&last| last as usize + 1),
         })
     }
 
     /// Writes the images `first` to `first + rows` of an order to `to`, `stride` values from one to the next.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the order has fewer, or for more values than kernels can index; [`Error::Length`] if `to` is too short;
-    /// launch errors as [`Context::launch`].
+    /// [`Error::Shape`] if the order has fewer, or is that of a larger set, or for more values than kernels can index;
+    /// [`Error::Length`] if `to` is too short; launch errors as [`Context::launch`].
     pub(super) fn gather(
         &self,
         context: &Context,
@@ -146,46 +150,24 @@ impl PackedImages {
         to: &Handle,
         stride: usize,
     ) -> Result<(), Error> {
-        let ends = first
-            .checked_add(rows)
-            .is_some_and(|end| end <= order.count);
-        let values = rows.checked_mul(stride);
-        let Some(needed) =
-            values.filter(|&it| ends && (1..1 << 31).contains(&it) && stride >= self.pixels)
-        else {
+        let past_end = first.checked_add(rows).is_none_or(|end| end > order.count);
+        if past_end || order.images > self.count {
             return Err(Error::Shape {
                 operation: OPERATION,
                 argument: "batch",
-                found: format!("{rows} images from {first} on, {stride} values apart"),
-                expected: format!(
-                    "some of {} images of {} pixels, at most 2³¹ values",
-                    order.count, self.pixels
+                found: format!(
+                    "{rows} of {} images, up to the {}-th",
+                    order.count, order.images
                 ),
-            });
-        };
-        if to.size_in_used() < 4 * needed as u64 {
-            return Err(Error::Length {
-                operation: OPERATION,
-                argument: "to",
-                found: to.size_in_used(),
-                expected: 4 * needed as u64,
+                expected: format!("images from {first} on, of a set of {}", self.count),
             });
         }
+        require_rows(OPERATION, to, [rows, self.pixels], stride)?;
         let items = rows * self.pixels;
-        let units = match context.processor() {
-            Processor::Cpu => 32,
-            Processor::Gpu => 256,
-        };
-        let grid = Grid {
-            cubes: items.div_ceil(units as usize).clamp(1, 1 << 15) as u32,
-            units,
-            // The scalars of a kernel travel in a buffer of their own.
-            buffers: 5,
-        };
+        let grid = cover(context, items, 4);
         context.launch(OPERATION, (), grid, move |client, cubes, units| {
             let values = |buffer: &Handle| (buffer.size_in_used() / 4) as usize;
-            // SAFETY: every index of the order is that of an image, checked when it was made; the order has the rows, and `to` room
-            // for them, checked above.
+            // SAFETY: every index of the order is that of an image; the order has the rows, and `to` room for them: checked above.
             unsafe {
                 gather_kernel::launch_unchecked::<Gpu>(
                     client,

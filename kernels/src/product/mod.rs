@@ -24,11 +24,10 @@ pub use blueprint::{Blueprint, Sums};
 pub(crate) use digits::{leading, lost_in_sum, opaque};
 pub(crate) use host::host_weighted;
 pub use host::{HostFloat, HostMatrix, host};
-pub(crate) use launch::Work;
-pub(crate) use launch::{Gate, gated};
+pub(crate) use launch::{Gate, Work, gated};
 pub use launch::{Scale, multiply};
 pub(crate) use table::Entry;
 pub use table::{Product, Products, View};
-pub(crate) use tail::{Rounding, Tail};
+pub(crate) use tail::{Rounding, Tail, rounded};
 
 const OPERATION: &str = "matrix product";

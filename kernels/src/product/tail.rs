@@ -108,8 +108,9 @@ pub(crate) enum Rounding {
     F16,
 }
 
+/// x, rounded.
 #[cube]
-fn rounded(x: f32, #[comptime] rounding: Rounding) -> f32 {
+pub(crate) fn rounded(x: f32, #[comptime] rounding: Rounding) -> f32 {
     if comptime!(rounding == Rounding::Bf16) {
         Pairs::nearest(x)
     } else if comptime!(rounding == Rounding::F16) {
