@@ -62,7 +62,7 @@ impl DenseLayers {
     ///
     /// # Errors
     /// [`Error::Shape`] for layers that do not fit each other or the arena, or no rows; [`Error::TooLarge`] for more values than a
-    /// buffer of the device holds; as [`Products::new`].
+    /// buffer of the device holds; as [`Products::new`](crate::product::Products::new).
     pub fn new(
         context: &Context,
         layers: Vec<Layer>,
