@@ -12,6 +12,7 @@ pub mod init;
 #[cfg(feature = "cuda")]
 pub mod inspect;
 pub mod interrupt;
+pub mod kept_kernels;
 pub mod kernel_io;
 pub mod network;
 mod not_a_number;

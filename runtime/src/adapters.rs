@@ -9,6 +9,7 @@ use wgpu::DeviceType;
 
 use crate::gpu::Door;
 use crate::guard::{Failure, PATIENCE, guarded};
+use crate::kept::with_kernels;
 use crate::{
     Backend, Device, DeviceInfo, Error, Gpu, LookedFor, Missing, Processor, Selector, Sought,
     Survey, formats,
@@ -121,7 +122,11 @@ fn open(adapter: &Adapter) -> Result<Device, Error> {
     let selector = adapter.selector;
     let name = adapter.name.clone();
     let door = adapter.door.clone();
-    let client = match guarded(move || Gpu::client(&door)) {
+    let compiler = format!("{name}, {}", adapter.driver);
+    let opened = with_kernels(&adapter.door, &compiler, || {
+        guarded(move || Gpu::client(&door))
+    });
+    let client = match opened {
         Ok(client) => client,
         Err(Failure::Panicked(reason)) => {
             return Err(Error::Refused {

@@ -6,10 +6,12 @@
 use std::ffi::c_int;
 
 use cubecl::Runtime;
+use cudarc::driver::sys::CUdevice_attribute;
 use cudarc::driver::{CudaContext, result::device};
 
 use crate::gpu::Door;
 use crate::guard::{Failure, PATIENCE, guarded};
+use crate::kept::with_kernels;
 use crate::{
     Backend, Device, DeviceInfo, Error, Gpu, LookedFor, Missing, Processor, Selector, Sought,
     Survey, formats,
@@ -20,6 +22,8 @@ struct Card {
     index: usize,
     name: String,
     memory_bytes: Option<u64>,
+    /// For what NVRTC compiles, and with which headers.
+    architecture: String,
     driver: String,
 }
 
@@ -58,7 +62,11 @@ fn open(card: Card) -> Result<Device, Error> {
     let id = Selector::Cuda(card.index);
     // Nobody has more cards than `u16` counts.
     let door = Door::Cuda(card.index as u16);
-    let client = match guarded(move || Gpu::client(&door)) {
+    let compiler = format!("{}, {}, {}", card.name, card.architecture, card.driver);
+    let opened = with_kernels(&door.clone(), &compiler, || {
+        guarded(move || Gpu::client(&door))
+    });
+    let client = match opened {
         Ok(client) => client,
         Err(Failure::Panicked(reason)) => {
             return Err(Error::Refused {
@@ -143,8 +151,25 @@ fn card(index: c_int, driver: String) -> Card {
         memory_bytes: handle
             .and_then(|handle| unsafe { device::total_mem(handle) }.ok())
             .map(|bytes| bytes as u64),
+        architecture: architecture(handle),
         driver,
     }
+}
+
+/// The compute capability, and where the headers are that NVRTC reads.
+fn architecture(handle: Option<c_int>) -> String {
+    let part = |attribute| {
+        // SAFETY: the handle comes from `cuDeviceGet` after a successful `cuInit`.
+        let read = handle.map(|handle| unsafe { device::get_attribute(handle, attribute) });
+        read.and_then(Result::ok).unwrap_or_default()
+    };
+    let headers = cubecl::cuda::install::cuda_path().unwrap_or_default();
+    format!(
+        "sm_{}{}, headers in {}",
+        part(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR),
+        part(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR),
+        headers.display()
+    )
 }
 
 /// Both versions, as an NVRTC newer than the driver makes code that the driver cannot load.

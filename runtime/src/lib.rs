@@ -6,6 +6,7 @@
 //! * [`Format`] and [`Support`] say how each number format is available on a device.
 //! * [`time`] measures work with the device's clock where there is one, and says which clock it was.
 //! * [`source`] records the text that launches compile to, with no device at all.
+//! * [`keep_kernels`] and [`save_kernels`] keep compiled kernels from process to process.
 //! * [`check`] brings out the errors of earlier launches, which `CubeCL` only keeps on a list.
 //!
 //! # Opening a device and running on it
@@ -49,6 +50,7 @@ mod error;
 mod formats;
 mod gpu;
 mod guard;
+mod kept;
 mod missing;
 mod selector;
 pub mod source;
@@ -61,6 +63,7 @@ pub use device::{Device, open};
 pub use error::Error;
 pub use formats::{Format, FormatSupport, Support, support};
 pub use gpu::{Client, Gpu};
+pub use kept::{KeptKernels, keep_kernels, save_kernels};
 pub use missing::{LookedFor, Missing, Sought};
 pub use selector::{ParseSelectorError, Selector};
 pub use survey::{Backend, DeviceInfo, Processor, Survey, survey};

@@ -50,6 +50,12 @@ pub enum BenchError {
         /// Its variant.
         case: String,
     },
+    /// A process that was to take the first step of training did not.
+    #[error("the first step of training in a process of its own was not taken: {reason}")]
+    FirstStep {
+        /// What it said.
+        reason: String,
+    },
     /// No such kernel is timed.
     #[error("no kernel that is called `{kernel}` is timed; those that are: {known}")]
     Unknown {

@@ -3,6 +3,7 @@
 
 mod ceiling;
 mod error;
+mod first_step;
 mod first_use;
 mod kernels;
 mod noise;
@@ -18,12 +19,14 @@ mod windows;
 
 pub use ceiling::{Ceiling, Copied};
 pub use error::BenchError;
+pub use first_step::{FirstStep, first_step, first_steps};
 pub use first_use::{FirstUse, first_uses};
 pub(crate) use kernels::removal;
 pub use kernels::{Subject, Timer, kernels};
 use products::PRODUCT;
 pub use products::{ProductTime, products};
-use request::{FIRST_USE, OPTIMIZER_STEP, SCALING, TRAINING_STEP};
+pub use request::{FIRST_STEP, FIRST_USE};
+use request::{OPTIMIZER_STEP, SCALING, TRAINING_STEP};
 pub use request::{Request, autoencoder, names};
 pub use roots::{RootTime, roots};
 pub use scaling::{Point, Scaling, scaling};
@@ -120,6 +123,9 @@ pub struct Bench {
     pub training: Vec<TrainingTime>,
     /// First steps of optimizers.
     pub first_uses: Vec<FirstUse>,
+    /// First steps of training in processes of their own, which the program that measures adds.
+    #[serde(default)]
+    pub first_steps: Vec<FirstStep>,
     /// How a step of SONew grows, where that was asked for.
     pub scaling: Option<Scaling>,
     /// Whether the time was up in the end, so that something may not have been begun.
@@ -162,6 +168,7 @@ impl Bench {
             optimizers: Vec::new(),
             training: Vec::new(),
             first_uses: first_uses_found,
+            first_steps: Vec::new(),
             scaling: None,
             out_of_time: false,
         };

@@ -20,17 +20,20 @@ pub(super) const OPTIMIZER_STEP: &str = "optimizer-step";
 pub(super) const TRAINING_STEP: &str = "training-step";
 
 /// What it is for the first steps of the optimizers in a process alone.
-pub(super) const FIRST_USE: &str = "first-use";
+pub const FIRST_USE: &str = "first-use";
+/// What it is for the first step of training in this process, as `first-use` measures it in two of them.
+pub const FIRST_STEP: &str = "first-step";
 /// What it is for how a step of SONew grows with the number of parameters and with the band; part of a full measurement too.
 pub(super) const SCALING: &str = "scaling";
 
 /// What [`Request::kernels`] may be besides a kernel that can be tuned.
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 7] = [
     PRODUCT,
     "inverse-root",
     OPTIMIZER_STEP,
     TRAINING_STEP,
     FIRST_USE,
+    FIRST_STEP,
     SCALING,
 ];
 
@@ -100,7 +103,7 @@ impl Request {
     }
 
     /// Whether this is to be measured, and there is time to begin with it.
-    pub(super) fn asks(&self, kernel: &str) -> bool {
+    pub fn asks(&self, kernel: &str) -> bool {
         let named = self.kernels.is_empty() || self.kernels.iter().any(|it| it == kernel);
         named && !self.is_late()
     }

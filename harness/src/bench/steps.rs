@@ -17,7 +17,7 @@ use crate::network::{Network, Route, shapes};
 use crate::training_contract::CASES;
 
 /// Images of a batch of training.
-const BATCH: usize = 1000;
+pub(super) const BATCH: usize = 1000;
 
 /// Seconds of a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -142,6 +142,19 @@ impl Model {
     }
 }
 
+/// A batch of images without structure.
+pub(super) fn noisy_images() -> Images {
+    let pixels = AUTOENCODER_SIZES[0];
+    Images {
+        count: BATCH,
+        rows: 1,
+        cols: pixels,
+        pixels: (0..BATCH * pixels)
+            .map(|i| (255.0 * noise(i).abs()) as u8)
+            .collect(),
+    }
+}
+
 /// Proves and times a step of each optimizer; `tell` hears of what is next.
 ///
 /// # Errors
@@ -211,15 +224,7 @@ pub fn training(
         parts.extend([Part::Optimizer(name.into()), Part::Step(name.into())]);
     }
     let model = Model::new(context, precision)?;
-    let pixels = AUTOENCODER_SIZES[0];
-    let images = Images {
-        count: BATCH,
-        rows: 1,
-        cols: pixels,
-        pixels: (0..BATCH * pixels)
-            .map(|i| (255.0 * noise(i).abs()) as u8)
-            .collect(),
-    };
+    let images = noisy_images();
     let mut stopwatches = Vec::new();
     for part in &parts {
         tell(&format!("training, {part}, {precision}"));

@@ -31,6 +31,10 @@ impl Bench {
             ),
             ("training on a thousand images", self.training_table()),
             ("first use", self.first_use_table()),
+            (
+                "first step of training in a process",
+                self.first_step_table(),
+            ),
         ];
         for (name, table) in parts {
             if !table.rows.is_empty() {
@@ -201,6 +205,26 @@ impl Bench {
                 it.precision.to_string(),
                 format!("{:.1}", 1e3 * it.cold),
                 format!("{:.1}", 1e3 * it.warm),
+            ]);
+        }
+        table
+    }
+}
+
+impl Bench {
+    fn first_step_table(&self) -> Table {
+        let mut table = Table::new(vec![
+            Column::left("optimizer"),
+            Column::left("precision"),
+            Column::right("nothing kept, ms"),
+            Column::right("kernels kept, ms"),
+        ]);
+        for it in &self.first_steps {
+            table.push(vec![
+                it.optimizer.clone(),
+                it.precision.to_string(),
+                format!("{:.1}", 1e3 * it.cold),
+                format!("{:.1}", 1e3 * it.kept),
             ]);
         }
         table

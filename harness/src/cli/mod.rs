@@ -136,8 +136,8 @@ pub enum Command {
     /// Measure a device: what it can do at most, its kernels beside that, steps of the optimizers beside Adam's. What computes
     /// something else than its oracle is not timed, and ends with exit status 1.
     Bench {
-        /// Only these kernels, or product (the autoencoder's), inverse-root, optimizer-step, training-step, first-use, or scaling (how
-        /// a step of SONew grows; otherwise only with --full).
+        /// Only these kernels, or product (the autoencoder's), inverse-root, optimizer-step, training-step, first-use,
+        /// first-step (of training, in this process; alone), or scaling (how a step of SONew grows; otherwise only with --full).
         #[arg(long, value_delimiter = ',', action = ArgAction::Set)]
         kernel: Vec<String>,
         /// In these precisions.
@@ -244,6 +244,10 @@ pub struct DeviceArgs {
     /// reckoned ones).
     #[arg(long, value_name = "FILE")]
     pub tuned: Option<PathBuf>,
+    /// Compile every kernel again, and keep none. Otherwise PTX and SPIR-V are kept in sonew/kernels under $XDG_CACHE_HOME or ~/.cache,
+    /// for this build of the program on this device.
+    #[arg(long)]
+    pub no_cache: bool,
 }
 
 impl DeviceArgs {

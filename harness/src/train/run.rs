@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use cubecl::server::Handle;
 use sonew_optimizers::{Context, NonFinite, Optimizer};
+use sonew_runtime::save_kernels;
 
 use super::TrainError;
 use super::start::Start;
@@ -210,6 +211,8 @@ impl<'a> Run<'a> {
                     .collect(),
             };
             folder.log(&record)?;
+            // A run may be killed later.
+            save_kernels();
             progress.epoch(&describe(&self.plan.label, &record));
         }
         match summary.losses.last() {

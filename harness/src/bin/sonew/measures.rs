@@ -144,7 +144,17 @@ impl Job for BenchJob {
         request.kernels = self.kernels;
         request.until = self.time.map(|time| Instant::now() + time);
         request.check(info)?;
-        let bench = Bench::measure(&context, &request, &mut progress)?;
+        if request.kernels.iter().any(|it| it == bench::FIRST_STEP) {
+            return first_step(&context, info, &request, self.json);
+        }
+        let mut bench = Bench::measure(&context, &request, &mut progress)?;
+        if request.asks(bench::FIRST_USE) {
+            let program = std::env::current_exe()?;
+            for &precision in &request.precisions {
+                let steps = bench::first_steps(&program, info.id, precision, &mut progress)?;
+                bench.first_steps.push(steps);
+            }
+        }
         if self.json {
             let report = serde_json::json!({ "device": info, "bench": bench });
             print(&serde_json::to_string_pretty(&report)?)?;
@@ -153,6 +163,29 @@ impl Job for BenchJob {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What the first step of training costs in this process.
+fn first_step(
+    context: &Rc<Context>,
+    info: &DeviceInfo,
+    request: &bench::Request,
+    json: bool,
+) -> Outcome {
+    let ([_], &[precision]) = (&request.kernels[..], &request.precisions[..]) else {
+        return Err(
+            "only one step is the first of a process: ask for first-step alone, in one --precision"
+                .into(),
+        );
+    };
+    let seconds = bench::first_step(context, precision)?;
+    if json {
+        let report = serde_json::json!({ "device": info, "first_step": seconds });
+        print(&serde_json::to_string_pretty(&report)?)?;
+    } else {
+        print(&format!("{:.1} ms", 1e3 * seconds))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What [`TuneJob::kernel`] is for all kernels.

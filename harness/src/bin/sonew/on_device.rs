@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use sonew_harness::cli::DeviceArgs;
 use sonew_harness::context::context;
+use sonew_harness::kept_kernels;
 use sonew_harness::tune::TunedFile;
 use sonew_optimizers::Context;
 use sonew_runtime::DeviceInfo;
@@ -12,6 +13,11 @@ use crate::Outcome;
 
 /// What is done on a device.
 pub trait Job {
+    /// Whether it is to say nothing but its product.
+    fn is_quiet(&self) -> bool {
+        false
+    }
+
     /// Does it.
     fn run(self, info: &DeviceInfo, context: Rc<Context>) -> Outcome;
 }
@@ -22,6 +28,9 @@ pub fn on_device(args: &DeviceArgs, job: impl Job) -> Outcome {
     // Read before anything is opened: a file that is none is refused at once.
     let tuned = args.tuned.as_deref();
     let file = tuned.map(TunedFile::read).transpose()?;
+    if !args.no_cache {
+        kept_kernels::keep();
+    }
     let device = sonew_runtime::open(args.device)?;
     let mut context = context(&device);
     if let Some((path, file)) = tuned.zip(file) {
@@ -29,5 +38,9 @@ pub fn on_device(args: &DeviceArgs, job: impl Job) -> Outcome {
     } else if let Some(known) = TunedFile::shipped()?.known(&device.info) {
         context = context.with_tuned(known.clone());
     }
-    job.run(&device.info, Rc::new(context))
+    let quiet = job.is_quiet();
+    let outcome = job.run(&device.info, Rc::new(context));
+    // What was compiled is compiled, however the job ended.
+    kept_kernels::save(quiet);
+    outcome
 }

@@ -48,6 +48,10 @@ struct RunJob {
 }
 
 impl Job for RunJob {
+    fn is_quiet(&self) -> bool {
+        self.run.quiet
+    }
+
     fn run(self, info: &DeviceInfo, context: Rc<Context>) -> Outcome {
         let interrupt = Interrupt::install()?;
         let quiet = self.run.quiet;
