@@ -92,6 +92,9 @@ pub enum Command {
         /// Instead the statistics of the autoencoder after N steps of Adam on MNIST.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         recorded: Option<u32>,
+        /// Instead the roots that the device finds along N steps of Shampoo on MNIST: how many ridges it raises, and roots it refuses.
+        #[arg(long, value_name = "N", conflicts_with_all = ["recorded", "size", "order", "on_device"], value_parser = clap::value_parser!(u32).range(1..))]
+        along: Option<u32>,
         /// Also compute each root on the device.
         #[arg(long)]
         on_device: bool,
@@ -253,7 +256,7 @@ pub struct DeviceArgs {
 impl DeviceArgs {
     /// Whether a device or its blueprints were asked for.
     pub fn is_chosen(&self) -> bool {
-        self.device != Selector::Auto || self.tuned.is_some()
+        self.device != Selector::Auto || self.tuned.is_some() || self.no_cache
     }
 }
 

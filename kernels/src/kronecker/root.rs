@@ -153,7 +153,7 @@ impl Attempt {
 pub const LARGEST_ORDER: u32 = 64;
 
 /// An iterated root with this residual or check is wrong beyond doubt, and tried again with a larger ridge.
-const WRONG: f64 = 0.1;
+pub(super) const WRONG: f64 = 0.1;
 /// How often.
 pub(super) const RAISES: u32 = 6;
 

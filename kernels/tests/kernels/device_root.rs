@@ -300,6 +300,51 @@ fn a_matrix_that_rounding_made_indefinite_gets_a_larger_ridge() {
     assert!(error < 1e-3, "{error:e}");
 }
 
+/// I − 2 v vᵀ for an unstructured v, times eigenvalues of 1 down to 3·10⁻⁶ in its first half and of `least` in its second.
+fn with_least(seed: usize, least: f64) -> Vec<f32> {
+    let n = 24;
+    let v: Vec<f64> = (0..n)
+        .map(|i| ((seed * 31 + i * 17 + 7) % 101) as f64 / 101.0 - 0.5)
+        .collect();
+    let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let v: Vec<f64> = v.iter().map(|x| x / norm).collect();
+    let q = |i: usize, j: usize| f64::from(u8::from(i == j)) - 2.0 * v[i] * v[j];
+    let eigenvalue = |k: usize| match k {
+        0..4 => 0.5f64.powi(k as i32),
+        4..12 => 10f64.powf(-(k as f64) / 2.0),
+        _ => least,
+    };
+    let mut a = vec![0f32; n * n];
+    for i in 0..n {
+        for j in 0..=i {
+            let terms = (0..n).map(|k| q(i, k) * eigenvalue(k) * q(j, k));
+            a[i * n + j] = terms.sum::<f64>() as f32;
+            a[j * n + i] = a[i * n + j];
+        }
+    }
+    a
+}
+
+#[test]
+fn a_root_that_would_be_refused_is_tried_again_with_a_larger_ridge() {
+    let bench = Bench::open();
+    // The first comes out with a residual of 10⁻⁷ and is wrong by a seventh. The second's least eigenvalue is 0 with its ridge.
+    let singular = on_diagonal(24, |i| if i == 4 { -(2f32.powi(-20)) } else { 1.0 });
+    let exactly = 2f64.powi(-20);
+    for (matrix, ridge) in [
+        (with_least(10, -0.5e-8), Ridge::Relative(1e-8)),
+        (singular, Ridge::Absolute(exactly)),
+    ] {
+        let roots = Roots::of(&bench, &[(&matrix, 4)]);
+        let evidence = roots.compute(0..1, ridge)[0];
+        let last = evidence.last.unwrap();
+        assert_eq!((evidence.refused, last.raises), (0, 1), "{evidence:?}");
+        let expected = reference::inverse_root(&widened(&matrix), 24, 4, last.ridge);
+        let error = relative_error(&roots.root(0), &expected);
+        assert!(error < 0.05, "{error:e}, {evidence:?}");
+    }
+}
+
 #[test]
 fn only_the_roots_asked_for_are_computed_and_always_to_the_same_bits() {
     let bench = Bench::open();

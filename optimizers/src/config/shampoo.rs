@@ -170,7 +170,8 @@ impl Default for ShampooConfig {
 }
 
 impl ShampooConfig {
-    pub(crate) fn limits(&self) -> Limits {
+    /// How tensors are cut into blocks.
+    pub fn limits(&self) -> Limits {
         Limits {
             block: self.block_size,
             merge: self.merge_size,
@@ -178,7 +179,8 @@ impl ShampooConfig {
         }
     }
 
-    pub(crate) fn ridge(&self) -> Ridge {
+    /// What is added to a factor's diagonal.
+    pub fn ridge(&self) -> Ridge {
         match self.ridge {
             RidgeForm::Relative => Ridge::Relative(self.epsilon),
             RidgeForm::Absolute => Ridge::Absolute(self.epsilon),

@@ -10,7 +10,7 @@ mod texts;
 use std::error::Error;
 use std::process::ExitCode;
 
-use measures::{BenchJob, RootsJob, StabilityJob, TuneJob, VerifyJob};
+use measures::{BenchJob, RootsAlongJob, RootsJob, StabilityJob, TuneJob, VerifyJob};
 use on_device::on_device;
 use sonew_harness::cli::{Cli, Command};
 use sonew_harness::freed_memory;
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
             order,
             seed,
             recorded,
+            along,
             on_device: also_on_device,
             device,
         } => {
@@ -45,11 +46,13 @@ fn main() -> ExitCode {
                 recorded: recorded.map(|steps| steps as usize),
                 also_on_device,
             };
-            if also_on_device || recorded.is_some() {
+            if let Some(steps) = along {
+                let steps = steps as usize;
+                on_device(&device, RootsAlongJob { steps, seed })
+            } else if also_on_device || recorded.is_some() {
                 on_device(&device, job)
             } else if device.is_chosen() {
-                let options =
-                    "--device and --tuned are for --on-device or --recorded, which were not given";
+                let options = "--device, --tuned and --no-cache are for --on-device, --recorded or --along, which were not given";
                 Err(options.into())
             } else {
                 job.on_host()

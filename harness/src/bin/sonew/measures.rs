@@ -69,6 +69,31 @@ impl Job for RootsJob {
     }
 }
 
+/// The roots that a device finds along a run of Shampoo.
+pub struct RootsAlongJob {
+    pub steps: usize,
+    pub seed: u64,
+}
+
+impl Job for RootsAlongJob {
+    fn run(self, info: &DeviceInfo, context: Rc<Context>) -> Outcome {
+        note(&format!("on device: {}", info.name));
+        let images = embedded::train_images()?;
+        let mut found = Vec::new();
+        let mut tell = |step: &roots::RootStep| {
+            let roots::RootStep {
+                step: at, refused, ..
+            } = *step;
+            progress(&format!("step {at}: {refused} roots refused"));
+            found.push(*step);
+        };
+        let sizes = &AUTOENCODER_SIZES;
+        roots::along(&context, &images, sizes, self.steps, self.seed, &mut tell)?;
+        print(roots::along_table(&found).to_text().trim_end())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
 /// The policies for small pivots.
 pub struct StabilityJob(pub Comparison);
 

@@ -3,12 +3,13 @@
 use cubecl::prelude::*;
 
 use super::control::{
-    ACCEPTED, CHECK, COUNTS, EXPONENT, FINISHED, INDEFINITE, NOT_FINITE, RECORD, RESIDUAL, RIDGE,
-    STOPPED,
+    ACCEPTED, CHECK, CHECKED, COUNTS, EXPONENT, FINISHED, INDEFINITE, NOT_FINITE, RECORD, RESIDUAL,
+    RIDGE, STOPPED, goes_back,
 };
 use super::tables::{UNITS, place_of_matrix, place_of_row, power_of_two};
 use crate::evidence::magnitude_bits;
 use crate::fold::cube_sum;
+use crate::kronecker::root::WRONG;
 use crate::precision::held;
 use crate::product::{leading, lost_in_sum, opaque};
 
@@ -132,7 +133,8 @@ pub(super) fn apply_kernel(
     }
 }
 
-/// Accepts or refuses each finished root: both its residual and its check, |leftᵀ image − 1|, are to be below `threshold`.
+/// Accepts or refuses each finished root: both its residual and its check, |leftᵀ image − 1|, are to be below `threshold`. One that is
+/// wrong beyond doubt starts over with a larger ridge, if it may and these are not the `last` rounds.
 #[cube(launch_unchecked)]
 pub(super) fn accept_kernel(
     matrices: &Array<u32>,
@@ -140,9 +142,10 @@ pub(super) fn accept_kernel(
     image: &Array<f32>,
     records: &mut Array<f32>,
     counts: &mut Array<u32>,
-    phases: &Array<u32>,
+    phases: &mut Array<u32>,
     count: u32,
     threshold: f32,
+    #[comptime] last: bool,
 ) {
     let mut floats = SharedMemory::<f32>::new(UNITS);
     let threshold = magnitude_bits(held(threshold));
@@ -165,15 +168,25 @@ pub(super) fn accept_kernel(
             if !found {
                 records[record + RESIDUAL] = f32::MAX;
             }
-            let good = found
-                && magnitude_bits(check) < threshold
-                && magnitude_bits(records[record + RESIDUAL]) < threshold;
-            records[record + ACCEPTED] = select(good, 1.0, 0.0);
-            let at = matrix * COUNTS;
-            let streak = select(good, 0u32, counts[at] + 1);
-            counts[at] = streak;
-            counts[at + 1] += select(good, 0u32, 1u32);
-            counts[at + 2] = max(counts[at + 2], streak);
+            let error = max(
+                magnitude_bits(check),
+                magnitude_bits(records[record + RESIDUAL]),
+            );
+            let mut over = false;
+            if comptime!(!last) {
+                let wrong = found && error >= comptime!((WRONG as f32).to_bits());
+                over = goes_back(records, record, phases, matrix, place.n, wrong);
+            }
+            if !over {
+                let good = found && error < threshold;
+                records[record + ACCEPTED] = select(good, 1.0, 0.0);
+                phases[matrix] = CHECKED;
+                let at = matrix * COUNTS;
+                let streak = select(good, 0u32, counts[at] + 1);
+                counts[at] = streak;
+                counts[at + 1] += select(good, 0u32, 1u32);
+                counts[at + 2] = max(counts[at + 2], streak);
+            }
         }
         matrix += CUBE_COUNT;
     }

@@ -19,8 +19,10 @@ pub(super) const PLAIN: u32 = 2;
 pub(super) const REFRESH: u32 = 3;
 /// H ← H Q.
 pub(super) const LAST: u32 = 4;
-/// The root is as good as it gets.
+/// The root is as good as it gets, and not yet checked.
 pub(super) const FINISHED: u32 = 5;
+/// The root is accepted or refused.
+pub(super) const CHECKED: u32 = 6;
 
 /// A set of phases, as bits.
 pub(super) const fn bits(phases: &[u32]) -> u32 {
@@ -154,7 +156,7 @@ pub(super) fn take_up_kernel(
 /// Sets what the iteration starts from, with ε · `size` added to the diagonal of S. The product is formed after scaling, for
 /// f32 may not hold it before.
 #[cube]
-fn start(records: &mut Array<f32>, record: usize, n: usize, epsilon: f32, size: f32) {
+pub(super) fn start(records: &mut Array<f32>, record: usize, n: usize, epsilon: f32, size: f32) {
     let added = epsilon * size;
     let exponent = scale_exponent(records[record + NORM] + added, n);
     let ridge = epsilon * (size * power_of_two(-exponent));
@@ -215,6 +217,27 @@ pub(super) fn ridge_kernel(
     }
 }
 
+/// Starts over with ten times the ridge, if that is `wanted`, there is a ridge, and it was not raised too often. Says whether it does.
+#[cube]
+pub(super) fn goes_back(
+    records: &mut Array<f32>,
+    record: usize,
+    phases: &mut Array<u32>,
+    matrix: usize,
+    n: usize,
+    wanted: bool,
+) -> bool {
+    let added = records[record + ADDED];
+    let raised = records[record + RAISED];
+    let goes = wanted && added > 0.0 && raised < comptime!(RAISES as f32);
+    if goes {
+        start(records, record, n, 10.0, added);
+        records[record + RAISED] = raised + 1.0;
+        phases[matrix] = START;
+    }
+    goes
+}
+
 /// (a, b) of the longest monotone step, into SHIFT and SLOPE, and what it makes of LOW and GROWN.
 #[cube]
 fn plan_step(records: &mut Array<f32>, record: usize, order: u32) {
@@ -237,7 +260,8 @@ fn plan_step(records: &mut Array<f32>, record: usize, order: u32) {
     records[record + ITERATIONS] += 1.0;
 }
 
-/// Decides the next phase of each matrix from the rows' squares of M − I. The last call, `closing`, finishes all.
+/// Decides the next phase of each matrix from the rows' squares of M − I. One that has taken `enough` iterations and is not there
+/// starts over, if it may: an eigenvalue is all but zero. The last call, `closing`, finishes all.
 #[cube(launch_unchecked)]
 pub(super) fn decide_kernel(
     matrices: &Array<u32>,
@@ -245,6 +269,7 @@ pub(super) fn decide_kernel(
     records: &mut Array<f32>,
     phases: &mut Array<u32>,
     count: u32,
+    enough: f32,
     #[comptime] closing: bool,
 ) {
     let mut floats = SharedMemory::<f32>::new(UNITS);
@@ -273,29 +298,27 @@ pub(super) fn decide_kernel(
                 let allowed = f32::sqrt(n) * (1.0 - low) + comptime!(TOLERANCE as f32);
                 let rising =
                     low > 0.9 && distance > allowed && before < 1.0 && distance > 1.2 * before;
-                if comptime!(closing) {
-                    records[record + STOPPED] = OUT_OF_ROUNDS;
+                let astray = lost || rising;
+                let there = distance <= comptime!(TOLERANCE as f32);
+                let stalled = records[record + ITERATIONS] >= enough && !there;
+                let mut over = false;
+                if comptime!(!closing) {
+                    over = goes_back(records, record, phases, matrix, place.n, astray || stalled);
+                }
+                if over {
+                    // Its next round begins afresh.
+                } else if comptime!(closing).runtime() || astray {
+                    records[record + STOPPED] =
+                        comptime!(if closing { OUT_OF_ROUNDS } else { DIVERGING }).runtime();
                     records[record + RESIDUAL] = distance;
                     phases[matrix] = FINISHED;
-                } else if lost || rising {
-                    let added = records[record + ADDED];
-                    let raised = records[record + RAISED];
-                    if added > 0.0 && raised < comptime!(RAISES as f32) {
-                        start(records, record, place.n, 10.0, added);
-                        records[record + RAISED] = raised + 1.0;
-                        phases[matrix] = START;
-                    } else {
-                        records[record + STOPPED] = DIVERGING;
-                        records[record + RESIDUAL] = distance;
-                        phases[matrix] = FINISHED;
-                    }
                 } else {
                     records[record + BEFORE] = distance;
                     let low = max(records[record + LOW], 1.0 - distance);
                     records[record + LOW] = min(low, 1.0);
                     plan_step(records, record, place.order);
                     let far = records[record + GROWN] >= comptime!(GAIN as f32);
-                    if distance <= comptime!(TOLERANCE as f32) {
+                    if there {
                         records[record + STOPPED] = CONVERGED;
                         records[record + RESIDUAL] = distance * distance;
                         phases[matrix] = LAST;

@@ -9,7 +9,7 @@ use sonew_runtime::{Client, Gpu};
 use super::check::{self, Multiplier, Times};
 use super::control::{self, COUNTS, FINISHED, RECORD, bits};
 use super::tables::{CUBES, MATRIX, ROW, UNITS};
-use super::{DeviceRoots, OPERATION, rows};
+use super::{DeviceRoots, OPERATION, PATIENCE, rows};
 use crate::buffers::array;
 use crate::context::{Context, Grid};
 use crate::error::Error;
@@ -119,6 +119,7 @@ impl DeviceRoots {
                     self.record_values(),
                     self.phase_words(),
                     self.sizes.len() as u32,
+                    (self.rounds + PATIENCE) as f32,
                     closing,
                 );
             }
@@ -281,8 +282,9 @@ impl DeviceRoots {
         left: &Handle,
         image: &Handle,
         threshold: f64,
+        last: bool,
     ) -> Result<(), Error> {
-        self.by_matrix(context, "accept", 7, |client, cubes, units| {
+        self.by_matrix(context, ("accept", last), 7, |client, cubes, units| {
             // SAFETY: as `by_matrix`; vectors have a value a row.
             unsafe {
                 check::accept_kernel::launch_unchecked::<Gpu>(
@@ -297,6 +299,7 @@ impl DeviceRoots {
                     self.phase_words(),
                     self.sizes.len() as u32,
                     threshold as f32,
+                    last,
                 );
             }
         })

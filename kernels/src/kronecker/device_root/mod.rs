@@ -6,7 +6,8 @@
 //! nothing more. As nobody waits to see that all are, the number of rounds is fixed.
 //!
 //! A matrix that loses its way starts over with ten times the ridge, as on the host, as often as the rounds allow, which
-//! is twice at least. Unlike on the host, one that converges to a root that fails its check is refused at once.
+//! is twice at least: each time there are rounds enough for another root, those that are finished are checked, and those that
+//! fail start over too.
 //!
 //! | buffer | holds |
 //! |---|---|
@@ -48,6 +49,8 @@ const OPERATION: &str = "inverse roots on the device";
 const POWER_ITERATIONS: usize = 32;
 /// Products with the root before it is checked, as on the host.
 const AMPLIFICATIONS: usize = 8;
+/// Iterations that a root may take beyond those that are reckoned: its least eigenvalue is then some hundred times below [`LEAST`].
+const PATIENCE: u32 = 6;
 /// How often a root can start over with a larger ridge before the rounds are over.
 const RESTARTS: u32 = 2;
 
@@ -80,6 +83,7 @@ pub struct DeviceRoots {
     /// n of each.
     sizes: Vec<usize>,
     largest_order: u32,
+    /// In which a root is found, or never.
     rounds: u32,
     row_count: usize,
     /// Values that a buffer of all matrices holds.
@@ -143,7 +147,7 @@ impl DeviceRoots {
         Ok(Self {
             sizes: problems.iter().map(|problem| problem.n).collect(),
             largest_order,
-            rounds: (1 + RESTARTS) * rounds.max().unwrap_or(0),
+            rounds: rounds.max().unwrap_or(0),
             row_count,
             values,
             matrices: words(&matrices),
@@ -217,13 +221,15 @@ impl DeviceRoots {
         self.ridge(context, last, epsilon, relative)?;
         self.settle(context, statistics)?;
         self.symmetrise(context)?;
-        for _ in 0..self.rounds {
+        for round in 0..(1 + RESTARTS) * self.rounds {
             self.decide(context, false)?;
+            if round > 0 && round % self.rounds == 0 {
+                self.check(context, statistics, threshold, false)?;
+            }
             self.round(context, statistics)?;
         }
         self.decide(context, true)?;
-        self.finish(context)?;
-        self.check(context, statistics, threshold)?;
+        self.check(context, statistics, threshold, true)?;
         self.renew(context, roots)
     }
 
@@ -324,8 +330,15 @@ impl DeviceRoots {
         Ok(next)
     }
 
-    /// Decides which of the roots in W, or X, are accepted.
-    fn check(&self, context: &Context, statistics: &Handle, threshold: f64) -> Result<(), Error> {
+    /// Decides which of the roots that are finished are accepted.
+    fn check(
+        &self,
+        context: &Context,
+        statistics: &Handle,
+        threshold: f64,
+        last: bool,
+    ) -> Result<(), Error> {
+        self.finish(context)?;
         let [start, a, b, c, d] = &self.vectors;
         let mask = bits(&[FINISHED]);
         let mut from = &self.noise;
@@ -352,7 +365,7 @@ impl DeviceRoots {
         let (right, image) = if right == 0 { (c, d) } else { (d, c) };
         let how = (Multiplier::Ridged, Times::Always, false);
         self.apply(context, statistics, [right, image], mask, 0, how)?;
-        self.accept(context, left, image, threshold)
+        self.accept(context, left, image, threshold, last)
     }
 }
 

@@ -3,8 +3,8 @@
 use cubecl::prelude::*;
 
 use super::control::{
-    ACCEPTED, EXPONENT, FINISHED, IDLE, LAST, PLAIN, RECORD, REFRESH, RIDGE, SHIFT, SLOPE, START,
-    TINY,
+    ACCEPTED, CHECKED, EXPONENT, FINISHED, IDLE, LAST, PLAIN, RECORD, REFRESH, RIDGE, SHIFT, SLOPE,
+    START, TINY,
 };
 use super::tables::{UNITS, place_of_row, power_of_two};
 use crate::evidence::magnitude_bits;
@@ -107,7 +107,8 @@ pub(super) fn settle_kernel(
         let z = power_of_two(-i32::cast_from(records[record + EXPONENT]));
         let ridge = records[record + RIDGE];
         let start = place.start + place.row * place.n;
-        let end = select(phase != IDLE && phase != FINISHED, place.n, 0);
+        let busy = phase != IDLE && phase != FINISHED && phase != CHECKED;
+        let end = select(busy, place.n, 0);
         let mut column = UNIT_POS as usize;
         while column < end {
             let at = start + column;
@@ -243,7 +244,7 @@ pub(super) fn renew_kernel(
         let whole = i32::cast_from(raised / place.p) - 256;
         let rest = f32::cast_from(raised % place.p) / f32::cast_from(place.p);
         let back = power_of_two(whole) * f32::powf(2.0, rest);
-        let accepted = phases[place.matrix] == FINISHED && records[record + ACCEPTED] == 1.0;
+        let accepted = phases[place.matrix] == CHECKED && records[record + ACCEPTED] == 1.0;
         let squared = place.order != place.p;
         let end = select(accepted, place.n, 0);
         let mut column = UNIT_POS as usize;

@@ -1,6 +1,10 @@
 //! How accurate each way to an inverse root is, and how long it takes: a table over matrices of growing condition, of
 //! special kinds, and of statistics recorded from the autoencoder.
 
+mod along;
+
+pub use along::{RootStep, along, along_table};
+
 use std::rc::Rc;
 use std::time::Instant;
 
