@@ -17,6 +17,9 @@ pub struct RunSummary {
     /// Mean wall time of an epoch, evaluation not counted; not a number, as the time of a step, if there was none.
     #[serde(with = "not_a_number::one")]
     pub seconds_per_epoch: f64,
+    /// Mean wall time of an evaluation on all images.
+    #[serde(default = "unknown", with = "not_a_number::one")]
+    pub seconds_per_evaluation: f64,
     /// Mean wall time of an optimizer step, in milliseconds.
     #[serde(with = "not_a_number::one")]
     pub optimizer_ms_per_step: f64,
@@ -41,6 +44,7 @@ impl RunSummary {
             optimizer: plan.label.clone(),
             losses: Vec::new(),
             seconds_per_epoch: f64::NAN,
+            seconds_per_evaluation: f64::NAN,
             optimizer_ms_per_step: f64::NAN,
             parameter_bytes: plan.numerics.precision.parameter_bytes() as f64,
             state_bytes_per_parameter: f64::NAN,
@@ -140,6 +144,10 @@ pub fn epochs_to_show(epochs: usize) -> Vec<usize> {
 }
 
 /// What a parameter took before there were other formats.
+fn unknown() -> f64 {
+    f64::NAN
+}
+
 fn f32_bytes() -> f64 {
     4.0
 }
@@ -173,6 +181,7 @@ mod tests {
             optimizer: optimizer.into(),
             losses: losses.to_vec(),
             seconds_per_epoch: 0.25,
+            seconds_per_evaluation: 0.125,
             optimizer_ms_per_step: 0.5,
             parameter_bytes: 4.0,
             state_bytes_per_parameter: 12.0,

@@ -35,6 +35,27 @@ const SMALL: &[&str] = &[
 ];
 
 #[test]
+fn a_run_prints_its_record_as_json_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for (command, runs) in [
+        (&["train", "--optimizer", "sgd"][..], 1),
+        (&["compare", "--optimizers", "sgd,adam"][..], 2),
+    ] {
+        let out = folder.path().join(command[0]);
+        let more = ["--json", "--epochs", "1", "--steps", "2", "--out"];
+        let args = [command, &more, &[text(&out)], SMALL].concat();
+        let printed: serde_json::Value = serde_json::from_str(&succeeds(&args)).unwrap();
+        assert_eq!(printed["folder"], text(&out));
+        assert_eq!(printed["status"], "finished");
+        let summary = read_run(&out).unwrap().summary;
+        assert_eq!(printed["summary"], summary);
+        let first = if runs == 1 { &summary } else { &summary[0] };
+        assert!(first["seconds_per_evaluation"].as_f64().unwrap() > 0.0);
+        assert!(first["losses"][0].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
 fn training_lowers_the_loss_and_leaves_a_full_record() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");

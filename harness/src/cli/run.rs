@@ -71,6 +71,9 @@ pub struct RunArgs {
     /// No progress.
     #[arg(long)]
     pub quiet: bool,
+    /// Print JSON: the run's record, and its folder.
+    #[arg(long)]
+    pub json: bool,
     /// Say how the optimizer treats each tensor.
     #[arg(long)]
     pub verbose: bool,

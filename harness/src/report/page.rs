@@ -9,6 +9,7 @@ use super::parts::Command;
 use super::process::{End, Part};
 use crate::bench::Bench;
 use crate::replace_file::replace_file;
+use crate::summary::RunSummary;
 use crate::table::Table;
 use crate::tune::Found;
 use crate::verify::{self, Line};
@@ -86,6 +87,7 @@ impl OfDevice {
             let title = match command.does() {
                 "verify" => "Verified",
                 "tune" => "Tuned",
+                "train" => "Trained",
                 _ => "Measured",
             };
             text += &format!(
@@ -104,6 +106,16 @@ impl OfDevice {
             for found in part.read::<Vec<Found>>("tuned").unwrap_or_default() {
                 let Found { kernel, band, .. } = &found;
                 text += &format!("{kernel} band {band}\n\n{}\n", found.table().to_markdown());
+            }
+            if let Some(run) = part.read::<RunSummary>("summary") {
+                text += &format!(
+                    "{:.1} s from the start of the program to its end, of which {} epochs of {:.3} s and as many evaluations of {:.1} ms; loss {:.3}.\n",
+                    part.seconds,
+                    run.losses.len(),
+                    run.seconds_per_epoch,
+                    1e3 * run.seconds_per_evaluation,
+                    run.final_loss().unwrap_or(f64::NAN)
+                );
             }
             if let Some(wrong) = &part.failure {
                 text += &format!("\nIt ended with {wrong}\n");

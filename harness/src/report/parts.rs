@@ -46,7 +46,14 @@ pub(super) fn all(device: &Value, folder: &Path) -> Vec<Command> {
         .collect();
     let tuned = folder.join("tuned.json").display().to_string();
     let bench = |words: &str| Command::new(&format!("bench --kernel {words}"));
-    vec![
+    // Minutes on a software driver, and of no interest there.
+    let train = (device["processor"] == "gpu").then(|| {
+        let id = device["id"].as_str().unwrap_or_default().replace(':', "-");
+        let out = folder.join(format!("run-{id}")).display().to_string();
+        Command::new("train --optimizer tridiag-sonew --epochs 100 --quiet --overwrite")
+            .with("--out", &[out])
+    });
+    let mut parts = vec![
         Command::new("verify --precision f32"),
         bench("sonew-step,adam --precision f32,bf16 --band 0,1,4,10").with("--size", &sizes),
         bench("optimizer-step,training-step --precision f32,bf16"),
@@ -61,7 +68,9 @@ pub(super) fn all(device: &Value, folder: &Path) -> Vec<Command> {
         ),
         Command::new("verify --full"),
         Command::new("bench --full"),
-    ]
+    ];
+    parts.splice(3..3, train);
+    parts
 }
 
 /// `verify` and `bench` of some kernels, or of all, without more; a command that knows none of them is left out.
@@ -92,7 +101,9 @@ mod tests {
 
     #[test]
     fn every_part_is_a_command_that_the_program_takes_on_kernels_that_it_has() {
-        let device = json!({"max_buffer_bytes": 4u64 << 30, "memory_bytes": 80u64 << 30});
+        let device = json!({
+            "processor": "gpu", "max_buffer_bytes": 4u64 << 30, "memory_bytes": 80u64 << 30
+        });
         let parts = all(&device, Path::new("a folder"));
         let known = [verify::kernels(), bench::names()].concat();
         for Command(words) in &parts {
@@ -104,6 +115,7 @@ mod tests {
                 assert!(known.contains(&kernel), "{kernel}");
             }
         }
+        assert_eq!(parts[3].does(), "train");
         assert!(parts[1].0.ends_with(&["16777216,134217728".to_owned()]));
         let small = json!({"max_buffer_bytes": 64u64 << 20, "memory_bytes": null});
         assert!(

@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
     ) -> Result<bool, TrainError> {
         let steps_per_epoch = self.order.steps_per_epoch();
         let total = self.plan.total_steps(steps_per_epoch);
-        let (mut spent, mut optimizer, mut done) = (0.0, 0.0, 0);
+        let (mut spent, mut evaluating, mut optimizer, mut done) = (0.0, 0.0, 0.0, 0);
         let mut untold = Untold::default();
         for epoch in 0..self.plan.epochs {
             let begin = epoch * steps_per_epoch;
@@ -173,10 +173,12 @@ impl<'a> Run<'a> {
                 .network
                 .evaluate(&self.context, &self.params, &self.set)?;
             let evaluation = started.elapsed().as_secs_f64();
+            evaluating += evaluation;
             let parts = self.optimizer.parts();
             // Before what may fail: a loss that was found is not lost.
             summary.losses.push(loss);
             summary.seconds_per_epoch = spent / (epoch + 1) as f64;
+            summary.seconds_per_evaluation = evaluating / (epoch + 1) as f64;
             summary.optimizer_ms_per_step = 1e3 * optimizer / done as f64;
             summary.optimizer_parts = parts
                 .iter()

@@ -1,5 +1,6 @@
 //! Runs of the benchmark.
 
+use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -8,7 +9,9 @@ use sonew_harness::cli::RunArgs;
 use sonew_harness::compare::compare;
 use sonew_harness::interrupt::{EXIT_STATUS, Interrupt};
 use sonew_harness::plan::Plan;
-use sonew_harness::record::{Contents, RecordError, RunFolder, RunStatus, check_folder, timestamp};
+use sonew_harness::record::{
+    Contents, RecordError, RunFile, RunFolder, RunStatus, check_folder, read_run, timestamp,
+};
 use sonew_harness::schedule::Schedule;
 use sonew_harness::streams::{note, print};
 use sonew_harness::train::{Ending, Run, Start, TrainError, train};
@@ -76,7 +79,7 @@ impl Job for RunJob {
                 quiet,
             );
             let result = format!("\n{}", table.to_text().trim_end());
-            conclude(Some(&result), folder.path(), ending)
+            conclude(Some(&result), folder.path(), ending, self.run.json)
         } else {
             let plan = &self.plans[0];
             let run = Run::new(context, &self.start, plan)?;
@@ -89,7 +92,7 @@ impl Job for RunJob {
                     summary.optimizer, summary.parameter_bytes, summary.state_bytes_per_parameter
                 )
             });
-            conclude(result.as_deref(), folder.path(), ending)
+            conclude(result.as_deref(), folder.path(), ending, self.run.json)
         }
     }
 }
@@ -156,8 +159,12 @@ fn of_plan(plan: &Plan) -> impl FnOnce(TrainError) -> TrainError {
 }
 
 /// Prints what came out and where it is recorded. What went wrong in the run counts before what goes wrong here.
-fn conclude(result: Option<&str>, folder: &Path, ending: Ending) -> Outcome {
-    let printed = report(result, folder, &ending.status);
+fn conclude(result: Option<&str>, folder: &Path, ending: Ending, json: bool) -> Outcome {
+    let printed = if json {
+        record(folder)
+    } else {
+        report(result, folder, &ending.status).map_err(Into::into)
+    };
     match (ending.status, ending.error) {
         (RunStatus::Interrupted, error) => {
             if let Some(error) = error {
@@ -166,8 +173,24 @@ fn conclude(result: Option<&str>, folder: &Path, ending: Ending) -> Outcome {
             Ok(ExitCode::from(EXIT_STATUS))
         }
         (_, Some(error)) => Err(error.into()),
-        (_, None) => Ok(printed.map(|()| ExitCode::SUCCESS)?),
+        (_, None) => printed.map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// Prints what `run.json` holds, and where it is.
+fn record(folder: &Path) -> Result<(), Box<dyn Error>> {
+    let RunFile {
+        status,
+        config,
+        summary,
+    } = read_run(folder)?;
+    let record = serde_json::json!({
+        "folder": folder,
+        "status": status,
+        "config": config,
+        "summary": summary,
+    });
+    Ok(print(&serde_json::to_string_pretty(&record)?)?)
 }
 
 fn report(result: Option<&str>, folder: &Path, status: &RunStatus) -> std::io::Result<()> {
