@@ -53,7 +53,7 @@ struct Keeping {
 struct Kept {
     told: KeptKernels,
     #[cfg(target_os = "linux")]
-    copy: Option<work::Copy>,
+    copy: Option<work::InMemory>,
 }
 
 /// One for the process, as `CubeCL` has one server for each device of a process.
@@ -137,7 +137,7 @@ fn opened<T>(
     open: impl FnOnce() -> T,
 ) -> (Kept, T) {
     let copy = identity::of(device)
-        .map(|identity| work::Copy::of(&keeping.folder, &identity))
+        .map(|identity| work::InMemory::of(&keeping.folder, &identity))
         .and_then(|copy| work::Room::for_copy(copy?, language));
     let mut told = KeptKernels {
         device: device.into(),

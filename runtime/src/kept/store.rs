@@ -15,13 +15,13 @@ use std::time::{Duration, Instant, SystemTime};
 use cubecl::hash::StableHasher;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tempfile::NamedTempFile;
-
 /// What a file begins with.
 const MARK: &[u8; 8] = b"SONEWK01";
 /// The mark and the digest.
 const HEAD: usize = MARK.len() + size_of::<u128>();
 const EXTENSION: &str = "kernels";
+/// How the name of a file begins that is yet to replace another.
+const UNFINISHED: &str = ".kernels-";
 /// The file whose lock a process holds while it replaces another.
 const LOCK: &str = "lock";
 /// How long another process may replace files.
@@ -115,7 +115,10 @@ pub(super) fn append(folder: &Path, name: &str, added: &[u8], bound: u64) -> io:
 
 fn replace(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let path = path(folder, name);
-    let written = NamedTempFile::new_in(folder).and_then(|mut file| {
+    let new = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempfile_in(folder);
+    let written = new.and_then(|mut file| {
         file.write_all(&head(content))?;
         file.write_all(content)?;
         file.persist(&path)?;
@@ -138,7 +141,7 @@ fn tidy(folder: &Path, bound: u64) {
         let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         if path.extension().is_some_and(|it| it == EXTENSION) {
             files.push((used, metadata.len(), path));
-        } else if path.file_name().is_some_and(|it| it != LOCK)
+        } else if entry.file_name().to_string_lossy().starts_with(UNFINISHED)
             && used.elapsed().is_ok_and(|age| age > ABANDONED)
         {
             // Another process may have been quicker, here and below.
@@ -276,8 +279,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_process_left_is_removed_and_nothing_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let long_ago = SystemTime::now() - 2 * ABANDONED;
+        let names = [".kernels-half", "notes.txt", LOCK];
+        for name in names {
+            let file = File::create(folder.path().join(name)).unwrap();
+            file.set_modified(long_ago).unwrap();
+        }
+        append(folder.path(), "a", &entry(1, 1), MUCH).unwrap();
+        let there = names.map(|name| folder.path().join(name).exists());
+        assert_eq!(there, [false, true, true]);
+    }
+
+    #[test]
     fn a_place_that_takes_no_folder_is_told() {
-        let file = NamedTempFile::new().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
         let folder = file.path().join("kernels");
         let error = append(&folder, "a", &entry(1, 1), MUCH).unwrap_err();
         assert!(error.to_string().contains("kernels"), "{error}");

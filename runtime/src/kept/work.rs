@@ -21,7 +21,7 @@ const CUBECL: &str = "0.10.0";
 const MEMORY: &str = "/dev/shm";
 
 /// A device's kernels in memory.
-pub(super) struct Copy {
+pub(super) struct InMemory {
     memory: File,
     name: String,
     /// How many bytes of it the file has.
@@ -29,7 +29,7 @@ pub(super) struct Copy {
     found: usize,
 }
 
-impl Copy {
+impl InMemory {
     /// A copy of the file of this name in `folder`, empty where there is none.
     pub fn of(folder: &Path, name: &str) -> io::Result<Self> {
         let content = store::read(folder, name)?;
@@ -67,13 +67,13 @@ impl Copy {
 /// A folder as `CubeCL` expects it, of which only the copy is real.
 pub(super) struct Room {
     folder: TempDir,
-    copy: Copy,
+    copy: InMemory,
     before: Arc<CubeClRuntimeConfig>,
 }
 
 impl Room {
     /// Makes it, and sees that `CubeCL` will be able to read and to write: it panics where it cannot.
-    pub fn for_copy(copy: Copy, language: [&str; 2]) -> io::Result<Self> {
+    pub fn for_copy(copy: InMemory, language: [&str; 2]) -> io::Result<Self> {
         let before = CubeClRuntimeConfig::get();
         if before.compilation.cache.is_some() {
             let reason = "cubecl.toml names another place for compiled kernels";
@@ -102,7 +102,7 @@ impl Room {
     }
 
     /// Opens a device whose server takes its kernels from here, and removes the folder: the server holds the copy open.
-    pub fn while_open<T>(self, open: impl FnOnce() -> T) -> (Copy, T) {
+    pub fn while_open<T>(self, open: impl FnOnce() -> T) -> (InMemory, T) {
         let mut config = CubeClRuntimeConfig::clone(&self.before);
         let root = self.folder.path().to_path_buf();
         config.compilation.cache = Some(CacheConfig::File(root));
