@@ -35,8 +35,6 @@ use crate::gpu::Door;
 pub struct KeptKernels {
     /// The device, as it was told from others.
     pub device: String,
-    /// How many kernels the file held when the device was opened.
-    pub found: usize,
     /// How many this process has added to it so far.
     pub added: usize,
     /// Why nothing is kept, or was not saved.
@@ -146,7 +144,6 @@ fn opened<T>(
     match copy {
         Ok(room) => {
             let (copy, opened) = room.while_open(open);
-            told.found = copy.found();
             let copy = Some(copy);
             (Kept { told, copy }, opened)
         }

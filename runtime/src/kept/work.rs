@@ -26,7 +26,6 @@ pub(super) struct InMemory {
     name: String,
     /// How many bytes of it the file has.
     saved: u64,
-    found: usize,
 }
 
 impl InMemory {
@@ -39,13 +38,7 @@ impl InMemory {
             memory,
             name: name.into(),
             saved: content.len() as u64,
-            found: store::entries(&content).len(),
         })
-    }
-
-    /// How many kernels the file held.
-    pub fn found(&self) -> usize {
-        self.found
     }
 
     /// Appends what was added to the copy to the file in `folder`. Gives the number of kernels.
