@@ -6,7 +6,7 @@ use sonew_kernels::kronecker::{Blocking, DeviceRoots, RootProblem, statistics};
 use sonew_kernels::sweep::Strategy;
 use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, ShampooConfig};
 
-use super::Weights;
+use super::first_parameters;
 use crate::data::Images;
 use crate::network::{Network, Route};
 use crate::order::BatchOrder;
@@ -47,13 +47,7 @@ pub fn along(
     let batch = images.count.min(1000);
     let mut network = Network::new(context, PrecisionKind::F32, sizes, batch, Route::Auto)?;
     let segments = network.segments().clone();
-    let weights = Weights::glorot_uniform(sizes, seed)?;
-    let tensors: Vec<&[f32]> = weights
-        .layers
-        .iter()
-        .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
-        .collect();
-    let params = context.upload(&segments.gather(&tensors)?);
+    let params = first_parameters(context, &segments, sizes, seed)?;
     let shampoo = OptimizerConfig::Shampoo(config);
     let mut optimizer = shampoo.build(PrecisionKind::F32, context.clone(), &segments)?;
 

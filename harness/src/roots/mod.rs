@@ -8,13 +8,14 @@ pub use along::{RootStep, along, along_table};
 use std::rc::Rc;
 use std::time::Instant;
 
+use cubecl::server::Handle;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::kronecker::accuracy::{conditioned, relative_error, root_in_f64};
 use sonew_kernels::kronecker::{
     Blocking, DeviceRoots, Limits, Method, Ridge, Root, RootProblem, Side, inverse_root, statistics,
 };
 use sonew_kernels::sweep::Strategy;
-use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind};
+use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Segments};
 
 use crate::data::Images;
 use crate::init::Weights;
@@ -99,6 +100,21 @@ pub fn cases(n: usize, seed: u64) -> Result<Vec<Case>, KernelError> {
     Ok(cases)
 }
 
+/// The parameters that a run with this seed begins with, an arena.
+fn first_parameters(
+    context: &Context,
+    segments: &Segments,
+    sizes: &[usize],
+    seed: u64,
+) -> Result<Handle, TrainError> {
+    let weights = Weights::glorot_uniform(sizes, seed)?;
+    let layers = weights.layers.iter();
+    let tensors: Vec<&[f32]> = layers
+        .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
+        .collect();
+    Ok(context.upload(&segments.gather(&tensors)?))
+}
+
 /// The Kronecker statistics of every weight matrix of the autoencoder after `steps` steps of Adam.
 ///
 /// # Errors
@@ -113,14 +129,8 @@ pub fn recorded(
     let batch = images.count.min(1000);
     let mut network = Network::new(&context, PrecisionKind::F32, sizes, batch, Route::Auto)?;
     let mut order = BatchOrder::shuffled(images.count, batch, seed)?;
-    let weights = Weights::glorot_uniform(sizes, seed)?;
-    let tensors: Vec<&[f32]> = weights
-        .layers
-        .iter()
-        .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
-        .collect();
     let segments = network.segments().clone();
-    let params = context.upload(&segments.gather(&tensors)?);
+    let params = first_parameters(&context, &segments, sizes, seed)?;
     let adam = OptimizerConfig::named("adam")?;
     let mut optimizer = adam.build(PrecisionKind::F32, context.clone(), &segments)?;
     let limits = Limits {
