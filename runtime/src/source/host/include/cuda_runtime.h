@@ -57,3 +57,6 @@ extern "C" float powf(float, float);
 // Waits for the other units of the cube; `line` is where. barrier.h has it.
 static void host_barrier(int line);
 #define __syncthreads() host_barrier(__LINE__)
+
+// The same without a barrier for memory.
+static void host_wait(int line);
