@@ -1,5 +1,6 @@
-//! Kernels and optimizer steps on the autoencoder's 2,837,314 parameters, on the default device: the host's clock around
-//! launches and the wait for the last. SONEW_BENCH=full adds every precision that the device has, wider bands and 16 Mi values.
+//! Kernels and optimizer steps on the autoencoder's 2,837,314 parameters, and the products of its training step (an "element" is one
+//! of two operations for each term), on the default device: the host's clock around launches and the wait for the last. SONEW_BENCH=full
+//! adds every precision that the device has, wider bands and 16 Mi values.
 //! A bench of something that computes anything else than its oracle ends in an error.
 
 use std::env;
@@ -7,9 +8,9 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use criterion::BenchmarkId;
+use criterion::{BenchmarkId, Throughput};
 use sonew_benches::{Criterion, run};
-use sonew_harness::bench::{BenchError, Model, Request, Work, kernels, prove};
+use sonew_harness::bench::{BenchError, Model, Request, Work, each_product, kernels, prove};
 use sonew_harness::context::context;
 use sonew_harness::freed_memory;
 use sonew_optimizers::{OptimizerConfig, PrecisionKind};
@@ -25,6 +26,15 @@ fn benches(mut criterion: criterion::Criterion, device: &Device) -> Result<(), B
     };
     let mut group = criterion.benchmark_group("kernel");
     kernels(&context, &request, &mut Criterion(&mut group))?;
+    group.finish();
+
+    let mut group = criterion.benchmark_group("product");
+    each_product(&context, &mut |subject, work| {
+        let operations = subject.operations();
+        group.throughput(Throughput::Elements(operations as u64));
+        let id = BenchmarkId::new(subject.name, subject.factors);
+        run(&mut group, id, work)
+    })?;
     group.finish();
 
     let mut group = criterion.benchmark_group("optimizer step");

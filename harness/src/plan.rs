@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use sonew_kernels::product::Multiplication;
 use sonew_optimizers::{Numerics, OptimizerConfig};
 
 use crate::schedule::Schedule;
@@ -15,6 +16,8 @@ pub struct Plan {
     /// How parameters, states and activations are held and computed.
     #[serde(flatten)]
     pub numerics: Numerics,
+    /// How the network's matrix products are multiplied.
+    pub products: Multiplication,
     /// The name in tables.
     pub label: String,
     /// The name of the folder in a comparison, and in legends: as the label, but short whatever the settings.

@@ -104,10 +104,11 @@ fn a_walk_on_a_gpu_moves_more_than_twice_what_it_must() {
 fn product_row(it: &ProductCost) -> String {
     let (resources, [rows, columns]) = (it.launch.resources.unwrap(), it.tile);
     format!(
-        "{:<22} {:<5} {:>6.3} GFLOP in {:>3} tiles of {rows} × {columns}: {} registers, {} spills, {} shared, {} units, {:.0} % conflicts, {:.0} % of sectors\n",
+        "{:<22} {:<5} {:>6.3} GFLOP of {} in {:>3} tiles of {rows} × {columns}: {} registers, {} spills, {} shared, {} units, {:.0} % conflicts, {:.0} % of sectors\n",
         it.name,
         it.precision,
         1e-9 * it.operations(),
+        it.factors,
         it.launch.cubes,
         resources.registers,
         resources.spills,

@@ -6,7 +6,7 @@ use sonew_harness::network::{Network, Route};
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::network::reference::{Layer, loss_and_gradients};
 use sonew_kernels::precision::PrecisionKind;
-use sonew_kernels::sweep::Strategy;
+use sonew_kernels::product::Multiplication;
 use sonew_runtime::{Device, Selector};
 
 const SIZES: [usize; 5] = [12, 9, 4, 7, 12];
@@ -33,7 +33,7 @@ struct Found {
 impl Check {
     fn run(self, device: Device) -> Found {
         let context = Context::new(device.client, Processor::Cpu);
-        let products = Strategy::Inferred;
+        let products = Multiplication::Auto;
         let mut network = Network::with_products(
             &context,
             PrecisionKind::F32,

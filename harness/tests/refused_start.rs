@@ -64,6 +64,12 @@ fn a_refused_start_leaves_no_folder_and_allocates_nothing() {
             &["parameter arena", "bytes"],
         ),
         (&["--schedule", "paper=1"], &["paper=1"]),
+        (&["--products", "split"], &["no matrix units for bf16"]),
+        (&["--products", "tf32"], &["no matrix units for tf32"]),
+        (
+            &["--products", "fast"],
+            &["fast", "auto, plain, split or tf32"],
+        ),
         (&["--init", text(&file)], &["file"]),
         (&["--order", text(&file)], &["file"]),
         (&["--init", "/nonexistent/w"], &["/nonexistent/w"]),

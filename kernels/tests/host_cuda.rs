@@ -5,8 +5,8 @@
 //!
 //! - what a GPU's many orders at once do: units run one after the other, between barriers too, and see each other's writes
 //!   at once, so a missing fence or an atomic that should be one passes;
-//! - anything of warps: a text with shuffles, votes, matrix instructions or assembly does not compile here and is listed as
-//!   not executed;
+//! - anything of warps but products by matrix units, which are emulated as far as their sums are known, and by all units of a
+//!   cube at once: a text with shuffles, votes or other assembly does not compile here and is listed as not executed;
 //! - the GPU's rounding: here a product and a sum are two roundings where `nvcc` fuses them, and division, square root, `exp`,
 //!   `log` and `powf` are the host's; subnormals are kept;
 //! - that shared memory and a unit's own arrays are accessed within their bounds, which buffers are; what is read of shared

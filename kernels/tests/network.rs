@@ -5,8 +5,8 @@ use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::error::Error;
 use sonew_kernels::network::{DenseLayers, Layer, PackedImages, elementwise, reference};
 use sonew_kernels::precision::PrecisionKind;
+use sonew_kernels::product::Multiplication;
 use sonew_kernels::product::{self, HostMatrix};
-use sonew_kernels::sweep::Strategy;
 
 mod software;
 
@@ -232,7 +232,15 @@ fn layer(bench: &Bench, kind: PrecisionKind) -> DenseLayers {
         bias: BIAS,
     };
     let (context, arena) = (&bench.context, BIAS + WIDTH);
-    DenseLayers::new(context, vec![layer], kind, arena, ROWS, Strategy::Inferred).unwrap()
+    DenseLayers::new(
+        context,
+        vec![layer],
+        kind,
+        arena,
+        ROWS,
+        Multiplication::Auto,
+    )
+    .unwrap()
 }
 
 impl<'a> Logits<'a> {
@@ -447,7 +455,7 @@ fn layers_and_buffers_that_do_not_fit_are_refused_before_a_launch() {
     };
     let make = |layers, batch| {
         let kind = PrecisionKind::F32;
-        DenseLayers::new(context, layers, kind, 20, batch, Strategy::Inferred).map(|_| ())
+        DenseLayers::new(context, layers, kind, 20, batch, Multiplication::Auto).map(|_| ())
     };
     make(vec![layer(3, 2), layer(2, 3)], 5).unwrap();
     for (layers, batch) in [

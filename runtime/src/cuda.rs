@@ -109,14 +109,19 @@ fn cards() -> Result<Vec<Card>, Missing> {
     }
 }
 
+/// Whether NVRTC will find this header. A text that multiplies by matrix units takes in `crt/mma.h`, which comes with the compiler's
+/// headers (package `cuda-crt`, or the Python package `nvidia-cuda-nvcc`); without it the device counts as one without such units.
+pub(crate) fn has_header(name: &str) -> bool {
+    cubecl::cuda::install::cuda_path().is_some_and(|path| path.join("include").join(name).is_file())
+}
+
 fn look() -> Result<Vec<Card>, Missing> {
     // SAFETY: loads the NVIDIA driver's library by its name, which runs its initialisers; that is
     // what any program does that uses CUDA, and no function of it is called here.
     let driver = unsafe { cudarc::driver::sys::is_culib_present() };
     // SAFETY: as above, for NVIDIA's run-time compiler.
     let nvrtc = unsafe { cudarc::nvrtc::sys::is_culib_present() };
-    let headers = cubecl::cuda::install::cuda_path()
-        .is_some_and(|path| path.join("include").join("cuda_runtime.h").is_file());
+    let headers = has_header("cuda_runtime.h");
     let looked_for = vec![
         LookedFor::new("libcuda.so.1 (the NVIDIA driver)", driver),
         LookedFor::new("libnvrtc.so (the CUDA run-time compiler)", nvrtc),

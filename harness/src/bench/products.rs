@@ -1,9 +1,12 @@
 //! Times of the autoencoder's matrix products where its network computes them: in host memory beside a software driver, else on the
-//! device.
+//! device, in f32 and in bf16; and there of a large square one, in every way that the device has.
 
+use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use sonew_kernels::network::{Step, steps};
-use sonew_kernels::product::{self, HostMatrix, Product, Products, Scale, View};
+use sonew_kernels::product::{
+    self, Blueprint, Factors, HostMatrix, Parts, Product, Products, Scale, View,
+};
 use sonew_kernels::sweep::Strategy;
 use sonew_optimizers::{Context, Processor};
 
@@ -17,21 +20,33 @@ pub(super) const PRODUCT: &str = "product";
 
 /// Images of a batch.
 const BATCH: usize = 1000;
+/// Rows and columns of a product that no device has too few tiles for.
+const SQUARE: usize = 4096;
 
-/// Seconds of a launch of products, or of products one after the other on the host.
+/// A launch of products, or products one after the other on the host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ProductTime {
+pub struct ProductSubject {
     /// Which.
     pub name: String,
     /// m, n and k of each.
     pub shapes: Vec<[usize; 3]>,
+    /// What is multiplied.
+    pub factors: Factors,
     /// Tiles of all results; none on the host.
     pub tiles: Option<usize>,
+}
+
+/// How long it takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProductTime {
+    /// What.
+    #[serde(flatten)]
+    pub subject: ProductSubject,
     /// Of all of them.
     pub seconds: Seconds,
 }
 
-impl ProductTime {
+impl ProductSubject {
     /// Products and sums, two for each term.
     pub fn operations(&self) -> f64 {
         let of = |&[m, n, k]: &[usize; 3]| 2.0 * (m * n * k) as f64;
@@ -39,21 +54,56 @@ impl ProductTime {
     }
 }
 
-/// Proves and times the products of a training step; `tell` hears of what is next.
+/// What times products.
+pub type ProductTimer<'a> = &'a mut dyn FnMut(ProductSubject, Work<'_>) -> Result<(), BenchError>;
+
+/// Times and proves the products; `tell` hears of what is next.
 ///
 /// # Errors
-/// [`BenchError::Wrong`] for a product that is, and whatever launches refuse or report.
+/// As [`each_product`].
 pub fn products(
     context: &Context,
     effort: Effort,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<ProductTime>, BenchError> {
     let mut times = Vec::new();
-    for step in steps(&AUTOENCODER_SIZES, BATCH) {
-        tell(&format!("product, {}", step.name));
-        times.push(time(step, context, effort)?);
-    }
+    each_product(context, &mut |subject, work| {
+        tell(&format!("product, {}, {}", subject.name, subject.factors));
+        let seconds = Stopwatch::new(work, effort)?.run(effort)?;
+        times.push(ProductTime { subject, seconds });
+        Ok(())
+    })?;
     Ok(times)
+}
+
+/// Gives each launch of products of a training step to `timer`, and a large one on a GPU, in each way that the device multiplies, and
+/// proves what it has found then.
+///
+/// # Errors
+/// [`BenchError::Wrong`] for a product that is, and whatever launches refuse or report.
+pub fn each_product(context: &Context, timer: ProductTimer<'_>) -> Result<(), BenchError> {
+    let on_device = context.processor() == Processor::Gpu;
+    let has = |parts: &Parts| on_device && parts.have_units(context);
+    let ways = |parts: &[Parts]| -> Vec<Option<Parts>> {
+        let there = parts.iter().copied().filter(has).map(Some);
+        [None].into_iter().chain(there).collect()
+    };
+    for parts in ways(&[Parts::Bf16]) {
+        for step in steps(&AUTOENCODER_SIZES, BATCH) {
+            time(step, parts, context, timer)?;
+        }
+    }
+    if on_device {
+        for parts in ways(&[Parts::Three, Parts::Tf32, Parts::Bf16, Parts::F16]) {
+            let square = Step {
+                name: format!("{SQUARE} × {SQUARE}"),
+                shapes: vec![[SQUARE; 3]],
+                transposed: [false; 2],
+            };
+            time(square, parts, context, timer)?;
+        }
+    }
+    Ok(())
 }
 
 /// Each product, in buffers that hold them one after the other at multiples of 64 values, and the length of each buffer.
@@ -82,13 +132,32 @@ fn laid_out(step: &Step) -> (Vec<Product>, [usize; 3]) {
     (products.collect(), ends)
 }
 
-fn time(step: Step, context: &Context, effort: Effort) -> Result<ProductTime, BenchError> {
+/// A value that these factors are exactly.
+fn value(i: usize, parts: Option<Parts>) -> f32 {
+    match parts {
+        None | Some(Parts::Three) => noise(i),
+        Some(Parts::Bf16) => bf16::from_f32(noise(i)).to_f32(),
+        Some(Parts::F16 | Parts::Tf32) => f16::from_f32(noise(i)).to_f32(),
+    }
+}
+
+fn time(
+    step: Step,
+    parts: Option<Parts>,
+    context: &Context,
+    timer: ProductTimer<'_>,
+) -> Result<(), BenchError> {
     let (products, [of_a, of_b, of_c]) = laid_out(&step);
-    let values = |seed: usize, count: usize| (0..count).map(|i| noise(i + seed)).collect();
+    let values = |seed: usize, count: usize| (0..count).map(|i| value(i + seed, parts)).collect();
     let (a, b): (Vec<f32>, Vec<f32>) = (values(0, of_a), values(1 << 24, of_b));
     let mut c = vec![0f32; of_c];
-    let mut tiles = None;
-    let seconds = match context.processor() {
+    let mut subject = ProductSubject {
+        name: step.name.clone(),
+        shapes: step.shapes,
+        factors: parts.map_or(Factors::Whole, Factors::Matrix),
+        tiles: None,
+    };
+    match context.processor() {
         Processor::Cpu => {
             let work = Work::new(context, || {
                 for product in &products {
@@ -96,11 +165,13 @@ fn time(step: Step, context: &Context, effort: Effort) -> Result<ProductTime, Be
                 }
                 Ok(())
             });
-            Stopwatch::new(work, effort)?.run(effort)?
+            timer(subject, work)?;
         }
         Processor::Gpu => {
-            let table = Products::new(context, &products, Strategy::Inferred)?;
-            tiles = Some(table.tiles());
+            let results = products.iter().map(|product| [product.m, product.n]);
+            let blueprint = Blueprint::choose(context, parts, results);
+            let table = Products::new(context, &products, Strategy::Forced(blueprint))?;
+            subject.tiles = Some(table.tiles());
             let (left, right) = (context.upload(&a), context.upload(&b));
             let out = context.upload(&c);
             let work = Work::new(context, || {
@@ -108,20 +179,14 @@ fn time(step: Step, context: &Context, effort: Effort) -> Result<ProductTime, Be
                 product::multiply(context, &table, buffers, Scale::default())?;
                 Ok(())
             });
-            let seconds = Stopwatch::new(work, effort)?.run(effort)?;
+            timer(subject, work)?;
             c = context.download("bench", &out)?;
-            seconds
         }
-    };
+    }
     for product in &products {
         prove(&step.name, product, [&a, &b, &c])?;
     }
-    Ok(ProductTime {
-        name: step.name,
-        shapes: step.shapes,
-        tiles,
-        seconds,
-    })
+    Ok(())
 }
 
 /// Requires that the last row of a product is right.

@@ -83,6 +83,7 @@ impl Bench {
             Column::right("m"),
             Column::right("n"),
             Column::right("k"),
+            Column::left("factors"),
             Column::right("tiles"),
             Column::right("ms"),
             Column::right("fastest"),
@@ -90,17 +91,19 @@ impl Bench {
             Column::right("of product"),
         ]);
         for time in &self.products {
-            let side = |at: usize| match &time.shapes[..] {
+            let subject = &time.subject;
+            let side = |at: usize| match &subject.shapes[..] {
                 [shape] => shape[at].to_string(),
                 _ => String::new(),
             };
-            let speed = time.operations() / time.seconds.median;
+            let speed = subject.operations() / time.seconds.median;
             table.push(vec![
-                time.name.clone(),
+                subject.name.clone(),
                 side(0),
                 side(1),
                 side(2),
-                time.tiles.map_or("–".into(), |tiles| tiles.to_string()),
+                subject.factors.to_string(),
+                subject.tiles.map_or("–".into(), |tiles| tiles.to_string()),
                 milliseconds(time.seconds.median),
                 milliseconds(time.seconds.least),
                 format!("{:.1}", speed / 1e9),

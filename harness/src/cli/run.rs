@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
+use sonew_kernels::product::Multiplication;
 use sonew_optimizers::{Numerics, OptimizerConfig, PrecisionKind};
 
 use super::DeviceArgs;
@@ -44,6 +45,10 @@ pub struct RunArgs {
     /// How numbers are held.
     #[command(flatten)]
     pub numerics: NumericsArgs,
+    /// The network's matrix products on a GPU: auto (16-bit values by matrix units, which loses no digit; f32 by plain ones), plain, or f32
+    /// by matrix units, as split (in three parts, within the tolerance of f32) or tf32 (with 11 of its 24 digits).
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub products: Multiplication,
     /// Base learning rate; each optimizer has a default (`sonew optimizers`).
     #[arg(long)]
     pub lr: Option<f64>,
@@ -198,6 +203,7 @@ impl RunArgs {
         Plan {
             optimizer,
             numerics,
+            products: self.products,
             label,
             folder,
             lr,

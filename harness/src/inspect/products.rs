@@ -1,11 +1,13 @@
 //! What the autoencoder's matrix products cost.
 //!
+//! Conflicts are those of plain accesses to shared memory. Matrix units are given their factors in registers, in PTX's layout of
+//! mma.m16n8k16 (`kernels/src/product/matrix.rs`), so what they read there is counted too.
+//!
 //! A product repeats itself from cube to cube and from term to term, so a few cubes are run and the others counted.
 
 use serde::{Deserialize, Serialize};
 use sonew_kernels::network::{DenseLayers, Layer, Step, steps};
-use sonew_kernels::product::Blueprint;
-use sonew_kernels::sweep::Strategy;
+use sonew_kernels::product::{Blueprint, Factors, Multiplication};
 use sonew_optimizers::{Context, PrecisionKind, Processor};
 use sonew_runtime::source::host::HostCuda;
 use sonew_runtime::source::record;
@@ -33,6 +35,8 @@ pub struct ProductCost {
     pub precision: PrecisionKind,
     /// m, n and k of each product.
     pub shapes: Vec<[usize; 3]>,
+    /// What units multiply.
+    pub factors: Factors,
     /// Rows and columns of a tile.
     pub tile: [usize; 2],
     /// Units that share an entry.
@@ -79,7 +83,7 @@ pub fn products(
         precision,
         arena,
         BATCH,
-        Strategy::Inferred,
+        Multiplication::Auto,
     )?;
     let zeros = |count: usize| context.upload(&vec![0f32; count]);
     let (params, gradient) = (zeros(arena), zeros(arena));
@@ -106,6 +110,7 @@ pub fn products(
             name: step.name,
             precision,
             shapes: step.shapes,
+            factors: blueprint.factors,
             tile: [blueprint.rows, blueprint.columns],
             slices: blueprint.slices,
             access: access.collect(),

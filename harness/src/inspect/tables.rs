@@ -1,5 +1,7 @@
 //! Costs as tables.
 
+use sonew_kernels::product::Factors;
+
 use super::{Inspected, LaunchCost, ProductCost};
 use crate::bench::tables::percent;
 use crate::table::{Column, Table};
@@ -50,7 +52,7 @@ pub fn costs(inspected: &[Inspected], copy: f64, rate: f64) -> Table {
 }
 
 /// One row for each launch of products: how it fills the device, what a unit needs, and the least time at `rate` instructions a
-/// second.
+/// second, if units multiply.
 pub fn products(found: &[ProductCost], rate: f64) -> Table {
     let mut table = Table::new(vec![
         Column::left("product"),
@@ -58,6 +60,7 @@ pub fn products(found: &[ProductCost], rate: f64) -> Table {
         Column::right("n"),
         Column::right("k"),
         Column::right("GFLOP"),
+        Column::left("factors"),
         Column::left("tile"),
         Column::right("slices"),
         Column::right("cubes"),
@@ -83,6 +86,7 @@ pub fn products(found: &[ProductCost], rate: f64) -> Table {
             side(1),
             side(2),
             format!("{:.3}", 1e-9 * it.operations()),
+            it.factors.to_string(),
             format!("{} × {}", it.tile[0], it.tile[1]),
             it.slices.to_string(),
             it.launch.cubes.to_string(),
@@ -94,8 +98,11 @@ pub fn products(found: &[ProductCost], rate: f64) -> Table {
             percent(it.conflicts()),
             percent(it.access[0]),
             percent(it.access[1]),
-            // A product and a sum are one instruction.
-            format!("{:.1}", 1e6 * it.operations() / (2.0 * rate)),
+            // A product and a sum are one instruction of a unit.
+            match it.factors {
+                Factors::Matrix(_) => "–".into(),
+                _ => format!("{:.1}", 1e6 * it.operations() / (2.0 * rate)),
+            },
         ]);
     }
     table

@@ -8,8 +8,8 @@ use super::found::Found;
 use super::inputs::Inputs;
 use super::kernels::{
     BandedLdl, Convert, Dense, Descent, Inspect, InverseRoot, KroneckerApply, KroneckerDescent,
-    KroneckerStatistics, Norms, Precondition, Product, SonewGraft, SonewStep, Statistics,
-    StochasticRounding,
+    KroneckerStatistics, MatrixUnits, Norms, Precondition, Product, SonewGraft, SonewStep,
+    Statistics, StochasticRounding,
 };
 use super::spec::KernelSpec;
 
@@ -95,6 +95,7 @@ table! {
     KroneckerDescent: KroneckerDescent,
     Dense: Dense,
     Product: Product,
+    MatrixUnits: MatrixUnits,
     Convert: Convert,
     StochasticRounding: StochasticRounding,
     Inspect: Inspect,

@@ -4,9 +4,8 @@ use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::network::{DenseLayers, ImageOrder, Layer as Dense, PackedImages};
 use sonew_kernels::precision::PrecisionKind;
-use sonew_kernels::product::Blueprint;
+use sonew_kernels::product::Multiplication;
 use sonew_kernels::segments::Segments;
-use sonew_kernels::sweep::Strategy;
 
 use super::{Gradients, Layer, Layout, NetworkError, check_images};
 
@@ -36,7 +35,7 @@ impl DeviceNetwork {
         precision: PrecisionKind,
         layout: Layout,
         batch: usize,
-        products: Strategy<Blueprint>,
+        products: Multiplication,
     ) -> Result<Self, NetworkError> {
         let Layout { segments, layers } = layout;
         let arena = segments.arena_len();
@@ -263,7 +262,7 @@ mod tests {
                 .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
                 .collect();
             [Route::Host, Route::Device].map(|route| {
-                let products = Strategy::Inferred;
+                let products = Multiplication::Auto;
                 let mut network = Network::with_products(
                     &context,
                     self.precision,

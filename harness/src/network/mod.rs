@@ -16,9 +16,8 @@ use std::ops::Range;
 use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::precision::PrecisionKind;
-use sonew_kernels::product::Blueprint;
+use sonew_kernels::product::Multiplication;
 use sonew_kernels::segments::Segments;
-use sonew_kernels::sweep::Strategy;
 
 use crate::data::Images;
 
@@ -97,20 +96,27 @@ impl Network {
         batch: usize,
         route: Route,
     ) -> Result<Self, NetworkError> {
-        Self::with_products(context, precision, sizes, batch, route, Strategy::Inferred)
+        Self::with_products(
+            context,
+            precision,
+            sizes,
+            batch,
+            route,
+            Multiplication::Auto,
+        )
     }
 
-    /// As [`Network::new`], with the kernel of the device route's matrix products.
+    /// As [`Network::new`], with a way to multiply.
     ///
     /// # Errors
-    /// As [`Network::new`].
+    /// As [`Network::new`]; [`NetworkError::Kernel`] where the device lacks the matrix units that were asked for.
     pub fn with_products(
         context: &Context,
         precision: PrecisionKind,
         sizes: &[usize],
         batch: usize,
         route: Route,
-        products: Strategy<Blueprint>,
+        products: Multiplication,
     ) -> Result<Self, NetworkError> {
         if batch == 0 {
             return Err(NetworkError::Shape {
@@ -129,6 +135,7 @@ impl Network {
             Route::Device => false,
         };
         let place = if on_host {
+            products.parts(context, None)?;
             Place::Host(host::HostNetwork::new(precision, layout, batch))
         } else {
             let device = device::DeviceNetwork::new(context, precision, layout, batch, products)?;

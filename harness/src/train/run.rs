@@ -69,12 +69,13 @@ impl<'a> Run<'a> {
     /// # Errors
     /// [`TrainError`] with what the network or the optimizer refuses.
     pub fn new(context: Rc<Context>, start: &'a Start, plan: &'a Plan) -> Result<Self, TrainError> {
-        let network = Network::new(
+        let network = Network::with_products(
             &context,
             plan.numerics.precision,
             &plan.sizes,
             plan.batch,
             Route::Auto,
+            plan.products,
         )?;
         let segments = network.segments();
         let optimizer = plan

@@ -10,7 +10,7 @@ use sonew_runtime::{DeviceInfo, Processor};
 use super::TrainError;
 use crate::data::Images;
 use crate::init::Weights;
-use crate::network;
+use crate::network::{self, NetworkError};
 use crate::order::BatchOrder;
 use crate::plan::Plan;
 
@@ -105,11 +105,14 @@ impl Start {
         })
     }
 
-    /// Has a device refuse now what it would refuse of the plan's optimizer later.
+    /// Has a device refuse now what it would refuse of the plan's optimizer or products later.
     ///
     /// # Errors
-    /// As [`OptimizerConfig::build`](sonew_optimizers::OptimizerConfig::build).
+    /// As [`OptimizerConfig::build`](sonew_optimizers::OptimizerConfig::build), and where the device lacks the matrix units that are
+    /// asked for.
     pub fn suits(&self, plan: &Plan, context: &Rc<Context>) -> Result<(), TrainError> {
+        let asked = plan.products.parts(context, None);
+        asked.map_err(NetworkError::Kernel)?;
         let built = plan
             .optimizer
             .build(plan.numerics, context.clone(), &self.segments);

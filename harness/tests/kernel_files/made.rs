@@ -76,6 +76,10 @@ pub fn inputs(spec: &KernelSpec, whole: bool) -> BTreeMap<String, Array> {
         if input.name == "s" {
             values = symmetric(shape[0]);
         }
+        // Of numbers with few digits every part but the first is 0.
+        if spec.name == "matrix-units" {
+            values.iter_mut().for_each(|x| *x /= 3.0);
+        }
         file.insert(input.name.to_owned(), Array::f32(shape, values));
     }
     file

@@ -160,8 +160,8 @@ fn checks<P: Precision>() -> Vec<Check> {
     checks.extend(units::checks::<P>());
     if P::NAME == F32::NAME {
         checks.extend(kronecker::checks());
-        checks.extend(network::checks());
-        checks.extend(product::checks());
     }
+    checks.extend(network::checks::<P>());
+    checks.extend(product::checks::<P>());
     checks
 }

@@ -1,4 +1,4 @@
-//! Dense layers forward and back, in f32.
+//! Dense layers forward and back: in f32, and in the formats that matrix units multiply, where a device has them.
 
 use super::Check;
 use super::bench::dyadic;
@@ -6,20 +6,27 @@ use super::outcome::Outcome;
 use crate::context::Context;
 use crate::error::Error;
 use crate::network::{DenseLayers, Layer, reference};
-use crate::precision::{F32, HostFormat, Precision, PrecisionKind};
-use crate::sweep::Strategy;
+use crate::precision::{Bf16, F16, F32, HostFormat, Precision, PrecisionKind, require};
+use crate::product::Multiplication;
 
-const UNIT: f64 = <<F32 as Precision>::State as HostFormat>::ROUNDOFF;
 /// Sizes that vectors of four values divide, and sizes that none does; more than one tile of either.
 const SIZES: [(&str, [usize; 5], usize); 2] = [
     ("even", [36, 20, 4, 20, 36], 40),
     ("odd", [35, 21, 5, 21, 35], 33),
 ];
 
-pub(super) fn checks() -> Vec<Check> {
+pub(super) fn checks<P: Precision>() -> Vec<Check> {
+    let kind = match P::NAME {
+        name if name == F32::NAME => PrecisionKind::F32,
+        name if name == Bf16::NAME => PrecisionKind::Bf16,
+        name if name == F16::NAME => PrecisionKind::F16,
+        _ => return Vec::new(),
+    };
     let check = |(case, sizes, rows): (&'static str, [usize; 5], usize)| {
         Check::new("dense-layers", case, move |context, _| {
-            dense(context, &sizes, rows)
+            require::<P>(context)?;
+            let roundoff = <P::Params as HostFormat>::ROUNDOFF;
+            dense(context, kind, roundoff, &sizes, rows)
         })
     };
     SIZES.into_iter().map(check).collect()
@@ -42,7 +49,13 @@ fn layers(sizes: &[usize]) -> Vec<reference::Layer> {
     pairs.map(layer).collect()
 }
 
-fn dense(context: &Context, sizes: &[usize], rows: usize) -> Result<Vec<Outcome>, Error> {
+fn dense(
+    context: &Context,
+    kind: PrecisionKind,
+    roundoff: f64,
+    sizes: &[usize],
+    rows: usize,
+) -> Result<Vec<Outcome>, Error> {
     let oracle = layers(sizes);
     let images: Vec<f64> = (0..rows * sizes[0]).map(|i| dyadic(9, i).abs()).collect();
     let loss = reference::loss_and_gradients(&oracle, &images, &images, rows).0;
@@ -61,7 +74,7 @@ fn dense(context: &Context, sizes: &[usize], rows: usize) -> Result<Vec<Outcome>
         bias: put(&layer.bias),
     };
     let layers: Vec<Layer> = oracle.iter().map(of_oracle).collect();
-    let (kind, arena) = (PrecisionKind::F32, params.len());
+    let arena = params.len();
     // The tables have room for more rows than there are.
     let batch = rows + 3;
     let mut network = DenseLayers::new(
@@ -70,7 +83,7 @@ fn dense(context: &Context, sizes: &[usize], rows: usize) -> Result<Vec<Outcome>
         kind,
         arena,
         batch,
-        Strategy::Inferred,
+        Multiplication::Auto,
     )?;
     let narrow: Vec<f32> = images.iter().map(|&x| x as f32).collect();
     let buffers = [context.upload(&params), context.upload(&narrow)];
@@ -91,7 +104,7 @@ fn dense(context: &Context, sizes: &[usize], rows: usize) -> Result<Vec<Outcome>
     network.backward(context, &buffers[0], &gradient)?;
     let mut losses = Outcome::named("losses");
     // Four layers of up to 36 terms each, and a sum of logits' losses.
-    losses.add(&found, &[loss, of_whole], |e| 128.0 * UNIT * e);
+    losses.add(&found, &[loss, of_whole], |e| 128.0 * roundoff * e);
     let mut outcomes = vec![losses];
     let written: Vec<f32> = context.download("contract", &gradient)?;
     for (l, (layer, (weight, bias))) in layers.iter().zip(&of_gradients).enumerate() {
@@ -101,7 +114,7 @@ fn dense(context: &Context, sizes: &[usize], rows: usize) -> Result<Vec<Outcome>
             let mut outcome = Outcome::named(format!("gradient of {name}{l}"));
             // Through four layers forward and up to four back, whose roundings are relative to what is summed.
             outcome.add(&written[start..start + expected.len()], &expected, |e| {
-                64.0 * UNIT * (e.abs() + 4.0 * largest)
+                64.0 * roundoff * (e.abs() + 4.0 * largest)
             });
             outcomes.push(outcome);
         }

@@ -1,37 +1,84 @@
 //! Matrix products, by every blueprint that a device may choose.
 
+use half::{bf16, f16};
+
 use super::Check;
-use super::bench::dyadic;
+use super::bench::{dyadic, noise};
 use super::outcome::Outcome;
 use crate::context::Context;
 use crate::error::Error;
-use crate::precision::{F32, HostFormat, Precision};
-use crate::product::{Blueprint, Product, Products, Scale, Sums, View, multiply};
+use crate::precision::{Bf16, F16, F32, HostFormat, Precision};
+use crate::product::{Blueprint, Factors, Parts, Product, Products, Scale, Sums, View, multiply};
 use crate::sweep::Strategy;
 
 const UNIT: f64 = <<F32 as Precision>::State as HostFormat>::ROUNDOFF;
 
-pub(super) fn checks() -> Vec<Check> {
-    let named = |blueprint: Blueprint| {
-        let Blueprint { rows, columns, .. } = blueprint;
-        let case = format!("{rows} x {columns}");
-        Check::new("product", case, move |context, _| {
-            products(context, blueprint.fitted(context))
-        })
+pub(super) fn checks<P: Precision>() -> Vec<Check> {
+    match P::NAME {
+        name if name == F32::NAME => [whole(), of_parts(Parts::Three), of_parts(Parts::Tf32)]
+            .into_iter()
+            .flatten()
+            .collect(),
+        name if name == Bf16::NAME => of_parts(Parts::Bf16),
+        name if name == F16::NAME => of_parts(Parts::F16),
+        _ => Vec::new(),
+    }
+}
+
+fn tile(blueprint: Blueprint) -> String {
+    format!("{} x {}", blueprint.rows, blueprint.columns)
+}
+
+fn check(case: String, blueprint: Blueprint) -> Check {
+    // Not every device has matrix units.
+    let kernel = match blueprint.factors {
+        Factors::Whole | Factors::Parts(_) => "product",
+        Factors::Matrix(_) => "matrix-units",
     };
+    Check::new(kernel, case, move |context, _| {
+        products(context, blueprint.fitted(context))
+    })
+}
+
+/// Products of f32.
+fn whole() -> Vec<Check> {
+    let tiles = Blueprint::all(Factors::Whole);
+    let mut checks: Vec<Check> = tiles.map(|it| check(tile(it), it)).collect();
     let compensated = Blueprint {
         sums: Sums::Compensated,
         ..Blueprint::SMALL
     };
-    let mut checks: Vec<Check> = Blueprint::all().map(named).collect();
-    for (case, blueprint) in [("small", Blueprint::SMALL), ("compensated", compensated)] {
-        checks.push(Check::new("product", case, move |context, _| {
-            products(context, blueprint)
-        }));
-    }
+    checks.push(check("small".into(), Blueprint::SMALL));
+    checks.push(check("compensated".into(), compensated));
     checks.push(Check::new("product", "scaled, bounded", |context, _| {
         scaled(context)
     }));
+    checks.push(Check::new("product", "symmetric", |context, _| {
+        let tiles = Blueprint::all(Factors::Whole).nth(2);
+        let [small, wide] = [Blueprint::SMALL, tiles.unwrap_or(Blueprint::SMALL)];
+        symmetric(context, &[small, wide.fitted(context)])
+    }));
+    checks
+}
+
+/// Products of parts: in small tiles by units, and in small and in the largest ones by matrix units, in all of them in bf16, for those of
+/// other parts differ in what is multiplied alone.
+fn of_parts(parts: Parts) -> Vec<Check> {
+    let (name, tiles) = match parts {
+        Parts::Bf16 => ("bf16", usize::MAX),
+        Parts::F16 => ("f16", 1),
+        Parts::Tf32 => ("tf32", 1),
+        Parts::Three => ("three parts", 1),
+    };
+    let factors = Factors::Matrix(parts);
+    let by_units = Blueprint::small(Factors::Parts(parts));
+    let by_matrix_units = |case: &str, it| check(format!("{name}, {case}"), it);
+    let mut checks = vec![
+        check(format!("{name}, small"), by_units),
+        by_matrix_units("small", Blueprint::small(factors)),
+    ];
+    let tiles = Blueprint::all(factors).take(tiles);
+    checks.extend(tiles.map(|it| by_matrix_units(&tile(it), it)));
     checks
 }
 
@@ -44,6 +91,8 @@ struct Case {
     gap: usize,
     /// Factors of A and B.
     sizes: [f64; 2],
+    /// The same in f16.
+    half_sizes: [f64; 2],
 }
 
 /// Sizes whose every stride is a multiple of four or of two, sizes that are neither, a sum of one term and one of many, and values near
@@ -54,42 +103,48 @@ const CASES: [Case; 6] = [
         shape: [72, 44, 136],
         gap: 4,
         sizes: [1.0, 1.0],
+        half_sizes: [1.0, 1.0],
     },
     Case {
         name: "halves",
         shape: [30, 70, 34],
         gap: 0,
         sizes: [1.0, 1.0],
+        half_sizes: [1.0, 1.0],
     },
     Case {
         name: "odd",
         shape: [133, 37, 5],
         gap: 0,
         sizes: [1.0, 1.0],
+        half_sizes: [1.0, 1.0],
     },
     Case {
         name: "one term",
         shape: [5, 1, 3],
         gap: 0,
         sizes: [1.0, 1.0],
+        half_sizes: [1.0, 1.0],
     },
     Case {
         name: "many terms, huge",
         shape: [3, 1500, 7],
         gap: 0,
         sizes: [1e20, 1e15],
+        half_sizes: [65504.0, 64.0],
     },
     Case {
         name: "tiny",
         shape: [9, 16, 4],
         gap: 0,
         sizes: [1e-20, 1e-14],
+        half_sizes: [1e-5, 1e-4],
     },
 ];
 
 /// Every transpose in small tiles; in the others those that read each operand along its lines and along its terms.
 fn products(context: &Context, blueprint: Blueprint) -> Result<Vec<Outcome>, Error> {
-    let transposes: &[[bool; 2]] = if blueprint == Blueprint::SMALL {
+    let transposes: &[[bool; 2]] = if blueprint == Blueprint::small(blueprint.factors) {
         &[[false, false], [true, false], [false, true], [true, true]]
     } else {
         &[[true, false], [false, true]]
@@ -101,6 +156,20 @@ fn products(context: &Context, blueprint: Blueprint) -> Result<Vec<Outcome>, Err
         }
     }
     Ok(outcomes)
+}
+
+/// An entry of up to `size`, one that these factors hold: with as many digits as three parts have, or as few as a narrow format has.
+fn held(size: f64, factors: Factors, seed: usize, at: usize) -> f32 {
+    let few = || (size * dyadic(seed, at)) as f32;
+    match factors {
+        Factors::Whole => few(),
+        Factors::Parts(parts) | Factors::Matrix(parts) => match parts {
+            Parts::Bf16 => bf16::from_f32(few()).to_f32(),
+            Parts::F16 => f16::from_f32(few()).to_f32(),
+            Parts::Tf32 => f32::from_bits(few().to_bits() & 0xffff_e000),
+            Parts::Three => (size * noise(seed, at)) as f32,
+        },
+    }
 }
 
 /// A `rows` × `columns` matrix in memory, its lines `gap` values apart.
@@ -115,6 +184,7 @@ impl Matrix {
         [rows, columns]: [usize; 2],
         gap: usize,
         size: f64,
+        factors: Factors,
         transposed: bool,
     ) -> Self {
         let (lines, length) = if transposed {
@@ -127,7 +197,7 @@ impl Matrix {
             // NaN wherever no entry lies.
             values: (0..4 + lines * (length + gap))
                 .map(|at| match at.checked_sub(4) {
-                    Some(at) if at % (length + gap) < length => (size * dyadic(seed, at)) as f32,
+                    Some(at) if at % (length + gap) < length => held(size, factors, seed, at),
                     _ => f32::NAN,
                 })
                 .collect(),
@@ -166,8 +236,13 @@ impl Case {
         transposes: [bool; 2],
     ) -> Result<Outcome, Error> {
         let [m, k, n] = self.shape;
-        let a = Matrix::new(7, [m, k], self.gap, self.sizes[0], transposes[0]);
-        let b = Matrix::new(8, [k, n], self.gap, self.sizes[1], transposes[1]);
+        let factors = blueprint.factors;
+        let sizes = match factors {
+            Factors::Parts(Parts::F16) | Factors::Matrix(Parts::F16) => self.half_sizes,
+            _ => self.sizes,
+        };
+        let a = Matrix::new(7, [m, k], self.gap, sizes[0], factors, transposes[0]);
+        let b = Matrix::new(8, [k, n], self.gap, sizes[1], factors, transposes[1]);
         let stride = n + self.gap;
         let product = Product {
             a: a.view,
@@ -211,10 +286,60 @@ impl Case {
     }
 }
 
+/// 0.5 C + 0.125 A Aᵀ of a symmetric C, of sizes that vectors of four, two and one divide, in more tiles than one.
+fn symmetric(context: &Context, blueprints: &[Blueprint]) -> Result<Vec<Outcome>, Error> {
+    let mut outcomes = Vec::new();
+    for n in [72, 70, 37] {
+        let k = 20;
+        let a = Matrix::new(5, [n, k], 0, 1.0, Factors::Whole, false);
+        let transpose = Matrix {
+            values: a.values.clone(),
+            view: a.view.transposed(),
+        };
+        let product = Product {
+            a: a.view,
+            b: transpose.view,
+            c: View::rows(0, n),
+            m: n,
+            n,
+            k,
+        };
+        let of_pair = |at: usize| dyadic(6, (at / n).max(at % n) * n + (at / n).min(at % n));
+        let before: Vec<f32> = (0..n * n).map(|at| of_pair(at) as f32).collect();
+        let sums = sums(&a, &transpose, [n, k, n], f64::MAX);
+        for &blueprint in blueprints {
+            let products = Products::symmetric(context, &[product], Strategy::Forced(blueprint))?;
+            let factor = context.upload(&a.values);
+            let out = context.upload(&before);
+            let scale = Scale {
+                keep: 0.5,
+                weight: 0.125,
+                bound: None,
+            };
+            multiply(context, &products, [&factor, &factor, &out], scale)?;
+            let found: Vec<f32> = context.download("contract", &out)?;
+            let Blueprint { rows, columns, .. } = blueprint;
+            let mut outcome = Outcome::named(format!("{n} × {n} in {rows} x {columns}"));
+            for (at, (&found_here, &(sum, size))) in found.iter().zip(&sums).enumerate() {
+                let mirrored = found[at % n * n + at / n];
+                // What is not the same on both sides is wrong.
+                let same = found_here.to_bits() == mirrored.to_bits();
+                let found = if same { found_here } else { f32::NAN };
+                let expected = 0.5 * f64::from(before[at]) + 0.125 * sum;
+                outcome.add(&[found], &[expected], |_| {
+                    (k + 4) as f64 * UNIT * (size + 1.0)
+                });
+            }
+            outcomes.push(outcome);
+        }
+    }
+    Ok(outcomes)
+}
+
 fn scaled(context: &Context) -> Result<Vec<Outcome>, Error> {
     let shape @ [m, k, n] = [12, 20, 8];
-    let a = Matrix::new(1, [m, k], 0, 4.0, false);
-    let b = Matrix::new(2, [k, n], 0, 4.0, false);
+    let a = Matrix::new(1, [m, k], 0, 4.0, Factors::Whole, false);
+    let b = Matrix::new(2, [k, n], 0, 4.0, Factors::Whole, false);
     let product = Product {
         a: a.view,
         b: b.view,

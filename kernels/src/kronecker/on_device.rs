@@ -73,9 +73,10 @@ impl DeviceBlocking {
                 (Side::Right, _) => rights.push(applied),
             }
         }
+        let gram = |products: &[Product]| Products::symmetric(context, products, strategy);
         let table = |products: &[Product]| Products::new(context, products, strategy);
         Ok(Self {
-            grams: [table(&left_grams)?, table(&right_grams)?],
+            grams: [gram(&left_grams)?, gram(&right_grams)?],
             lefts: table(&lefts)?,
             vectors: table(&vectors)?,
             rights: table(&rights)?,

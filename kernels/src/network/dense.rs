@@ -16,8 +16,7 @@ use crate::buffers::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
 use crate::precision::PrecisionKind;
-use crate::product::{Blueprint, Rounding, Scale, Tail, Work};
-use crate::sweep::Strategy;
+use crate::product::{Blueprint, Multiplication, Rounding, Scale, Tail, Work};
 
 pub(super) const OPERATION: &str = "dense layers";
 
@@ -62,14 +61,15 @@ impl DenseLayers {
     ///
     /// # Errors
     /// [`Error::Shape`] for layers that do not fit each other or the arena, or no rows; [`Error::TooLarge`] for more values than a
-    /// buffer of the device holds; as [`Products::new`](crate::product::Products::new).
+    /// buffer of the device holds; [`Error::Unsupported`] where the
+    /// device lacks the matrix units that were asked for; as [`Products::new`](crate::product::Products::new).
     pub fn new(
         context: &Context,
         layers: Vec<Layer>,
         precision: PrecisionKind,
         arena: usize,
         batch: usize,
-        strategy: Strategy<Blueprint>,
+        multiplication: Multiplication,
     ) -> Result<Self, Error> {
         let chained = layers.windows(2).all(|it| it[0].outputs == it[1].inputs);
         let ends = layers.first().map(|it| it.inputs) == layers.last().map(|it| it.outputs);
@@ -94,8 +94,9 @@ impl DenseLayers {
             PrecisionKind::Bf16 | PrecisionKind::Bf16Mixed => Rounding::Bf16,
             PrecisionKind::F16 | PrecisionKind::F16Mixed => Rounding::F16,
         };
+        let parts = multiplication.parts(context, rounding.parts())?;
         let room = Room::new(context, &layers, batch)?;
-        let tables = Tables::new(context, &layers, &room, batch, strategy)?;
+        let tables = Tables::new(context, &layers, &room, batch, parts)?;
         let slot = tables.losses().next_multiple_of(ALIGNMENT);
         Ok(Self {
             layers,

@@ -4,7 +4,7 @@ use super::Layer;
 use super::room::Room;
 use crate::context::Context;
 use crate::error::Error;
-use crate::product::{Blueprint, Entry, Product, Products, View};
+use crate::product::{Blueprint, Entry, Parts, Product, Products, View};
 use crate::sweep::Strategy;
 
 /// A launch of products.
@@ -61,6 +61,8 @@ pub(super) struct Tables {
     /// δ of each layer but the last.
     pub backward: Vec<Products>,
     pub gradients: Products,
+    /// What matrix units multiply.
+    parts: Option<Parts>,
 }
 
 impl Tables {
@@ -69,20 +71,22 @@ impl Tables {
         layers: &[Layer],
         room: &Room,
         batch: usize,
-        strategy: Strategy<Blueprint>,
+        parts: Option<Parts>,
     ) -> Result<Self, Error> {
+        let strategy = Strategy::Inferred;
         let backward = (1..layers.len()).map(|l| {
             let entry = backward(layers, room, l, batch);
-            Products::of(context, &[entry], strategy)
+            Products::of(context, &[entry], parts, strategy)
         });
         let gradients: Vec<Entry> = (0..layers.len())
             .map(|l| gradient(layers, room, l, batch))
             .collect();
         Ok(Self {
-            whole: forward(context, layers, room, batch, |_| strategy)?,
+            whole: forward(context, layers, room, batch, parts, |_| strategy)?,
             short: None,
             backward: backward.collect::<Result<_, _>>()?,
-            gradients: Products::of(context, &gradients, strategy)?,
+            gradients: Products::of(context, &gradients, parts, strategy)?,
+            parts,
         })
     }
 
@@ -107,7 +111,7 @@ impl Tables {
             None => {
                 // Cut as a whole batch, so that it has no more tiles.
                 let as_whole = |l: usize| Strategy::Forced(self.whole.layers[l].blueprint());
-                forward(context, layers, room, rows, as_whole)?
+                forward(context, layers, room, rows, self.parts, as_whole)?
             }
         };
         Ok(self.short.insert(short))
@@ -137,6 +141,7 @@ fn forward(
     layers: &[Layer],
     room: &Room,
     rows: usize,
+    parts: Option<Parts>,
     strategy: impl Fn(usize) -> Strategy<Blueprint>,
 ) -> Result<Forward, Error> {
     let products = layers.iter().enumerate().map(|(l, layer)| {
@@ -155,7 +160,7 @@ fn forward(
             beside: room.input(0),
             ..product.into()
         };
-        Products::of(context, &[entry], strategy(l))
+        Products::of(context, &[entry], parts, strategy(l))
     });
     Ok(Forward {
         rows,

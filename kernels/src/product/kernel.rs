@@ -4,7 +4,10 @@ use cubecl::prelude::*;
 
 use super::blueprint::{Blueprint, Sums};
 use super::digits::{leading, lost_in_sum, opaque};
+use super::factors::{Factors, parts_of};
+use super::matrix::multiply_turn_by_matrix_units;
 use super::stage::{Access, Four, Operand, read_turn, write_turn};
+use super::symmetric::finish_symmetric;
 use super::table::{TILE, WORDS};
 use super::tail::{Entries, Tail, finish};
 use crate::precision::held;
@@ -22,6 +25,8 @@ pub(super) struct Plan {
     pub bounded: bool,
     /// Whether products are passed over by their phase.
     pub gated: bool,
+    /// Whether what is above the diagonal of C is what is below it.
+    pub symmetric: bool,
 }
 
 impl Plan {
@@ -37,19 +42,6 @@ impl Plan {
     /// Blocks of a unit, at most.
     pub(super) const fn loads(self) -> usize {
         self.blocks().div_ceil(self.blueprint.units())
-    }
-
-    pub(super) const fn left_pitch(self) -> usize {
-        Blueprint::pitch(self.blueprint.rows)
-    }
-
-    pub(super) const fn right_pitch(self) -> usize {
-        Blueprint::pitch(self.blueprint.columns)
-    }
-
-    /// Terms of a turn that a slice multiplies.
-    const fn slice_terms(self) -> usize {
-        self.blueprint.terms / self.blueprint.slices
     }
 
     const fn compensated(self) -> bool {
@@ -71,20 +63,32 @@ pub(super) struct Place {
 }
 
 /// A plane of 32 units takes 4 units down and 8 across: together they read the fewest words of shared memory, and write whole lines of
-/// device memory.
+/// device memory. With matrix units it takes 8 down and 4 across, as those give them their entries.
 #[cube]
 fn place_of_unit(#[comptime] plan: Plan) -> Place {
     let unit = UNIT_POS as usize;
     let units = comptime!(plan.blueprint.slice_units());
     let number = unit % units;
-    let across = comptime!(plan.blueprint.columns / plan.blueprint.unit_columns / 8);
+    let down = comptime!(if plan.blueprint.matrix_parts().is_some() {
+        8
+    } else {
+        4
+    });
+    let beside = comptime!(32 / down);
+    let across = comptime!(plan.blueprint.columns / plan.blueprint.unit_columns / beside);
+    // Quarters from one unit to the next.
+    let step = comptime!(if plan.blueprint.matrix_parts().is_some() {
+        2
+    } else {
+        1
+    });
     let plane = number / 32;
     let lane = number % 32;
     Place {
         slice: unit / units,
         number,
-        row: plane / across * 4 + lane / 8,
-        column: plane % across * 8 + lane % 8,
+        row: plane / across * down + lane / beside,
+        column: (plane % across * beside + lane % beside) * step,
     }
 }
 
@@ -189,7 +193,11 @@ pub(super) fn product_kernel<NA: Size, NB: Size, NC: Size>(
             let own = turn % 2 * comptime!(plan.blueprint.turn());
             if turn > 0 {
                 let before = comptime!(plan.blueprint.turn()) - own;
-                multiply_turn(&shared, before, place, &mut sums, &mut rests, zero, plan);
+                if comptime!(plan.blueprint.matrix_parts().is_some()) {
+                    multiply_turn_by_matrix_units(&shared, before, place, &mut sums, plan);
+                } else {
+                    multiply_turn(&shared, before, place, &mut sums, &mut rests, zero, plan);
+                }
             }
             if turn < turns {
                 write_turn(&mut shared, own, &staged, plan);
@@ -217,7 +225,12 @@ pub(super) fn product_kernel<NA: Size, NB: Size, NC: Size>(
             beside: problems[problem + 13] as usize,
             beside_stride: problems[problem + 14] as usize,
         };
-        let loss = finish(c, besides, extra, &sums, entries, keep, weight, plan);
+        let mut loss = 0.0f32;
+        if comptime!(plan.symmetric) {
+            finish_symmetric(c, &sums, entries, keep, weight, plan);
+        } else {
+            loss += finish(c, besides, extra, &sums, entries, keep, weight, plan);
+        }
         if comptime!(plan.tail.is_loss()) {
             let total = sum_of_units(loss, &mut shared, comptime!(plan.blueprint.units()));
             if UNIT_POS == 0 {
@@ -240,15 +253,17 @@ fn multiply_turn(
     #[comptime] plan: Plan,
 ) {
     let blueprint = comptime!(plan.blueprint);
-    let first = place.slice * comptime!(plan.slice_terms());
-    let mut left = base + first * comptime!(plan.left_pitch()) + place.row;
-    let mut right = base
-        + comptime!(plan.blueprint.terms * plan.left_pitch())
-        + first * comptime!(plan.right_pitch())
-        + place.column;
+    let (left_pitch, right_pitch) = comptime!((
+        blueprint.pitch(blueprint.rows),
+        blueprint.pitch(blueprint.columns)
+    ));
+    let first = place.slice * comptime!(blueprint.slice_terms());
+    let mut left = base + first * left_pitch + place.row;
+    let mut right =
+        base + comptime!(blueprint.operand(blueprint.rows)) + first * right_pitch + place.column;
     let mut rows = Array::<Four>::new(comptime!(plan.blueprint.unit_rows / 4));
     let mut columns = Array::<Four>::new(comptime!(plan.blueprint.unit_columns / 4));
-    for _ in 0..comptime!(plan.slice_terms()) {
+    for _ in 0..comptime!(blueprint.slice_terms()) {
         #[unroll]
         for i in 0..comptime!(plan.blueprint.unit_rows / 4) {
             rows[i] = shared[left + comptime!(i * blueprint.rows / 8)];
@@ -269,12 +284,31 @@ fn multiply_turn(
                 if comptime!(plan.compensated()) {
                     add_with_rest(sums, rests, entry, x, y, zero);
                 } else {
-                    sums[entry] += x * y;
+                    sums[entry] += product_of_factors(x, y, comptime!(blueprint.factors));
                 }
             }
         }
-        left += comptime!(plan.left_pitch());
-        right += comptime!(plan.right_pitch());
+        left += left_pitch;
+        right += right_pitch;
+    }
+}
+
+/// x y, or the sum of the products of their parts.
+#[cube]
+fn product_of_factors(x: f32, y: f32, #[comptime] factors: Factors) -> f32 {
+    match factors {
+        Factors::Whole | Factors::Matrix(_) => x * y,
+        Factors::Parts(parts) => {
+            let (of_x, of_y) = (parts_of(x, parts), parts_of(y, parts));
+            let mut sum = 0.0f32;
+            #[unroll]
+            for pair in 0..comptime!(parts.products().len()) {
+                let x = *of_x.index(comptime!(parts.products()[pair][0]));
+                let y = *of_y.index(comptime!(parts.products()[pair][1]));
+                sum += x * y;
+            }
+            sum
+        }
     }
 }
 

@@ -173,6 +173,7 @@ impl<'a> Work<'a> {
             tail,
             bounded: scale.bound.is_some(),
             gated: gate.is_some(),
+            symmetric: products.symmetric,
         };
         let others = [bias, beside, extra, gate.map(|gate| gate.phases)];
         let others = others.iter().flatten().count();

@@ -4,7 +4,9 @@
 //! the network, Gram matrices and roots: a table lists products of any sizes ([`Products`]), and one launch computes them all
 //! ([`multiply`]). Sizes and places are values at run time, so a program compiles few variants.
 //!
-//! Products and sums are f32. TF32, which keeps 10 of the 23 bits of a factor, is never used.
+//! Units multiply and sum in f32. Matrix units, where a device has them, multiply 16-bit values in their own format, which loses no digit of
+//! theirs, and sum in f32; f32 they multiply only if asked to, in three parts of bf16 within the tolerance of f32, or as TF32, which keeps 11
+//! of the 24 digits of a factor ([`Multiplication`]).
 //!
 //! # Why not a library's kernel
 //! `cubek-matmul` 0.2 offers on f32 without TF32 one kernel, whose tile is 256 × 128: the autoencoder's products then have 2 to 32
@@ -13,15 +15,19 @@
 
 mod blueprint;
 mod digits;
+mod factors;
 mod host;
 mod kernel;
 mod launch;
+mod matrix;
 mod stage;
+mod symmetric;
 mod table;
 mod tail;
 
 pub use blueprint::{Blueprint, Sums};
 pub(crate) use digits::{leading, lost_in_sum, opaque};
+pub use factors::{Factors, Multiplication, Parts};
 pub(crate) use host::host_weighted;
 pub use host::{HostFloat, HostMatrix, host};
 pub(crate) use launch::{Gate, Work, gated};

@@ -6,7 +6,10 @@
 
 use cubecl::prelude::*;
 
+use super::blueprint::Blueprint;
+use super::factors::Parts;
 use super::kernel::Plan;
+use super::matrix::write_words;
 
 /// Four lines of one term.
 pub(super) type Four = Vector<f32, Const<4>>;
@@ -227,26 +230,30 @@ pub(super) fn write_turn(
         let of_left = comptime!(plan.left_blocks());
         let at = comptime!(4 * load);
         if number < of_left {
-            let block = block_of(number, comptime!(plan.blueprint.rows), comptime!(plan.a));
+            let lines = comptime!(plan.blueprint.rows);
+            let block = block_of(number, lines, comptime!(plan.a));
             write_block(
                 shared,
                 base,
                 block,
                 staged,
                 at,
-                comptime!(plan.left_pitch()),
+                lines,
+                comptime!(plan.blueprint),
             );
         } else if number < comptime!(plan.blocks()) {
             let number = number - of_left;
-            let block = block_of(number, comptime!(plan.blueprint.columns), comptime!(plan.b));
-            let base = base + comptime!(plan.blueprint.terms * plan.left_pitch());
+            let lines = comptime!(plan.blueprint.columns);
+            let block = block_of(number, lines, comptime!(plan.b));
+            let base = base + comptime!(plan.blueprint.operand(plan.blueprint.rows));
             write_block(
                 shared,
                 base,
                 block,
                 staged,
                 at,
-                comptime!(plan.right_pitch()),
+                lines,
+                comptime!(plan.blueprint),
             );
         }
     }
@@ -259,10 +266,19 @@ fn write_block(
     block: Block,
     staged: &Array<Four>,
     #[comptime] at: usize,
-    #[comptime] pitch: usize,
+    #[comptime] lines: usize,
+    #[comptime] blueprint: Blueprint,
 ) {
-    #[unroll]
-    for t in 0..4usize {
-        shared[base + (block.term + t) * pitch + block.line / 4] = staged[at + t];
+    let pitch = comptime!(blueprint.pitch(lines));
+    let to = base + block.line / 4;
+    if comptime!(blueprint.matrix_parts().is_some()) {
+        let terms = comptime!(blueprint.matrix_parts().map_or(1, Parts::word_terms));
+        let to = to + block.term / terms * pitch;
+        write_words(shared, to, staged, at, lines, blueprint);
+    } else {
+        #[unroll]
+        for t in 0..4usize {
+            shared[to + (block.term + t) * pitch] = staged[at + t];
+        }
     }
 }

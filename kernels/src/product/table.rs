@@ -4,6 +4,7 @@ use cubecl::server::Handle;
 
 use super::OPERATION;
 use super::blueprint::Blueprint;
+use super::factors::Parts;
 use super::stage::{Access, Beside};
 use crate::context::Context;
 use crate::error::Error;
@@ -101,6 +102,8 @@ pub(crate) struct Entry {
     pub beside: View,
     /// Whether the last of the n columns is one of ones, which C does not have.
     pub line_sums: bool,
+    /// Whether C is symmetric, so that its part above the diagonal is that below it.
+    pub symmetric: bool,
 }
 
 impl From<Product> for Entry {
@@ -111,6 +114,7 @@ impl From<Product> for Entry {
             line: 0,
             beside: View::rows(0, 0),
             line_sums: false,
+            symmetric: false,
         }
     }
 }
@@ -220,6 +224,7 @@ pub struct Products {
     /// Values of C at once.
     pub(super) width: usize,
     pub(super) line_sums: bool,
+    pub(super) symmetric: bool,
 }
 
 impl Products {
@@ -229,29 +234,55 @@ impl Products {
     /// A vector may reach beyond a row, up to a multiple of 4, where the row's stride is one: the buffer must reach as far.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a blueprint that does not fit or an index beyond 2³².
+    /// [`Error::Shape`] for a blueprint that does not fit or an index beyond 2³²; [`Error::Unsupported`] where the device lacks what
+    /// its factors need.
     pub fn new(
         context: &Context,
         products: &[Product],
         strategy: Strategy<Blueprint>,
     ) -> Result<Self, Error> {
         let entries: Vec<Entry> = products.iter().map(|&product| product.into()).collect();
-        Self::of(context, &entries, strategy)
+        Self::of(context, &entries, None, strategy)
     }
 
-    /// As [`Products::new`], of products whose tails look at more than A and B; all or none have sums of lines.
+    /// As [`Products::new`], of square results that are symmetric but for rounding: a gradient times its transpose, products of
+    /// polynomials of a matrix. Entries on and below the diagonal are computed, with some above, and stand above it too.
+    ///
+    /// # Errors
+    /// As [`Products::new`].
+    pub fn symmetric(
+        context: &Context,
+        products: &[Product],
+        strategy: Strategy<Blueprint>,
+    ) -> Result<Self, Error> {
+        let symmetric = |&product: &Product| Entry {
+            symmetric: true,
+            ..product.into()
+        };
+        let entries: Vec<Entry> = products.iter().map(symmetric).collect();
+        Self::of(context, &entries, None, strategy)
+    }
+
+    /// As [`Products::new`], of products whose tails look at more than A and B; all or none have sums of lines, or are symmetric. Matrix units
+    /// multiply `parts` of A and B, if any are given and no blueprint is.
     pub(crate) fn of(
         context: &Context,
         entries: &[Entry],
+        parts: Option<Parts>,
         strategy: Strategy<Blueprint>,
     ) -> Result<Self, Error> {
         let results = || {
             entries
                 .iter()
-                .map(|entry| [entry.product.m, entry.product.n])
+                // Half of a symmetric result is computed.
+                .map(|entry| {
+                    let Product { m, n, .. } = entry.product;
+                    [m, if entry.symmetric { n.div_ceil(2) } else { n }]
+                })
         };
-        let blueprint = strategy.resolve(|| Blueprint::choose(context, results()));
+        let blueprint = strategy.resolve(|| Blueprint::choose(context, parts, results()));
         blueprint.check()?;
+        blueprint.factors.require(context)?;
         let of = |lines: fn(&Product) -> Lines| -> Vec<Lines> {
             entries.iter().map(|entry| lines(&entry.product)).collect()
         };
@@ -279,12 +310,14 @@ impl Products {
             for (all, own) in needs.iter_mut().zip(own) {
                 *all = own.unwrap_or(0).max(*all);
             }
-            if c.column_stride != 1 || c.row_stride < columns || !fits {
+            let square = m == columns || !entry.symmetric;
+            if c.column_stride != 1 || c.row_stride < columns || !fits || !square {
                 return Err(Error::Shape {
                     operation: OPERATION,
                     argument: "a product",
                     found: format!("{:?}", entry.product),
-                    expected: "C row by row without overlap, and indices below 2³²".into(),
+                    expected: "C row by row without overlap, square if it is symmetric, and indices below 2³²"
+                        .into(),
                 });
             }
             let words = [
@@ -309,7 +342,9 @@ impl Products {
                 for column in (0..n).step_by(blueprint.columns) {
                     let end = m.min(band + BAND * blueprint.rows);
                     for row in (band..end).step_by(blueprint.rows) {
-                        tiles.extend([index as u32, row as u32, column as u32]);
+                        if !entry.symmetric || column < row + blueprint.rows {
+                            tiles.extend([index as u32, row as u32, column as u32]);
+                        }
                     }
                 }
             }
@@ -329,10 +364,11 @@ impl Products {
             b,
             width,
             line_sums: entries.iter().any(|entry| entry.line_sums),
+            symmetric: entries.iter().any(|entry| entry.symmetric),
         })
     }
 
-    /// Tiles of all results: a cube each, up to 2¹⁵ of them.
+    /// Tiles of all results that are computed: a cube each, up to 2¹⁵ of them.
     pub fn tiles(&self) -> usize {
         self.tile_count
     }

@@ -2,6 +2,7 @@
 
 use cubecl::prelude::*;
 
+use super::factors::Parts;
 use super::kernel::Plan;
 use crate::network::activation::rational_tanh;
 use crate::network::loss::{cross_entropy, error_of_logit};
@@ -56,7 +57,7 @@ impl Tail {
         )
     }
 
-    const fn keeps(self) -> bool {
+    pub(super) const fn keeps(self) -> bool {
         matches!(self, Self::Scaled { keeps: true, .. })
     }
 
@@ -108,6 +109,17 @@ pub(crate) enum Rounding {
     F16,
 }
 
+impl Rounding {
+    /// What a rounded value is exactly.
+    pub fn parts(self) -> Option<Parts> {
+        match self {
+            Self::None => None,
+            Self::Bf16 => Some(Parts::Bf16),
+            Self::F16 => Some(Parts::F16),
+        }
+    }
+}
+
 /// x, rounded.
 #[cube]
 pub(crate) fn rounded(x: f32, #[comptime] rounding: Rounding) -> f32 {
@@ -156,13 +168,12 @@ pub(super) fn finish<NC: Size>(
     let own_columns = entries.columns - comptime!(if plan.tail.has_line_sums() { 1 } else { 0 });
     #[unroll]
     for i in 0..blueprint.unit_rows {
-        let row = entries.first_row + comptime!(i / 4 * (blueprint.rows / 2) + i % 4);
+        let row = entries.first_row + comptime!(blueprint.row(i));
         if row < entries.rows {
             #[unroll]
             for v in 0..comptime!(blueprint.unit_columns / plan.width) {
                 let j = comptime!(v * plan.width);
-                let column =
-                    entries.first_column + comptime!(j / 4 * (blueprint.columns / 2) + j % 4);
+                let column = entries.first_column + comptime!(blueprint.column(j));
                 let first = comptime!(i * blueprint.unit_columns + j);
                 if column < own_columns {
                     loss += write(
@@ -262,7 +273,7 @@ fn write<NC: Size>(
 
 /// What C holds, where it counts.
 #[cube]
-fn kept<NC: Size>(
+pub(super) fn kept<NC: Size>(
     c: &Array<Vector<f32, NC>>,
     at: usize,
     #[comptime] plan: Plan,

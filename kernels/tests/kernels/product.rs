@@ -1,7 +1,7 @@
 //! Many matrix products in one launch.
 
 use sonew_kernels::error::Error;
-use sonew_kernels::product::{Blueprint, Product, Products, Scale, Sums, View, multiply};
+use sonew_kernels::product::{Blueprint, Factors, Product, Products, Scale, Sums, View, multiply};
 use sonew_kernels::sweep::Strategy;
 
 use crate::bench::*;
@@ -210,7 +210,7 @@ fn tiles_change_no_bit_of_a_product() {
         found.into_iter().map(f32::to_bits).collect::<Vec<_>>()
     };
     let small = run(Blueprint::SMALL);
-    for blueprint in Blueprint::all() {
+    for blueprint in Blueprint::all(Factors::Whole) {
         let whole = Blueprint {
             slices: 1,
             ..blueprint

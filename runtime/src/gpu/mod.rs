@@ -62,7 +62,7 @@ impl Runtime for Gpu {
             })
     }
 
-    /// Only the layout of a warp's matrix instructions, which no kernel here uses by hand.
+    /// Only the layout of a warp's matrix instructions: CUDA's for 16-bit factors, and no other device is given any.
     fn target_properties() -> TargetProperties {
         TargetProperties {
             mma: Default::default(),

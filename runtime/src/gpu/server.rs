@@ -105,7 +105,10 @@ impl Server {
 
     #[cfg(feature = "cuda")]
     fn cuda(server: CudaServer) -> Self {
-        let described = described(&server);
+        let mut described = described(&server);
+        if !crate::cuda::has_header("crt/mma.h") {
+            described.0.features.matmul.mma.clear();
+        }
         let layout = Layout::pitched(described.0.memory.alignment);
         Self::new(
             Behind::Cuda(Box::new(server)),

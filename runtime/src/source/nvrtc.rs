@@ -31,7 +31,7 @@ type Status = c_int;
 
 impl Nvrtc {
     /// The name of the folder that `scripts/nvrtc.sh` fills, in sonew's cache.
-    pub const FOLDER: &str = "nvrtc-12.9.86";
+    pub const FOLDER: &str = "cuda-12.9.86";
 
     /// From a folder with `lib/libnvrtc.so.12` and CUDA's headers in `include`.
     ///
@@ -39,8 +39,10 @@ impl Nvrtc {
     /// What is missing there.
     pub fn open(folder: &Path) -> Result<Self, String> {
         let include = folder.join("include");
-        if !include.join("cuda_runtime.h").exists() {
-            return Err(format!("no {}", include.join("cuda_runtime.h").display()));
+        for header in ["cuda_runtime.h", "crt/mma.h"] {
+            if !include.join(header).exists() {
+                return Err(format!("no {}", include.join(header).display()));
+            }
         }
         let path = folder.join("lib").join("libnvrtc.so.12");
         // SAFETY: NVRTC's initialisers only set up the library itself.

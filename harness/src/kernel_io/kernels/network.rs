@@ -3,8 +3,8 @@
 use sonew_kernels::context::Context;
 use sonew_kernels::network::{DenseLayers, Layer, reference};
 use sonew_kernels::precision::PrecisionKind;
+use sonew_kernels::product::Multiplication;
 use sonew_kernels::segments::Segments;
-use sonew_kernels::sweep::Strategy;
 
 use super::SWITCH;
 use crate::kernel_io::KernelIoError;
@@ -104,7 +104,8 @@ impl Kernel for Dense {
         let layers = vec![layer(n, k, self.linear, 0), layer(k, n, true, 2)];
         let arena = segments.arena_len();
         let precision = PrecisionKind::F32;
-        let mut dense = DenseLayers::new(context, layers, precision, arena, m, Strategy::Inferred)?;
+        let auto = Multiplication::Auto;
+        let mut dense = DenseLayers::new(context, layers, precision, arena, m, auto)?;
         let params = context.upload(&segments.gather(&self.tensors.each_ref().map(Vec::as_slice))?);
         let gradient = context.upload(&vec![0f32; arena]);
         let images = context.upload(&self.x);

@@ -20,6 +20,17 @@ pub(super) struct RoundProducts {
     pub square: Option<Products>,
 }
 
+/// What a product of a round is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Of two polynomials of one symmetric matrix, and so symmetric.
+    Polynomials,
+    /// M W, the first of the two of a congruence; the second takes it as it is.
+    Step,
+    /// Wᵀ (M W), symmetric.
+    Congruence,
+}
+
 /// One product on the way to a power: `from` times itself or the base, for all matrices that take part.
 pub(super) struct PowerStep {
     /// Whether it is read from X and goes to W, or the other way round.
@@ -42,20 +53,22 @@ impl RoundProducts {
                 ..Blueprint::SMALL
             }),
         };
-        let table = |chosen: &dyn Fn(u32) -> bool, transposed: bool, sums: Sums| {
+        let table = |chosen: &dyn Fn(u32) -> bool, kind: Kind, sums: Sums| {
             let numbered = problems.iter().zip(0..);
             let taken = numbered.filter(|(problem, _)| chosen(problem.p));
             let entries: Vec<Entry> = taken
                 .map(|(problem, gate)| Entry {
                     gate,
-                    ..square_product(problem, transposed).into()
+                    symmetric: kind != Kind::Step,
+                    ..square_product(problem, kind == Kind::Congruence).into()
                 })
                 .collect();
-            Products::of(context, &entries, strategy(sums))
+            Products::of(context, &entries, None, strategy(sums))
         };
         let chosen = |chosen: &dyn Fn(u32) -> bool| {
             let any = problems.iter().any(|problem| chosen(problem.p));
-            any.then(|| table(chosen, false, Sums::Plain)).transpose()
+            any.then(|| table(chosen, Kind::Polynomials, Sums::Plain))
+                .transpose()
         };
         let half = |p: u32| even(p) / 2;
         let longest = problems.iter().map(|p| power_chain(half(p.p)).len()).max();
@@ -74,17 +87,17 @@ impl RoundProducts {
             });
         }
         let all = |_: u32| true;
-        let both = |transposed| -> Result<[Products; 2], Error> {
+        let both = |kind| -> Result<[Products; 2], Error> {
             Ok([
-                table(&all, transposed, Sums::Plain)?,
-                table(&all, transposed, Sums::Compensated)?,
+                table(&all, kind, Sums::Plain)?,
+                table(&all, kind, Sums::Compensated)?,
             ])
         };
         Ok(Self {
-            advance: table(&all, false, Sums::Plain)?,
+            advance: table(&all, Kind::Polynomials, Sums::Plain)?,
             powers,
-            right: both(false)?,
-            left: both(true)?,
+            right: both(Kind::Step)?,
+            left: both(Kind::Congruence)?,
             square: chosen(&|p| p % 2 == 1)?,
         })
     }

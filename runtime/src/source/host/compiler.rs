@@ -11,12 +11,15 @@ use super::program::Program;
 use crate::source::Source;
 
 /// What stands in for CUDA's headers, and what runs a kernel.
-const INCLUDE: [(&str, &str); 6] = [
+const INCLUDE: [(&str, &str); 9] = [
     ("barrier.h", include_str!("include/barrier.h")),
     ("buffer.h", include_str!("include/buffer.h")),
+    ("cuda_bf16.h", include_str!("include/cuda_bf16.h")),
     ("cuda_fp16.h", include_str!("include/cuda_fp16.h")),
     ("cuda_runtime.h", include_str!("include/cuda_runtime.h")),
     ("launch.h", include_str!("include/launch.h")),
+    ("matrix.h", include_str!("include/matrix.h")),
+    ("mma.h", include_str!("include/mma.h")),
     ("trace.h", include_str!("include/trace.h")),
 ];
 
@@ -95,7 +98,8 @@ impl HostCompiler {
         let file = |extension: &str| self.folder.join(format!("{number}.{extension}"));
         let (source, library) = (file("cpp"), file("so"));
         let mut switches = String::new();
-        if text.contains("__syncthreads") {
+        let matrix_units = text.contains("mma.sync");
+        if text.contains("__syncthreads") || matrix_units {
             switches += "#define HOST_BARRIERS\n";
         }
         if traced {
@@ -107,8 +111,14 @@ impl HostCompiler {
         } else {
             ""
         };
+        // Before the text's own numbers are counted.
+        let units = if matrix_units {
+            "#include <cuda_runtime.h>\n#include \"matrix.h\"\n"
+        } else {
+            ""
+        };
         let text = format!(
-            "#define HOST_ENTRY {}\n#define HOST_SHARED_BYTES {}\n{switches}#include \"buffer.h\"\n{counted}#line 1\n{text}\n#undef float\n#include \"launch.h\"\n",
+            "#define HOST_ENTRY {}\n#define HOST_SHARED_BYTES {}\n{switches}#include \"buffer.h\"\n{units}{counted}#line 1\n{text}\n#undef float\n#undef asm\n#undef volatile\n#include \"launch.h\"\n",
             kernel.entry, kernel.shared_bytes,
         );
         fs::write(&source, text).map_err(|error| error.to_string())?;
