@@ -245,8 +245,8 @@ impl Products {
         Self::of(context, &entries, None, strategy)
     }
 
-    /// As [`Products::new`], of square results that are symmetric but for rounding: a gradient times its transpose, products of
-    /// polynomials of a matrix. Entries on and below the diagonal are computed, with some above, and stand above it too.
+    /// As [`Products::new`], of square results that are symmetric: a gradient times its transpose, the square of a symmetric
+    /// matrix. Entries on and below the diagonal are computed, with some above, and stand above it too.
     ///
     /// # Errors
     /// As [`Products::new`].

@@ -21,13 +21,16 @@ pub(super) struct RoundProducts {
 }
 
 /// What a product of a round is.
+///
+/// Those of two polynomials of one matrix and the congruence are symmetric too, but for rounding, which is not the same on both sides of
+/// the diagonal: to take one side for both makes the root's error half as large again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Of two polynomials of one symmetric matrix, and so symmetric.
-    Polynomials,
-    /// M W, the first of the two of a congruence; the second takes it as it is.
-    Step,
-    /// Wᵀ (M W), symmetric.
+    /// A symmetric matrix times itself: symmetric to the bit.
+    Square,
+    /// A B.
+    Product,
+    /// Aᵀ B.
     Congruence,
 }
 
@@ -59,16 +62,15 @@ impl RoundProducts {
             let entries: Vec<Entry> = taken
                 .map(|(problem, gate)| Entry {
                     gate,
-                    symmetric: kind != Kind::Step,
+                    symmetric: kind == Kind::Square,
                     ..square_product(problem, kind == Kind::Congruence).into()
                 })
                 .collect();
             Products::of(context, &entries, None, strategy(sums))
         };
-        let chosen = |chosen: &dyn Fn(u32) -> bool| {
+        let chosen = |chosen: &dyn Fn(u32) -> bool, kind: Kind| {
             let any = problems.iter().any(|problem| chosen(problem.p));
-            any.then(|| table(chosen, Kind::Polynomials, Sums::Plain))
-                .transpose()
+            any.then(|| table(chosen, kind, Sums::Plain)).transpose()
         };
         let half = |p: u32| even(p) / 2;
         let longest = problems.iter().map(|p| power_chain(half(p.p)).len()).max();
@@ -82,8 +84,8 @@ impl RoundProducts {
             };
             powers.push(PowerStep {
                 from_x: left % 2 == 0,
-                squares: chosen(&|p| at(p) == Some(Link::Square))?,
-                times_base: chosen(&|p| at(p) == Some(Link::TimesBase))?,
+                squares: chosen(&|p| at(p) == Some(Link::Square), Kind::Square)?,
+                times_base: chosen(&|p| at(p) == Some(Link::TimesBase), Kind::Product)?,
             });
         }
         let all = |_: u32| true;
@@ -94,11 +96,11 @@ impl RoundProducts {
             ])
         };
         Ok(Self {
-            advance: table(&all, Kind::Polynomials, Sums::Plain)?,
+            advance: table(&all, Kind::Product, Sums::Plain)?,
             powers,
-            right: both(Kind::Step)?,
+            right: both(Kind::Product)?,
             left: both(Kind::Congruence)?,
-            square: chosen(&|p| p % 2 == 1)?,
+            square: chosen(&|p| p % 2 == 1, Kind::Square)?,
         })
     }
 }
