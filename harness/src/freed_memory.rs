@@ -4,7 +4,7 @@
 ///
 /// Parameters and gradients that pass between a software driver and the host are buffers of megabytes. glibc maps such a buffer
 /// anew for every allocation and unmaps it when it is freed, so that every page of it is faulted in and cleared in every step:
-/// a quarter of a step of training on two cores (README). Call it before anything is allocated; elsewhere it does nothing.
+/// a quarter of a step of training on two cores (docs/limits.md). Call it before anything is allocated; elsewhere it does nothing.
 pub fn keep() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

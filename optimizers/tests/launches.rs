@@ -44,7 +44,7 @@ fn launches(
 #[test]
 fn the_number_of_launches_of_a_step_does_not_depend_on_the_number_of_tensors() {
     let software = Software::open();
-    // What is said of each in README.
+    // What docs/kernels.md says of each.
     let cases: [(&str, &[(&str, &str)], u64); 9] = [
         ("sgd", &[], 1),
         ("adam", &[], 1),

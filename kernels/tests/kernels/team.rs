@@ -164,7 +164,7 @@ fn bands_that_no_tile_has_room_for_walk() {
             .sweep
             .team
     };
-    // What README says of them.
+    // What docs/kernels.md says of them.
     for (shared, first) in [(48 << 10, 19), (16 << 10, 9)] {
         for band in 0..=32 {
             assert_eq!(
