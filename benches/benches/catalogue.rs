@@ -11,14 +11,13 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Throughput};
 use sonew_benches::{Criterion, run};
 use sonew_harness::bench::{BenchError, Model, Request, Work, each_product, kernels, prove};
-use sonew_harness::context::context;
 use sonew_harness::freed_memory;
-use sonew_optimizers::{OptimizerConfig, PrecisionKind};
+use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind};
 use sonew_runtime::{Device, Selector};
 
 fn benches(mut criterion: criterion::Criterion, device: &Device) -> Result<(), BenchError> {
     println!("{} through {}", device.info.name, device.info.backend);
-    let context = Rc::new(context(device));
+    let context = Rc::new(Context::new(device.client.clone(), device.info.processor));
     let request = if env::var("SONEW_BENCH").is_ok_and(|it| it == "full") {
         Request::full(&context, &device.info)
     } else {

@@ -5,7 +5,6 @@ pub mod arrays;
 pub mod bench;
 pub mod cli;
 pub mod compare;
-pub mod context;
 pub mod data;
 pub mod freed_memory;
 pub mod init;

@@ -4,6 +4,7 @@
 use cubecl::server::Handle;
 use sonew_kernels::error::Error;
 use sonew_kernels::evidence::{Evidence, Slots};
+use sonew_kernels::noise::noise;
 use sonew_kernels::precision::{self, HostFormat, Precision, PrecisionKind, PrecisionVisitor};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
@@ -79,11 +80,7 @@ fn correlated(band: usize, noise: f64) -> Statistics {
 
 /// An unstructured value in [−1, 1).
 fn unstructured(step: usize, i: usize) -> f64 {
-    let mixed = ((step * 100_003 + i + 1) as u64)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .rotate_left(31);
-    let mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40;
-    mixed as f64 / (1u64 << 23) as f64 - 1.0
+    noise(step * 100_003 + i + 1)
 }
 
 struct Rows<'a> {

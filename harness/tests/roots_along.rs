@@ -1,14 +1,16 @@
 //! The device's roots along a run of Shampoo.
 
-use sonew_harness::context::context;
+use std::rc::Rc;
+
 use sonew_harness::data::Images;
 use sonew_harness::roots::{along, along_table};
+use sonew_optimizers::Context;
 use sonew_runtime::{Selector, open};
 
 #[test]
 fn the_device_refuses_no_root_along_a_run_of_shampoo() {
     let device = open(Selector::Software).unwrap();
-    let context = std::rc::Rc::new(context(&device));
+    let context = Rc::new(Context::new(device.client, device.info.processor));
     // Fewer images than the widest layer has units, so that statistics have less than full rank; some pixels are always black.
     // Smaller matrices would be taken for vectors.
     let (count, cols) = (16, 70);

@@ -8,21 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
-use serde::{Deserialize, Serialize};
 use sonew_runtime::Client;
+pub use sonew_runtime::Processor;
 
 use crate::error::Error;
 use crate::tuned::Tuned;
-
-/// What executes the kernels; it decides launch geometry and where matrix products run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Processor {
-    /// A graphics processor: many units at once, memory of its own.
-    Gpu,
-    /// A software driver on the host's processor: few units, host memory.
-    Cpu,
-}
 
 /// One device, used from one thread.
 ///

@@ -21,6 +21,7 @@ mod fold;
 pub mod kronecker;
 mod length;
 pub mod network;
+pub mod noise;
 pub mod precision;
 pub mod product;
 pub mod segments;

@@ -4,9 +4,9 @@ use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::error::Error;
 use sonew_kernels::network::{DenseLayers, Layer, PackedImages, elementwise, reference};
+use sonew_kernels::noise;
 use sonew_kernels::precision::PrecisionKind;
-use sonew_kernels::product::Multiplication;
-use sonew_kernels::product::{self, HostMatrix};
+use sonew_kernels::product::{self, HostMatrix, Multiplication};
 
 mod software;
 
@@ -39,14 +39,9 @@ impl Bench {
 
 /// Unstructured values in [−1, 1).
 fn noise(seed: usize, count: usize) -> Vec<f32> {
-    (0..count)
-        .map(|i| {
-            let mixed = ((i + 100_003 * seed) as u64)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .rotate_left(31);
-            let mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40;
-            mixed as f32 / (1u64 << 23) as f32 - 1.0
-        })
+    let first = 100_003 * seed;
+    (first..first + count)
+        .map(|i| noise::noise(i) as f32)
         .collect()
 }
 

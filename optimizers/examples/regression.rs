@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::rc::Rc;
 
-use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Processor, Segments};
+use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Segments};
 use sonew_runtime::{Selector, open};
 
 const WEIGHTS: usize = 64;
@@ -11,11 +11,7 @@ const BATCH: usize = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let device = open(Selector::Auto)?;
-    let processor = match device.info.processor {
-        sonew_runtime::Processor::Gpu => Processor::Gpu,
-        sonew_runtime::Processor::Cpu => Processor::Cpu,
-    };
-    let context = Rc::new(Context::new(device.client, processor));
+    let context = Rc::new(Context::new(device.client, device.info.processor));
 
     // One tensor. All tensors of a model lie in one arena, and one step moves them all.
     let segments = Segments::new(&[WEIGHTS])?;

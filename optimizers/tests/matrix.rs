@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use sonew_kernels::noise;
 use sonew_kernels::precision::HostFormat;
 use sonew_optimizers::{
     Context, Error, NonFinite, Numerics, Optimizer, OptimizerConfig, Precision, PrecisionKind,
@@ -120,13 +121,8 @@ fn segments() -> Segments {
     Segments::with_shapes(vec![vec![15, 20], vec![], vec![7], vec![27, 19]]).unwrap()
 }
 
-/// Unstructured values in [−1, 1): a smooth sequence would make the statistics of a band singular.
 fn noise(i: usize) -> f32 {
-    let mixed = (i as u64)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .rotate_left(31);
-    let mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40;
-    mixed as f32 / (1u64 << 23) as f32 - 1.0
+    noise::noise(i) as f32
 }
 
 /// Runs `steps` on ½ Σ c_i w_i² from a fixed start and returns the trajectory's last weights, or zero gradients.

@@ -3,6 +3,7 @@
 mod software;
 
 use sonew_kernels::kronecker::reference;
+use sonew_kernels::noise::noise;
 use sonew_optimizers::{Error, Optimizer, OptimizerConfig, PrecisionKind, Segments};
 
 use software::Software;
@@ -44,15 +45,6 @@ impl Bench {
         let widen = |t: Vec<f32>| t.into_iter().map(f64::from).collect();
         segments.scatter(&values).into_iter().map(widen).collect()
     }
-}
-
-/// Unstructured values in [−1, 1).
-fn noise(i: usize) -> f64 {
-    let mixed = (i as u64)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .rotate_left(31);
-    let mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40;
-    mixed as f64 / (1u64 << 23) as f64 - 1.0
 }
 
 fn filled(shift: usize, n: usize, scale: f64) -> Vec<f64> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 #[cfg(any(not(feature = "wgpu"), not(feature = "cuda")))]
 use crate::Sought;
@@ -30,13 +30,13 @@ impl fmt::Display for Backend {
     }
 }
 
-/// What a device computes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+/// What a device computes on; it decides how kernels are laid out and where matrix products run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Processor {
-    /// A graphics processor.
+    /// A graphics processor: many units at once, memory of its own.
     Gpu,
-    /// The CPU, through a software driver such as Mesa's lavapipe.
+    /// The host's processor, through a software driver such as Mesa's lavapipe: few units, host memory.
     Cpu,
 }
 

@@ -1,6 +1,7 @@
 //! What the benches compute on.
 
 use rayon::prelude::*;
+use sonew_kernels::noise;
 use sonew_optimizers::Segments;
 
 /// Values that a thread makes at once.
@@ -8,11 +9,7 @@ const PART: usize = 1 << 16;
 
 /// Unstructured values in [−1, 1).
 pub fn noise(i: usize) -> f32 {
-    let mixed = (i as u64)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .rotate_left(31);
-    let mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40;
-    mixed as f32 / (1u64 << 23) as f32 - 1.0
+    noise::noise(i) as f32
 }
 
 /// Tensors of such values in an arena.

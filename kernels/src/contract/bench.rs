@@ -6,6 +6,7 @@ use super::outcome::Outcome;
 use crate::context::Context;
 use crate::error::Error;
 use crate::evidence::{Evidence, Slots};
+use crate::noise;
 use crate::precision::HostFormat;
 use crate::segments::Segments;
 use crate::sweep::Sweep;
@@ -85,11 +86,7 @@ impl<'a> Bench<'a> {
 
 /// Unstructured values in [−1, 1).
 pub(super) fn noise(seed: usize, i: usize) -> f64 {
-    let mixed = ((i + 1000 * seed) as u64)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .rotate_left(31);
-    let mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40;
-    mixed as f64 / (1u64 << 23) as f64 - 1.0
+    noise::noise(i + 1000 * seed)
 }
 
 /// Unstructured values of either sign from ¼ to 1, of seven binary digits: every format holds them, and squares of smaller

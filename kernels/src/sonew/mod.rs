@@ -1,5 +1,5 @@
 //! Sparsified Online Newton (Devvrit et al., arXiv 2311.10085): a preconditioner X = L D Lᵀ whose inverse agrees with
-//! the gradient statistics H on a band, found column by column in closed form.
+//! the gradient statistics H on a band, found column by column in closed form. docs/derivation.md derives the formulas.
 //!
 //! Band width b ≥ 0: b = 0 is diagonal, b = 1 tridiagonal. Per tensor, flattened, with I_j = {j+1, …, min(j+b, n)}:
 //!

@@ -3,7 +3,7 @@
 //! m ← β₁ m + (1−β₁) g,  H_ii ← ρ H_ii + ω g_i²,  H_{i,i+1+k} ← ρ H_{i,i+1+k} + ω g_i g_{i+1+k}
 //!
 //! (ρ, ω) = (β₂, 1−β₂) for the moving average that all published code uses, (1, 1/λ) for the sum of the theory
-//! (§1.2 of the derivation: H_t = H_{t−1} + P(g gᵀ)/λ).
+//! (docs/derivation.md, "Statistics": H_t = H_{t−1} + P(g gᵀ)/λ).
 //!
 //! A product that overflows saturates at the largest finite value of the states' format, so one huge gradient leaves statistics that recover.
 

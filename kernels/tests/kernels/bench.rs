@@ -67,11 +67,7 @@ pub const LENGTHS: &[usize] = &[1, 2, 4, 5, 10, 11, 1000, 1009, 223, 224, 225, 2
 
 /// Unstructured values in [−1, 1).
 pub fn noise(seed: usize, i: usize) -> f64 {
-    let mixed = ((i + 1000 * seed) as u64)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .rotate_left(31);
-    let mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40;
-    mixed as f64 / (1u64 << 23) as f64 - 1.0
+    sonew_kernels::noise::noise(i + 1000 * seed)
 }
 
 /// Values that f32 holds exactly, so that oracle and kernel start from the same numbers.

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use sonew_harness::cli::DeviceArgs;
-use sonew_harness::context::context;
 use sonew_harness::kept_kernels;
 use sonew_harness::tune::TunedFile;
 use sonew_optimizers::Context;
@@ -32,7 +31,7 @@ pub fn on_device(args: &DeviceArgs, job: impl Job) -> Outcome {
         kept_kernels::keep();
     }
     let device = sonew_runtime::open(args.device)?;
-    let mut context = context(&device);
+    let mut context = Context::new(device.client.clone(), device.info.processor);
     if let Some((path, file)) = tuned.zip(file) {
         context = context.with_tuned(file.of(path, &device.info)?.clone());
     } else if let Some(known) = TunedFile::shipped()?.known(&device.info) {
