@@ -245,6 +245,8 @@ fn the_blueprint_that_was_tuned_is_stored_for_its_device_and_used_when_asked_for
         error.contains("another") && error.contains("sonew tune"),
         "{error}"
     );
+    let error = fails(&["tune", "product", "--device", "wgpu:cpu", "--out", file]);
+    assert!(error.contains("products run in host memory"), "{error}");
     let error = fails(&["tune", "ldl", "--device", "wgpu:cpu", "--out", file]);
     assert!(error.contains("banded-ldl"), "{error}");
     let error = fails(&[

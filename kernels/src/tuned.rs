@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::precision::Precision;
+use crate::product::{self, Factors};
 use crate::sonew::Blueprint;
 use crate::sweep::Sweep;
 
@@ -126,11 +127,43 @@ pub struct Tuning {
     pub blueprint: Blueprint,
 }
 
-/// Blueprints of some kernels on one device.
+/// How fast the multiprocessors compute matrix products in tiles of one form, by which [`product::Blueprint::choose`] weighs them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TileSpeed {
+    /// What units multiply.
+    pub factors: Factors,
+    /// Rows of a tile.
+    pub rows: usize,
+    /// Columns of a tile.
+    pub columns: usize,
+    /// Units that share an entry.
+    pub slices: usize,
+    /// Relative to the fastest tile of these factors.
+    pub speed: f64,
+}
+
+impl TileSpeed {
+    /// Whether it is that of a blueprint.
+    pub fn is_of(&self, blueprint: product::Blueprint) -> bool {
+        let product::Blueprint {
+            factors,
+            rows,
+            columns,
+            slices,
+            ..
+        } = blueprint;
+        (self.factors, self.rows, self.columns, self.slices) == (factors, rows, columns, slices)
+    }
+}
+
+/// Blueprints of some kernels on one device, and speeds of tiles of matrix products.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Tuned {
     tunings: Vec<Tuning>,
+    #[serde(skip)]
+    tiles: Vec<TileSpeed>,
 }
 
 impl Tuned {
@@ -154,5 +187,16 @@ impl Tuned {
     /// All of them.
     pub fn tunings(&self) -> &[Tuning] {
         &self.tunings
+    }
+
+    /// The same blueprints, with these speeds of tiles.
+    pub fn with_tiles(self, tiles: Vec<TileSpeed>) -> Self {
+        Self { tiles, ..self }
+    }
+
+    /// The speed of a tile of matrix products, if it was measured.
+    pub fn tile_speed(&self, blueprint: product::Blueprint) -> Option<f64> {
+        let found = self.tiles.iter().find(|it| it.is_of(blueprint));
+        found.map(|it| it.speed)
     }
 }

@@ -24,7 +24,7 @@ pub use first_use::{FirstUse, first_uses};
 pub(crate) use kernels::removal;
 pub use kernels::{Subject, Timer, kernels};
 use products::PRODUCT;
-pub use products::{ProductSubject, ProductTime, ProductTimer, each_product, products};
+pub use products::{ProductSubject, ProductTime, ProductTimer, each_product, products, tile};
 pub use request::{FIRST_STEP, FIRST_USE};
 use request::{OPTIMIZER_STEP, SCALING, TRAINING_STEP};
 pub use request::{Request, autoencoder, names};

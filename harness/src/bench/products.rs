@@ -1,6 +1,7 @@
 //! Times of the autoencoder's matrix products where its network computes them: in host memory beside a software driver, else on the
 //! device, in f32 and in bf16; and there of a large square one, in every way that the device has.
 
+use cubecl::server::Handle;
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use sonew_kernels::network::{Step, steps};
@@ -172,21 +173,49 @@ fn time(
             let blueprint = Blueprint::choose(context, parts, results);
             let table = Products::new(context, &products, Strategy::Forced(blueprint))?;
             subject.tiles = Some(table.tiles());
-            let (left, right) = (context.upload(&a), context.upload(&b));
-            let out = context.upload(&c);
-            let work = Work::new(context, || {
-                let buffers = [&left, &right, &out];
-                product::multiply(context, &table, buffers, Scale::default())?;
-                Ok(())
-            });
-            timer(subject, work)?;
-            c = context.download("bench", &out)?;
+            let buffers = [&a, &b, &c].map(|it| context.upload(it));
+            timer(subject, on_device(context, &table, &buffers))?;
+            c = context.download("bench", &buffers[2])?;
         }
     }
     for product in &products {
         prove(&step.name, product, [&a, &b, &c])?;
     }
     Ok(())
+}
+
+fn on_device<'a>(context: &'a Context, table: &'a Products, buffers: &'a [Handle; 3]) -> Work<'a> {
+    Work::new(context, || {
+        product::multiply(context, table, buffers.each_ref(), Scale::default())?;
+        Ok(())
+    })
+}
+
+/// Seconds of an m × k and a k × n matrix in tiles of one form, proven.
+///
+/// # Errors
+/// As [`each_product`].
+pub fn tile(
+    context: &Context,
+    blueprint: Blueprint,
+    [m, n, k]: [usize; 3],
+    effort: Effort,
+) -> Result<Seconds, BenchError> {
+    let parts = match blueprint.factors {
+        Factors::Whole => None,
+        Factors::Parts(parts) | Factors::Matrix(parts) => Some(parts),
+    };
+    let product = Product::row_major([m, k, n]);
+    let values = |seed: usize, count: usize| (0..count).map(|i| value(i + seed, parts)).collect();
+    let (a, b): (Vec<f32>, Vec<f32>) = (values(0, m * k), values(1 << 24, k * n));
+    let table = Products::new(context, &[product], Strategy::Forced(blueprint))?;
+    let c = vec![0f32; m * n];
+    let buffers = [&a, &b, &c].map(|it| context.upload(it));
+    let work = on_device(context, &table, &buffers);
+    let seconds = Stopwatch::new(work, effort)?.run(effort)?;
+    let c: Vec<f32> = context.download("bench", &buffers[2])?;
+    prove("a tile", &product, [&a, &b, &c])?;
+    Ok(seconds)
 }
 
 /// Requires that the last row of a product is right.

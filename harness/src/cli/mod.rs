@@ -175,8 +175,8 @@ pub enum Command {
     /// the fastest. Nothing reads the file but --tuned.
     Tune {
         /// The kernel: sgd, momentum, nesterov, adagrad, rmsprop, adam, statistics, banded-ldl, precondition, sonew-step, sonew-graft,
-        /// kronecker-descent, inspect, convert or stochastic-rounding; or all of them, the important ones first, each stored once it
-        /// is found.
+        /// kronecker-descent, inspect, convert or stochastic-rounding; or product, on a GPU: how fast it is with tiles of each form; or
+        /// all of them, the important ones first, each stored once it is found.
         kernel: String,
         /// In this precision.
         #[arg(long, default_value_t = PrecisionKind::F32)]

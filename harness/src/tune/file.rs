@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sonew_kernels::segments::BLOCK;
 use sonew_kernels::sweep::Sweep;
-use sonew_kernels::tuned::{Tuned, Tuning};
+use sonew_kernels::tuned::{TileSpeed, Tuned, Tuning};
 use sonew_runtime::DeviceInfo;
 
-use super::meaning::{MOST_UNITS, check_tunings, unknown_field};
+use super::meaning::{MOST_UNITS, check_tiles, check_tunings, unknown_field};
 use crate::replace_file::replace_file;
 
 /// The most bytes of a file: hundreds of devices, tuned for everything.
@@ -95,6 +95,9 @@ struct OfDevice {
     /// When it was tuned; another version is used as well.
     driver: String,
     blueprints: Tuned,
+    /// Of matrix products.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tiles: Vec<TileSpeed>,
 }
 
 impl TunedFile {
@@ -158,7 +161,7 @@ impl TunedFile {
             path: path.into(),
             source,
         };
-        let file: Self = serde_json::from_slice(content).map_err(wrong)?;
+        let mut file: Self = serde_json::from_slice(content).map_err(wrong)?;
         let found: Value = serde_json::from_slice(content).map_err(wrong)?;
         let known = serde_json::to_value(&file).map_err(wrong)?;
         if let Some(place) = unknown_field(&found, &known, "") {
@@ -176,6 +179,7 @@ impl TunedFile {
                 name,
                 backend,
                 blueprints,
+                tiles,
                 ..
             },
         ) in file.devices.iter().enumerate()
@@ -190,6 +194,10 @@ impl TunedFile {
                 });
             }
             check_tunings(path, &format!("{place}/blueprints"), blueprints.tunings())?;
+            check_tiles(path, &format!("{place}/tiles"), tiles)?;
+        }
+        for device in &mut file.devices {
+            device.take_up_tiles();
         }
         Ok(file)
     }
@@ -224,6 +232,18 @@ impl TunedFile {
 
     /// Adds a blueprint for a device.
     pub fn put(&mut self, info: &DeviceInfo, tuning: Tuning) {
+        self.device(info).blueprints.put(tuning);
+    }
+
+    /// Puts the speeds of tiles of a device in the place of those that it has.
+    pub fn put_tiles(&mut self, info: &DeviceInfo, tiles: Vec<TileSpeed>) {
+        let device = self.device(info);
+        device.tiles = tiles;
+        device.take_up_tiles();
+    }
+
+    /// The device's part, which is tuned now.
+    fn device(&mut self, info: &DeviceInfo) -> &mut OfDevice {
         let at = match self.devices.iter().position(|it| it.is(info)) {
             Some(at) => at,
             None => {
@@ -232,12 +252,14 @@ impl TunedFile {
                     backend: info.backend.to_string(),
                     driver: String::new(),
                     blueprints: Tuned::default(),
+                    tiles: Vec::new(),
                 });
                 self.devices.len() - 1
             }
         };
-        self.devices[at].driver = info.driver.clone();
-        self.devices[at].blueprints.put(tuning);
+        let device = &mut self.devices[at];
+        device.driver = info.driver.clone();
+        device
     }
 
     /// Writes the file, whole or not at all.
@@ -261,6 +283,11 @@ fn failed(path: &Path, source: io::Error) -> TunedFileError {
 }
 
 impl OfDevice {
+    fn take_up_tiles(&mut self) {
+        let blueprints = std::mem::take(&mut self.blueprints);
+        self.blueprints = blueprints.with_tiles(self.tiles.clone());
+    }
+
     fn is(&self, info: &DeviceInfo) -> bool {
         (&self.name, &self.backend) == (&info.name, &info.backend.to_string())
     }
@@ -268,7 +295,44 @@ impl OfDevice {
 
 #[cfg(test)]
 mod tests {
+    use sonew_kernels::product::{Blueprint, Factors};
+
     use super::*;
+
+    fn of_tiles(tiles: &str) -> Result<TunedFile, TunedFileError> {
+        let text = format!(
+            r#"{{"devices": [{{"name": "a", "backend": "b", "driver": "c", "blueprints": [], "tiles": [{tiles}]}}]}}"#
+        );
+        TunedFile::parse(Path::new("file"), text.as_bytes())
+    }
+
+    #[test]
+    fn speeds_of_tiles_are_read_back_and_those_of_none_are_refused() {
+        let tile = |factors: &str, rows: usize, speed: f64| {
+            format!(
+                r#"{{"factors": {factors}, "rows": {rows}, "columns": 64, "slices": 4, "speed": {speed}}}"#
+            )
+        };
+        let plain = tile(r#""whole""#, 64, 0.9);
+        let file = of_tiles(&plain).unwrap();
+        let blueprint = Blueprint::all(Factors::Whole).nth(1).unwrap();
+        assert_eq!(file.devices[0].blueprints.tile_speed(blueprint), Some(0.9));
+        let written = serde_json::to_string(&file).unwrap();
+        assert_eq!(
+            TunedFile::parse(Path::new("file"), written.as_bytes()).unwrap(),
+            file
+        );
+        for wrong in [
+            tile(r#""whole""#, 63, 0.9),
+            tile(r#""whole""#, 64, 0.0),
+            tile(r#""whole""#, 64, 1.5),
+            tile(r#"{"matrix": "bf17"}"#, 64, 0.9),
+            format!("{plain}, {plain}"),
+            plain.replace("slices", "slice"),
+        ] {
+            assert!(of_tiles(&wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn what_comes_with_the_program_is_a_file_that_it_takes_as_its_tuner_writes_it() {

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
+use sonew_kernels::product::Blueprint;
 use sonew_kernels::segments::GAP;
-use sonew_kernels::tuned::{Tunable, Tuning};
+use sonew_kernels::tuned::{TileSpeed, Tunable, Tuning};
 use sonew_optimizers::PrecisionKind;
 
 use super::TunedFileError;
@@ -64,6 +65,47 @@ pub(super) fn check_tunings(
                 precision: precision.into(),
                 sweep,
             });
+        }
+    }
+    Ok(())
+}
+
+/// Requires that every speed is one, and of a tile that products are cut into.
+pub(super) fn check_tiles(
+    path: &Path,
+    place: &str,
+    tiles: &[TileSpeed],
+) -> Result<(), TunedFileError> {
+    for (at, tile) in tiles.iter().enumerate() {
+        let refused = |field: &str, expected: &str, found: String| {
+            Err(TunedFileError::Meaning {
+                path: path.into(),
+                place: format!("{place}/{at}{field}"),
+                expected: expected.into(),
+                found,
+            })
+        };
+        let small = Blueprint::small(tile.factors);
+        let mut known = Blueprint::all(tile.factors).chain([small]);
+        if !known.any(|it| tile.is_of(it)) {
+            let found = format!("{} × {}, {} slices", tile.rows, tile.columns, tile.slices);
+            return refused("", "a tile that products are cut into", found);
+        }
+        if !(tile.speed > 0.0 && tile.speed <= 1.0) {
+            return refused(
+                "/speed",
+                "a number above 0, at most 1",
+                tile.speed.to_string(),
+            );
+        }
+        let same = |it: &TileSpeed| {
+            TileSpeed {
+                speed: tile.speed,
+                ..*it
+            } == *tile
+        };
+        if tiles[..at].iter().any(same) {
+            return refused("", "each once", "a tile again".into());
         }
     }
     Ok(())

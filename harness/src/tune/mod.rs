@@ -4,14 +4,17 @@
 
 mod candidates;
 mod file;
+mod found;
 mod meaning;
+pub mod tiles;
 
 use candidates::candidates;
 pub use file::{TunedFile, TunedFileError};
+use found::chosen;
+pub use found::{Candidate, Found, Verdict};
 
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use sonew_kernels::context::Processor;
 use sonew_kernels::precision::{Precision, PrecisionVisitor};
 use sonew_kernels::sonew::{Blueprint, Ghosts};
@@ -20,16 +23,12 @@ use sonew_kernels::tuned::{Tunable, Tuned, Tuning};
 use sonew_optimizers::{Context, PrecisionKind, Segments};
 use sonew_runtime::DeviceInfo;
 
-use crate::bench::tables::{milliseconds, percent};
 use crate::bench::{self, BenchError, Effort, Last, Seconds, kernels};
-use crate::table::{Column, Table};
 
 /// How many of the fastest are timed again, beside the default.
 const FINALISTS: usize = 4;
 /// How often.
 const ROUNDS: usize = 5;
-/// A blueprint takes the default's place if it takes less than this part of its time: smaller differences come and go.
-const WORTH_IT: f64 = 0.97;
 
 /// The part of the time in which candidates are visited; in the rest the fastest are timed again.
 const VISITING: f64 = 0.75;
@@ -75,116 +74,6 @@ pub fn all(band: Option<usize>) -> Vec<(Tunable, usize)> {
         all.extend(these.map(|kernel| (kernel, if kernel.banded { band } else { 0 })));
     }
     all
-}
-
-/// What became of a candidate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// It is right, and takes so long.
-    Timed(Seconds),
-    /// It is wrong, or the device does not take it.
-    Refused(String),
-    /// There was no time for it.
-    NotReached,
-}
-
-/// A candidate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Candidate {
-    /// How the kernel is laid out.
-    pub blueprint: Blueprint,
-    /// Whether that is the default.
-    pub default: bool,
-    /// The first measurement.
-    pub verdict: Verdict,
-    /// The median over the rounds of the last measurement, in seconds, if it came that far.
-    pub again: Option<f64>,
-}
-
-impl Candidate {
-    fn median(&self) -> Option<f64> {
-        match &self.verdict {
-            Verdict::Timed(seconds) => Some(self.again.unwrap_or(seconds.median)),
-            Verdict::Refused(_) | Verdict::NotReached => None,
-        }
-    }
-}
-
-/// What was found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Found {
-    /// The kernel.
-    pub kernel: String,
-    /// The precision.
-    pub precision: PrecisionKind,
-    /// The band; 0 for a kernel without one.
-    pub band: usize,
-    /// Values that it went over.
-    pub values: usize,
-    /// The candidates: those that were timed twice first, then by time, those that were refused last.
-    pub candidates: Vec<Candidate>,
-    /// Which of them is to be used.
-    pub chosen: usize,
-}
-
-impl Found {
-    /// The blueprint to use.
-    pub fn best(&self) -> Tuning {
-        Tuning {
-            kernel: self.kernel.clone(),
-            precision: self.precision.name().into(),
-            band: self.band,
-            blueprint: self.candidates[self.chosen].blueprint,
-        }
-    }
-
-    /// All candidates, the fastest first.
-    pub fn table(&self) -> Table {
-        let mut table = Table::new(vec![
-            Column::right("width"),
-            Column::right("run"),
-            Column::right("units"),
-            Column::right("cubes"),
-            Column::left("words"),
-            Column::left("unrolled"),
-            Column::right("ms"),
-            Column::right("again"),
-            Column::right("of default"),
-            Column::left(""),
-        ]);
-        let default = self.candidates.iter().find(|it| it.default);
-        for (at, candidate) in self.candidates.iter().enumerate() {
-            let Blueprint { sweep, unroll } = candidate.blueprint;
-            let (first, note) = match &candidate.verdict {
-                Verdict::Timed(seconds) => (milliseconds(seconds.median), String::new()),
-                Verdict::Refused(reason) => ("–".into(), reason.clone()),
-                Verdict::NotReached => ("–".into(), "no time left".into()),
-            };
-            let of_default = match (candidate.median(), default.and_then(Candidate::median)) {
-                (Some(time), Some(default)) => percent(time / default),
-                _ => "–".into(),
-            };
-            let mut notes = vec![note];
-            notes.extend(sweep.team.then(|| "a team".into()));
-            notes.extend(candidate.default.then(|| "default".into()));
-            notes.extend((at == self.chosen).then(|| "chosen".into()));
-            notes.retain(|note| !note.is_empty());
-            table.push(vec![
-                sweep.width.to_string(),
-                sweep.run.to_string(),
-                sweep.units.to_string(),
-                sweep.cubes.to_string(),
-                if sweep.twins { "64 bits" } else { "" }.into(),
-                if unroll { "yes" } else { "no" }.into(),
-                first,
-                candidate.again.map_or("–".into(), milliseconds),
-                of_default,
-                notes.join(", "),
-            ]);
-        }
-        table
-    }
 }
 
 /// Proves and times every candidate; `tell` hears of what is next.
@@ -375,39 +264,12 @@ fn is_one_launch(segments: &Segments, band: usize, blueprint: Blueprint) -> bool
     Ghosts::new(segments, band, bench::removal(band), blueprint).are_few()
 }
 
-/// The first of the candidates, or the default where that is about as fast.
-fn chosen(candidates: &[Candidate]) -> usize {
-    let default = candidates.iter().position(|it| it.default);
-    let fastest = candidates.first().and_then(Candidate::median);
-    let of_default = default.and_then(|at| Some((at, candidates[at].median()?)));
-    match (fastest, of_default) {
-        (Some(fastest), Some((at, default))) if fastest >= WORTH_IT * default => at,
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use sonew_kernels::context::Processor;
     use sonew_kernels::precision::F32;
 
     use super::*;
-
-    fn candidate(seconds: Option<f64>, default: bool) -> Candidate {
-        let verdict = match seconds {
-            Some(it) => Verdict::Timed(Seconds::of(vec![it])),
-            None => Verdict::Refused("wrong".into()),
-        };
-        Candidate {
-            blueprint: Blueprint {
-                sweep: Sweep::infer(Processor::Cpu),
-                unroll: true,
-            },
-            default,
-            verdict,
-            again: None,
-        }
-    }
 
     #[test]
     fn a_blueprint_that_no_step_would_run_as_one_launch_is_told_apart() {
@@ -435,15 +297,5 @@ mod tests {
                 .iter()
                 .all(|(kernel, band)| { *band == if kernel.banded { 2 } else { 0 } })
         );
-    }
-
-    #[test]
-    fn the_default_stays_unless_another_is_clearly_faster() {
-        let close = [candidate(Some(0.99), false), candidate(Some(1.0), true)];
-        assert_eq!(chosen(&close), 1);
-        let clear = [candidate(Some(0.9), false), candidate(Some(1.0), true)];
-        assert_eq!(chosen(&clear), 0);
-        let refused = [candidate(Some(2.0), false), candidate(None, true)];
-        assert_eq!(chosen(&refused), 0);
     }
 }

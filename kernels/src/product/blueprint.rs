@@ -47,8 +47,9 @@ pub enum Sums {
     Compensated,
 }
 
-/// Tiles, and how fast a multiprocessor is with each relative to the largest. Reckoned, not measured: a unit of 8 × 8 entries reads 4
-/// words of 16 bytes for 64 products and sums, one of 4 × 4 reads 2 for 16, and shared memory yields one such word for some 4.
+/// Tiles, and how fast a multiprocessor is with each relative to the largest, where `sonew tune product` has not measured it. That is
+/// reckoned: a unit of 8 × 8 entries reads 4 words of 16 bytes for 64 products and sums, one of 4 × 4 reads 2 for 16, and shared memory
+/// yields one such word for some 4.
 const TILES: [(Blueprint, f64); 4] = [
     (Blueprint::of([128, 128], [8, 8], 1, 16), 1.0),
     (Blueprint::of([64, 64], [8, 8], 4, 32), 0.85),
@@ -144,13 +145,15 @@ impl Blueprint {
         let results: Vec<[usize; 2]> = results.into_iter().collect();
         let tiles = |it: Self| -> usize { results.iter().map(|&of| it.tiles(of)).sum() };
         let factors = parts.map_or(Factors::Whole, Factors::Matrix);
-        let fitting = Self::with_speeds(factors).filter_map(|(blueprint, speed)| {
+        let smallest = (Self::small(factors), 0.25);
+        let all = Self::with_speeds(factors).chain([smallest]);
+        let fitting = all.filter_map(|(blueprint, reckoned)| {
+            let speed = context.tuned().tile_speed(blueprint).unwrap_or(reckoned);
             let blueprint = blueprint.within(hardware.max_shared_memory_size)?;
             (blueprint.units() <= hardware.max_units_per_cube as usize)
                 .then_some((blueprint, speed))
         });
-        let smallest = (Self::small(factors).fitted(context), 0.25);
-        let fitting: Vec<(Self, f64)> = fitting.chain([smallest]).collect();
+        let fitting: Vec<(Self, f64)> = fitting.collect();
         let full: Vec<(Self, f64)> = fitting
             .iter()
             .copied()
@@ -164,7 +167,9 @@ impl Blueprint {
         let least = candidates
             .into_iter()
             .min_by(|&a, &b| time(a).total_cmp(&time(b)));
-        least.map_or(Self::SMALL, |(blueprint, _)| blueprint)
+        least.map_or(Self::small(factors).fitted(context), |(blueprint, _)| {
+            blueprint
+        })
     }
 
     /// With as many terms at a time as fit so many bytes of shared memory.

@@ -1,8 +1,11 @@
 //! Many matrix products in one launch.
 
+use sonew_kernels::context::{Context, Processor};
 use sonew_kernels::error::Error;
 use sonew_kernels::product::{Blueprint, Factors, Product, Products, Scale, Sums, View, multiply};
 use sonew_kernels::sweep::Strategy;
+use sonew_kernels::tuned::{TileSpeed, Tuned};
+use sonew_runtime::source::{Language, record};
 
 use crate::bench::*;
 use crate::matrices::widened;
@@ -78,6 +81,29 @@ fn grouped_products_of_all_sizes_and_transposes_follow_f64() {
             }
         }
     }
+}
+
+#[test]
+fn a_tile_that_was_measured_faster_than_reckoned_is_chosen() {
+    let recording = record(Language::CudaSm90);
+    let chosen = |tiles: Vec<TileSpeed>| {
+        let tuned = Tuned::default().with_tiles(tiles);
+        let context = Context::new(recording.client(), Processor::Gpu).with_tuned(tuned);
+        Blueprint::choose(&context, None, [[1024, 1024]])
+    };
+    let forms: Vec<Blueprint> = Blueprint::all(Factors::Whole).collect();
+    let speed = |it: &Blueprint, speed: f64| TileSpeed {
+        factors: it.factors,
+        rows: it.rows,
+        columns: it.columns,
+        slices: it.slices,
+        speed,
+    };
+    let smallest = *forms.last().unwrap();
+    assert_ne!(chosen(Vec::new()), smallest);
+    let (last, others) = forms.split_last().unwrap();
+    let slow = others.iter().map(|it| speed(it, 0.1));
+    assert_eq!(chosen(slow.chain([speed(last, 1.0)]).collect()), smallest);
 }
 
 #[test]

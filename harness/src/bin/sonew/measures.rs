@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use sonew_harness::bench::{self, Bench};
+use sonew_harness::bench::{self, Bench, Effort};
 use sonew_harness::data::embedded;
 use sonew_harness::init::AUTOENCODER_SIZES;
 use sonew_harness::report;
@@ -13,9 +13,10 @@ use sonew_harness::roots;
 use sonew_harness::stability::Comparison;
 use sonew_harness::streams::{note, print, progress};
 use sonew_harness::table::Table;
+use sonew_harness::tune::tiles::{self, PRODUCT};
 use sonew_harness::tune::{self, TunedFile};
 use sonew_harness::verify::{self, Request};
-use sonew_optimizers::{Context, PrecisionKind};
+use sonew_optimizers::{Context, PrecisionKind, Processor};
 use sonew_runtime::DeviceInfo;
 
 use crate::Outcome;
@@ -228,6 +229,24 @@ pub struct TuneJob {
 }
 
 impl TuneJob {
+    /// Measures tiles of matrix products.
+    fn tiles(&self, info: &DeviceInfo, context: &Context, file: &mut TunedFile) -> Outcome {
+        let found = tiles::tiles(context, Effort::QUICK, &mut note)?;
+        file.put_tiles(info, found.iter().map(|it| it.tile).collect());
+        file.write(&self.out)?;
+        if self.json {
+            let report = serde_json::json!({ "device": info, "tiles": found });
+            print(&serde_json::to_string_pretty(&report)?)?;
+        } else {
+            print(tiles::table(&found).to_text().trim_end())?;
+        }
+        note(&format!(
+            "stored in {}; --tuned {0} uses it",
+            self.out.display()
+        ));
+        Ok(ExitCode::SUCCESS)
+    }
+
     /// What is tuned, in turn, by name and band.
     fn subjects(&self) -> Vec<(String, usize)> {
         if self.kernel != ALL {
@@ -243,6 +262,9 @@ impl Job for TuneJob {
     fn run(self, info: &DeviceInfo, context: Rc<Context>) -> Outcome {
         // A file that is none is refused before anything is measured.
         let mut file = TunedFile::read_or_new(&self.out)?;
+        if self.kernel == PRODUCT {
+            return self.tiles(info, &context, &mut file);
+        }
         note(&format!(
             "{} through {} ({})",
             info.name, info.backend, info.id
@@ -284,6 +306,16 @@ impl Job for TuneJob {
                 }
                 Err(error) if self.kernel == ALL => note(&format!("{name}: {error}")),
                 Err(error) => return Err(error.into()),
+            }
+        }
+        let time_is_left = self.time.is_none_or(|time| started.elapsed() < time);
+        if self.kernel == ALL && context.processor() == Processor::Gpu && time_is_left {
+            match tiles::tiles(&context, Effort::QUICK, &mut note) {
+                Ok(found) => {
+                    file.put_tiles(info, found.iter().map(|it| it.tile).collect());
+                    file.write(&self.out)?;
+                }
+                Err(error) => note(&format!("{PRODUCT}: {error}")),
             }
         }
         if self.json {
