@@ -72,6 +72,11 @@ pub enum BenchError {
         /// Why the first of them does not.
         reason: String,
     },
+    /// Tiles of products were to be timed where there are none.
+    #[error(
+        "beside a software driver products run in host memory, not in tiles; `sonew tune product` wants a GPU (--device)"
+    )]
+    NoTiles,
     /// A buffer would be larger than the device's largest.
     #[error(
         "{values} values need buffers of {bytes} bytes, and the largest of this device has {largest}; ask for a smaller --size"

@@ -33,19 +33,14 @@ pub struct TileTime {
 /// they find; `tell` hears of what is next.
 ///
 /// # Errors
-/// [`BenchError::Unknown`] where products run in host memory; as [`tile`].
+/// [`BenchError::NoTiles`] where products run in host memory; as [`tile`].
 pub fn tiles(
     context: &Context,
     effort: Effort,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<TileTime>, BenchError> {
     if context.processor() == Processor::Cpu {
-        return Err(BenchError::Unknown {
-            kernel: format!(
-                "{PRODUCT} beside a software driver, where products run in host memory"
-            ),
-            known: "those of `sonew tune --help`".into(),
-        });
+        return Err(BenchError::NoTiles);
     }
     let hardware = &context.client().properties().hardware;
     let processors = hardware.num_streaming_multiprocessors;
