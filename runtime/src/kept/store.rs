@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use cubecl::hash::StableHasher;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+
 /// What a file begins with.
 const MARK: &[u8; 8] = b"SONEWK01";
 /// The mark and the digest.
