@@ -1,7 +1,7 @@
 //! How fast a device computes matrix products in tiles of each form.
 
 use serde::{Deserialize, Serialize};
-use sonew_kernels::product::{Blueprint, Factors, Parts};
+use sonew_kernels::product::{Blueprint, Factors, Parts, multiprocessors};
 use sonew_kernels::tuned::TileSpeed;
 use sonew_optimizers::{Context, Processor};
 
@@ -16,8 +16,6 @@ pub const PRODUCT: &str = "product";
 const TERMS: usize = 2048;
 /// Tiles for each multiprocessor.
 const TURNS: usize = 8;
-/// Multiprocessors where the device does not say.
-const MULTIPROCESSORS: u32 = 128;
 
 /// A form, and what it does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,9 +40,7 @@ pub fn tiles(
     if context.processor() == Processor::Cpu {
         return Err(BenchError::NoTiles);
     }
-    let hardware = &context.client().properties().hardware;
-    let processors = hardware.num_streaming_multiprocessors;
-    let processors = processors.unwrap_or(MULTIPROCESSORS).max(1) as usize;
+    let processors = multiprocessors(context);
     let parts = [Parts::Bf16, Parts::F16, Parts::Three, Parts::Tf32];
     let there = parts.into_iter().filter(|parts| parts.have_units(context));
     let factors = [Factors::Whole]

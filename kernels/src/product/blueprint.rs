@@ -69,6 +69,13 @@ const MATRIX_TILES: [(Blueprint, f64); 4] = [
 /// Multiprocessors where the device does not say how many it has: those of a large GPU, so that there are enough cubes for any.
 const MULTIPROCESSORS: u32 = 128;
 
+/// Multiprocessors of the device.
+pub fn multiprocessors(context: &Context) -> usize {
+    let hardware = &context.client().properties().hardware;
+    let known = hardware.num_streaming_multiprocessors;
+    known.unwrap_or(MULTIPROCESSORS).max(1) as usize
+}
+
 impl Blueprint {
     /// Small tiles without slices: quick to compile, and right for a few entries.
     pub const SMALL: Self = Self::of([32, 32], [4, 4], 1, 16);
@@ -136,15 +143,14 @@ impl Blueprint {
         parts: Option<Parts>,
         results: impl IntoIterator<Item = [usize; 2]>,
     ) -> Self {
+        let factors = parts.map_or(Factors::Whole, Factors::Matrix);
         if context.processor() == Processor::Cpu {
-            return Self::SMALL;
+            return Self::small(factors);
         }
         let hardware = &context.client().properties().hardware;
-        let processors = hardware.num_streaming_multiprocessors;
-        let processors = processors.unwrap_or(MULTIPROCESSORS).max(1) as usize;
+        let processors = multiprocessors(context);
         let results: Vec<[usize; 2]> = results.into_iter().collect();
         let tiles = |it: Self| -> usize { results.iter().map(|&of| it.tiles(of)).sum() };
-        let factors = parts.map_or(Factors::Whole, Factors::Matrix);
         let smallest = (Self::small(factors), 0.25);
         let all = Self::with_speeds(factors).chain([smallest]);
         let fitting = all.filter_map(|(blueprint, reckoned)| {

@@ -25,7 +25,7 @@ mod symmetric;
 mod table;
 mod tail;
 
-pub use blueprint::{Blueprint, Sums};
+pub use blueprint::{Blueprint, Sums, multiprocessors};
 pub(crate) use digits::{leading, lost_in_sum, opaque};
 pub use factors::{Factors, Multiplication, Parts};
 pub(crate) use host::host_weighted;

@@ -3,7 +3,7 @@
 use half::f16;
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::reference;
-use sonew_kernels::product::{Blueprint, Factors, Parts, Product, Products, Scale, multiply};
+use sonew_kernels::product::{Blueprint, Parts, Product, Products, Scale, multiply};
 use sonew_kernels::sweep::Strategy;
 
 use crate::kernel_io::KernelIoError;
@@ -77,12 +77,7 @@ impl Kernel for MatrixUnits {
     fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
         let [m, k, n] = self.sides;
         require_room(context, "matrix-units", m * n)?;
-        let factors = Factors::Matrix(self.parts);
-        let blueprint = match self.parts.have_units(context) {
-            true => Blueprint::choose(context, Some(self.parts), [[m, n]]),
-            // Which the device refuses.
-            false => Blueprint::small(factors),
-        };
+        let blueprint = Blueprint::choose(context, Some(self.parts), [[m, n]]);
         let product = Product::row_major([m, k, n]);
         let products = Products::new(context, &[product], Strategy::Forced(blueprint))?;
         let buffers = [&self.a, &self.b].map(|it| context.upload(it));
