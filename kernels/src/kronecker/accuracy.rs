@@ -6,8 +6,8 @@
 
 use sonew_host::eigen::symmetric;
 
-use super::eigen;
-use super::root::{Ridge, start};
+use super::host_root::{decompose, unstructured};
+use super::root::Ridge;
 use crate::error::Error;
 use crate::product::{HostMatrix, host};
 
@@ -37,7 +37,7 @@ pub fn conditioned(n: usize, condition: f64, seed: u64) -> Result<Vec<f32>, Erro
     let mut noise: Vec<f64> = vec![0.0; n * n];
     for i in 0..n {
         for j in 0..=i {
-            let x = start(
+            let x = unstructured(
                 seed.wrapping_mul(0x9e37_79b9)
                     .wrapping_add((i * n + j) as u64),
             );
@@ -77,7 +77,7 @@ pub fn root_in_f64(s: &[f32], n: usize, p: u32, ridge: Ridge) -> Result<Option<V
             expected: format!("{n} × {n}"),
         });
     }
-    let found = eigen::decompose(s, n, p, |largest| ridge.of(largest))?;
+    let found = decompose(s, n, p, |largest| ridge.of(largest))?;
     Ok(found.ok().map(|root| root.values))
 }
 

@@ -28,8 +28,9 @@ use std::ops::Range;
 
 use cubecl::server::Handle;
 
-use super::refreshed::{self, LEAST};
-use super::root::{self, LARGEST_ORDER, Ridge, RootEvidence, Stop};
+use super::host_root::unstructured;
+use super::longest_step::{self, LEAST};
+use super::root::{LARGEST_ORDER, Ridge, RootEvidence, Stop};
 use crate::buffers::require_bytes;
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
@@ -131,10 +132,12 @@ impl DeviceRoots {
         context.require_buffer(OPERATION, "the matrices", 4 * values as u64)?;
         let row_count = rows.len() / ROW;
         let largest_order = problems.iter().map(|p| even(p.p)).max().unwrap_or(2);
-        let rounds = problems.iter().map(|p| refreshed::rounds(even(p.p), LEAST));
+        let rounds = problems
+            .iter()
+            .map(|p| longest_step::rounds(even(p.p), LEAST));
         let zeros = |count: usize| context.upload(&vec![0f32; count.max(1)]);
         let noise: Vec<f32> = (0..row_count as u64)
-            .map(|row| root::start(row) as f32)
+            .map(|row| unstructured(row) as f32)
             .collect();
         let in_x: Vec<u32> = problems
             .iter()
@@ -218,7 +221,8 @@ impl DeviceRoots {
         } else {
             [&self.noise, &self.vectors[0]]
         };
-        self.ridge(context, last, epsilon, relative)?;
+        let [vector, image] = last;
+        self.ridge(context, vector, image, epsilon, relative)?;
         self.settle(context, statistics)?;
         self.symmetrise(context)?;
         for round in 0..(1 + RESTARTS) * self.rounds {

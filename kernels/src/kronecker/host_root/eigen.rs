@@ -2,12 +2,13 @@
 
 use sonew_host::eigen;
 
-use super::root::{Attempt, Stop, start};
+use super::matrices::unstructured;
 use crate::error::Error;
+use crate::kronecker::root::{Attempt, Stop};
 use crate::product::{HostMatrix, host};
 
 /// A root in f64.
-pub(super) struct Wide {
+pub(in crate::kronecker) struct Wide {
     pub values: Vec<f64>,
     pub ridge: f64,
     /// ‖S v − V Λ Vᵀ v‖ / (λ_max ‖v‖) for one unstructured v.
@@ -34,7 +35,7 @@ pub(super) fn inverse_root(
 }
 
 /// The root, or why there is none.
-pub(super) fn decompose(
+pub(in crate::kronecker) fn decompose(
     s: &[f32],
     n: usize,
     p: u32,
@@ -70,7 +71,7 @@ pub(super) fn decompose(
     let w = HostMatrix::row_major(&w, n, n)?;
     let mut x = vec![0.0; n * n];
     host(&mut x, w, w.transposed(), false)?;
-    let probe: Vec<f64> = (0..n as u64).map(start).collect();
+    let probe: Vec<f64> = (0..n as u64).map(unstructured).collect();
     let inner: Vec<f64> = (0..n)
         .map(|k| values[k] * (0..n).map(|i| vectors[i * n + k] * probe[i]).sum::<f64>())
         .collect();

@@ -12,10 +12,11 @@
 //! Every matrix may be rounded to a narrower format, products being summed in f32. Tᵖ then differs from I by p roundings
 //! of T or more, so the iteration stops at twice that.
 
-use super::root::{Attempt, Stop, with_ridge};
+use super::matrices::{identity, multiply, power, with_ridge};
 use crate::error::Error;
+use crate::kronecker::root::{Attempt, Stop};
 use crate::precision::{HostFormat, Pairs};
-use crate::product::{HostFloat, HostMatrix, host};
+use crate::product::HostFloat;
 
 const TOLERANCE: f64 = 1e-6;
 const ITERATIONS: u32 = 100;
@@ -109,54 +110,6 @@ fn iterate<F: HostFloat>(
         ridge: added,
         stop,
     })
-}
-
-/// tᵖ by repeated squaring, every product rounded.
-pub(super) fn power<F: HostFloat>(
-    t: &[F],
-    n: usize,
-    p: u32,
-    round: fn(&mut [F]),
-) -> Result<Vec<F>, Error> {
-    let mut square = t.to_vec();
-    let mut out: Option<Vec<F>> = None;
-    let mut left = p;
-    let mut scratch = vec![F::ZERO; n * n];
-    loop {
-        if left & 1 == 1 {
-            out = Some(match out {
-                None => square.clone(),
-                Some(out) => {
-                    let mut next = vec![F::ZERO; n * n];
-                    multiply(&mut next, &out, &square, n)?;
-                    round(&mut next);
-                    next
-                }
-            });
-        }
-        left >>= 1;
-        if left == 0 {
-            return Ok(out.unwrap_or(square));
-        }
-        multiply(&mut scratch, &square, &square, n)?;
-        round(&mut scratch);
-        std::mem::swap(&mut square, &mut scratch);
-    }
-}
-
-pub(super) fn multiply<F: HostFloat>(c: &mut [F], a: &[F], b: &[F], n: usize) -> Result<(), Error> {
-    host(
-        c,
-        HostMatrix::row_major(a, n, n)?,
-        HostMatrix::row_major(b, n, n)?,
-        false,
-    )
-}
-
-fn identity<F: HostFloat>(n: usize, scale: F) -> Vec<F> {
-    let mut out = vec![F::ZERO; n * n];
-    out.iter_mut().step_by(n + 1).for_each(|x| *x = scale);
-    out
 }
 
 /// max|M − I|, NaN if any entry is.

@@ -1,12 +1,6 @@
-//! The coupled Newton iteration with the longest monotone steps, and M computed once afresh from A.
+//! The coupled Newton iteration with the longest monotone steps ([`longest_step`]), and M computed once afresh from A.
 //!
-//! With M₀ = z A ≤ I, H₀ = I and a lower bound ℓ of the eigenvalues of M, a step multiplies by q(M) = a I − b M,
-//!
-//! H ← H q(M),  M ← q(M)^{p/2} M q(M)^{p/2},
-//!
-//! where a and b make max q(m)ᵖ m over [0, 1] equal to 1 and its least value over [ℓ, 1] large: with
-//! s = max(ℓ^{1/p}, ½) and ρ = 1 / (1 + s + … + sᵖ), a = (p+1)/p · ((p+1) ρ)^{1/p} and b = a ρ. At s = 1 that is
-//! Newton's step. (s ≥ ½ keeps eigenvalues that have arrived at 1 from being thrown back far.)
+//! [`longest_step`]: crate::kronecker::longest_step
 //!
 //! In f32 alone this loses, as all of its kind do, about u times the condition. What is lost is lost in M: rounding in the
 //! products perturbs its least eigenvalues while they are still far below u. H suffers little, for whatever the small
@@ -18,22 +12,13 @@
 //! Recomputing M as Hᵖ A instead, without the symmetry, would amplify an error of H between the eigenvectors i and j by
 //! the square of the ratio of their eigenvalues.
 
-use super::newton::{multiply, power};
-use super::root::{Attempt, Stop, with_ridge};
+use super::matrices::{identity, multiply, power, with_ridge};
 use crate::error::Error;
-use crate::product::HostMatrix;
+use crate::kronecker::longest_step::{GAIN, ITERATIONS, LEAST, TOLERANCE, lifted, step};
+use crate::kronecker::root::{Attempt, Stop};
+use crate::product::{HostMatrix, host};
 
-/// The least eigenvalue assumed where the ridge says nothing of it, relative to the norm.
-pub(super) const LEAST: f64 = 1e-9;
-/// s is at least this.
-pub(super) const CUSHION: f64 = 0.5;
-/// Γ: M is computed afresh once its least eigenvalues have grown by this. From 10³ to 10⁴ all do; at 10³ and at 10⁵ the
-/// error is five times larger.
-pub(super) const GAIN: f64 = 4e3;
-/// ‖M − I‖_F at which the next step of H is the last: it squares the distance.
-pub(super) const TOLERANCE: f64 = 2e-3;
-const ITERATIONS: u32 = 60;
-
+/// A root in f32.
 pub(super) fn inverse_root(s: &[f32], n: usize, p: u32, added: f64) -> Result<Attempt, Error> {
     if p % 2 == 1 {
         // A^{−1/p} = Y² with Y = A^{−1/2p}.
@@ -56,9 +41,7 @@ pub(super) fn inverse_root(s: &[f32], n: usize, p: u32, added: f64) -> Result<At
     let a: Vec<f32> = s.iter().map(|&x| (f64::from(x) * z) as f32).collect();
     let ridge = z * added;
     let mut m: Vec<f32> = with_ridge(&a, n, ridge).iter().map(|&x| x as f32).collect();
-    let mut h: Vec<f32> = (0..n * n)
-        .map(|at| f32::from(u8::from(at % (n + 1) == 0)))
-        .collect();
+    let mut h = identity(n, 1f32);
     let mut scratch = vec![0f32; n * n];
     let mut low = ridge.max(LEAST);
     let (mut gain, mut refreshed, mut last) = (1.0, false, f64::INFINITY);
@@ -118,33 +101,6 @@ pub(super) fn inverse_root(s: &[f32], n: usize, p: u32, added: f64) -> Result<At
     })
 }
 
-/// (a, b).
-fn step(order: f64, low: f64) -> (f64, f64) {
-    let s = low.powf(1.0 / order).max(CUSHION);
-    let sum: f64 = (0..=order as i32).map(|i| s.powi(i)).sum();
-    let a = (order + 1.0) / order * ((order + 1.0) / sum).powf(1.0 / order);
-    (a, a / sum)
-}
-
-/// The lower bound of the eigenvalues of M after a step.
-fn lifted(order: f64, low: f64, shift: f64, scale: f64) -> f64 {
-    let least = (shift - scale * low).powf(order) * low;
-    least.min((shift - scale).powf(order))
-}
-
-/// Steps of H until M is I, from eigenvalues that are at least `low`.
-pub(super) fn rounds(p: u32, mut low: f64) -> u32 {
-    let order = f64::from(p);
-    let mut steps = 1;
-    while low < 1.0 - 1e-5 && steps < ITERATIONS {
-        let (shift, scale) = step(order, low);
-        low = lifted(order, low, shift, scale);
-        steps += 1;
-    }
-    // The decision that follows the last step, and one to spare for rounding.
-    steps + 2
-}
-
 /// Wᵀ (A + ridge · I) W; both products summed in f64 and rounded to f32, the host's form of a compensated sum.
 fn congruence(w: &[f32], a: &[f32], ridge: f64, n: usize) -> Result<Vec<f32>, Error> {
     let wide: Vec<f64> = w.iter().map(|&x| f64::from(x)).collect();
@@ -154,7 +110,7 @@ fn congruence(w: &[f32], a: &[f32], ridge: f64, n: usize) -> Result<Vec<f32>, Er
     let t: Vec<f64> = t.iter().map(|&x| f64::from(x as f32)).collect();
     let mut m = vec![0.0; n * n];
     let left = HostMatrix::row_major(&wide, n, n)?.transposed();
-    crate::product::host(&mut m, left, HostMatrix::row_major(&t, n, n)?, false)?;
+    host(&mut m, left, HostMatrix::row_major(&t, n, n)?, false)?;
     Ok(m.iter().map(|&x| x as f32).collect())
 }
 
