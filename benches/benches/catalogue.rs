@@ -17,7 +17,7 @@ use sonew_runtime::{Device, Selector};
 
 fn benches(mut criterion: criterion::Criterion, device: &Device) -> Result<(), BenchError> {
     println!("{} through {}", device.info.name, device.info.backend);
-    let context = Rc::new(Context::new(device.client.clone(), device.info.processor));
+    let context = Rc::new(Context::new(device.client.clone(), device.info.profile));
     let request = if env::var("SONEW_BENCH").is_ok_and(|it| it == "full") {
         Request::full(&context, &device.info)
     } else {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use sonew_kernels::contract::{Formats, SMALL};
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::PrecisionKind;
-use sonew_optimizers::{Context, Processor};
+use sonew_optimizers::{Context, Profile};
 use sonew_runtime::source::{Language, record};
 use thiserror::Error;
 
@@ -94,7 +94,7 @@ fn not_built(what: &'static str, feature: &'static str) -> SourceError {
 fn of(kernel: &str, language: Language, precision: PrecisionKind) -> Result<String, SourceError> {
     let formats = Formats::from(precision);
     let recording = record(language);
-    let context = Context::new(recording.client(), Processor::Gpu);
+    let context = Context::new(recording.client(), Profile::GPU);
     let all = formats.checks();
     let mut known = Vec::new();
     let (mut out, mut seen) = (String::new(), Vec::new());

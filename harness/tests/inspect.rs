@@ -4,7 +4,7 @@ use std::env;
 use std::fmt::Write;
 
 use sonew_harness::inspect::{Arch, Inspected, ProductCost, Request, Tools, inspect, products};
-use sonew_kernels::context::Processor;
+use sonew_kernels::context::Profile;
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::Blueprint;
 use sonew_optimizers::PrecisionKind;
@@ -94,7 +94,7 @@ fn a_walk_on_a_gpu_moves_more_than_twice_what_it_must() {
         return;
     };
     let walk = Request {
-        blueprint: Some(Blueprint::infer::<F32>(Processor::Gpu, 1)),
+        blueprint: Some(Blueprint::infer::<F32>(Profile::GPU, 1)),
         ..request(Some("sonew-step"), &[PrecisionKind::F32], &[1])
     };
     let found = inspect(&walk, tools, &mut |_| {}).unwrap();

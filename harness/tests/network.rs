@@ -3,7 +3,7 @@
 use sonew_harness::data::Images;
 use sonew_harness::init::Weights;
 use sonew_harness::network::{Network, Route};
-use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::network::reference::{Layer, loss_and_gradients};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
@@ -32,7 +32,7 @@ struct Found {
 
 impl Check {
     fn run(self, device: Device) -> Found {
-        let context = Context::new(device.client, Processor::Cpu);
+        let context = Context::new(device.client, Profile::LLVMPIPE);
         let products = Multiplication::Auto;
         let mut network = Network::with_products(
             &context,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use sonew_harness::data::Images;
 use sonew_harness::init::Weights;
 use sonew_harness::network::{Network, Route};
-use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Processor};
+use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Profile};
 use sonew_runtime::Selector;
 
 /// As many layers as the paper's autoencoder.
@@ -71,7 +71,7 @@ fn cost_of_a_step(context: &Rc<Context>, name: &str, precision: PrecisionKind) -
 fn a_step_on_the_device_launches_few_kernels_and_uploads_and_waits_for_nothing() {
     let device = sonew_runtime::open(Selector::Software)
         .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
-    let context = Rc::new(Context::new(device.client, Processor::Cpu));
+    let context = Rc::new(Context::new(device.client, Profile::LLVMPIPE));
     // The batch, eight layers forward, seven back, all gradients at once, and the optimizer; with 16 bits also to f32 and back.
     for (name, precision, launches) in [
         ("adam", PrecisionKind::F32, 18),
@@ -89,7 +89,7 @@ fn a_step_on_the_device_launches_few_kernels_and_uploads_and_waits_for_nothing()
 fn losses_of_more_steps_than_the_device_keeps_are_all_told_and_those_of_the_host_route() {
     let device = sonew_runtime::open(Selector::Software)
         .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
-    let context = Context::new(device.client, Processor::Cpu);
+    let context = Context::new(device.client, Profile::LLVMPIPE);
     let images = images();
     let weights = Weights::glorot_uniform(&SIZES, 1).unwrap();
     let losses = |route| {

@@ -10,7 +10,7 @@ use sonew_runtime::{Selector, open};
 #[test]
 fn the_device_refuses_no_root_along_a_run_of_shampoo() {
     let device = open(Selector::Software).unwrap();
-    let context = Rc::new(Context::new(device.client, device.info.processor));
+    let context = Rc::new(Context::new(device.client, device.info.profile));
     // Fewer images than the widest layer has units, so that statistics have less than full rank; some pixels are always black.
     // Smaller matrices would be taken for vectors.
     let (count, cols) = (16, 70);

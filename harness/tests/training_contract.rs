@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use sonew_harness::network::Route;
 use sonew_harness::training_contract::CASES;
-use sonew_optimizers::{Context, PrecisionKind, Processor};
+use sonew_optimizers::{Context, PrecisionKind, Profile};
 use sonew_runtime::Selector;
 
 #[test]
@@ -35,7 +35,7 @@ fn both_routes() -> impl Iterator<Item = (PrecisionKind, Route)> {
 fn the_software_driver_follows_the_losses_in_every_precision() {
     let device = sonew_runtime::open(Selector::Software)
         .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
-    let context = Rc::new(Context::new(device.client, Processor::Cpu));
+    let context = Rc::new(Context::new(device.client, Profile::LLVMPIPE));
     for (precision, route) in both_routes() {
         for case in &CASES {
             let followed = case.follow(&context, precision, route).unwrap();

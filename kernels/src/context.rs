@@ -1,4 +1,4 @@
-//! A device as the kernels see it: its client, what kind of processor it is, and launches that report their failure.
+//! A device as the kernels see it: its client, its profile, and launches that report their failure.
 
 use std::any::type_name_of_val;
 use std::cell::{Cell, RefCell};
@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Client;
-pub use sonew_runtime::Processor;
+pub use sonew_runtime::{Profile, Units};
 
 use crate::error::Error;
 use crate::tuned::Tuned;
@@ -19,7 +19,7 @@ use crate::tuned::Tuned;
 /// A stream of CubeCL belongs to the thread that launches, so a context is not meant to be shared between threads.
 pub struct Context {
     client: Client,
-    processor: Processor,
+    profile: Profile,
     tuned: Tuned,
     launches: Cell<u64>,
     uploads: Cell<u64>,
@@ -29,10 +29,10 @@ pub struct Context {
 
 impl Context {
     /// A context over an open client.
-    pub fn new(client: Client, processor: Processor) -> Self {
+    pub fn new(client: Client, profile: Profile) -> Self {
         Self {
             client,
-            processor,
+            profile,
             tuned: Tuned::default(),
             launches: Cell::new(0),
             uploads: Cell::new(0),
@@ -72,9 +72,9 @@ impl Context {
         &self.client
     }
 
-    /// What executes the kernels.
-    pub fn processor(&self) -> Processor {
-        self.processor
+    /// What the form of kernels depends on.
+    pub fn profile(&self) -> Profile {
+        self.profile
     }
 
     /// Requires that the device can have a buffer of `bytes` for `argument`. A larger one would fail in a thread of the driver,

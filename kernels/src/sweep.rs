@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::context::{Context, Grid, Processor};
+use crate::context::{Context, Grid, Profile, Units};
 use crate::error::Error;
 use crate::length::{PART, PARTS};
 use crate::precision::{Precision, Storage, require};
@@ -11,9 +11,6 @@ use crate::segments::{BLOCK, Segments};
 
 /// Columns of a team's run, at most: units of a cube times values of a vector.
 const MOST_COLUMNS: usize = 1 << 13;
-
-/// Mesa's llvmpipe ends every loop of a unit once they have taken this many iterations together, without an error.
-const SOFTWARE_DRIVER_ITERATIONS: usize = 65_535;
 
 /// How an elementwise kernel walks over the arena: unit `u` of `cubes · units` takes the runs `u`, `u + cubes·units`, …
 /// of `run` consecutive vectors of `width` values each.
@@ -46,9 +43,9 @@ impl Sweep {
     /// A software driver runs a cube to its end before the next and pays per access, so a unit walks a whole block, neighbouring
     /// accesses following each other in time. On a graphics processor accesses happen side by side in the units of a cube, and
     /// the cubes are enough to fill the largest; that is reckoned, `sonew tune` measures.
-    pub fn infer(processor: Processor) -> Self {
-        match processor {
-            Processor::Cpu => Self {
+    pub fn infer(profile: Profile) -> Self {
+        match profile.units {
+            Units::Few => Self {
                 width: 4,
                 run: BLOCK / 4,
                 units: 32,
@@ -56,7 +53,7 @@ impl Sweep {
                 twins: false,
                 team: false,
             },
-            Processor::Gpu => Self {
+            Units::Many => Self {
                 width: 4,
                 run: 1,
                 units: 256,
@@ -74,10 +71,10 @@ impl Sweep {
     /// units are within 2 %. In bf16 half as wide is 111 %.
     ///
     /// On a GPU a unit reads 16 bytes at once, also where all values have two.
-    pub fn infer_for<S: Precision>(processor: Processor) -> Self {
-        let twins = processor == Processor::Cpu && has_twin::<S>();
-        match processor {
-            Processor::Cpu if twins || S::Params::PER_WORD.min(S::State::PER_WORD) == 2 => Self {
+    pub fn infer_for<S: Precision>(profile: Profile) -> Self {
+        let twins = profile.wide_words && has_twin::<S>();
+        match profile.units {
+            Units::Few if twins || S::Params::PER_WORD.min(S::State::PER_WORD) == 2 => Self {
                 width: 8,
                 run: BLOCK / 8,
                 units: 64,
@@ -85,11 +82,11 @@ impl Sweep {
                 twins,
                 team: false,
             },
-            Processor::Gpu if S::Params::BYTES == 2 && S::State::BYTES == 2 => Self {
+            Units::Many if S::Params::BYTES == 2 && S::State::BYTES == 2 => Self {
                 width: 8,
-                ..Self::infer(processor)
+                ..Self::infer(profile)
             },
-            _ => Self::infer(processor),
+            _ => Self::infer(profile),
         }
     }
 
@@ -97,7 +94,7 @@ impl Sweep {
     pub fn of<S: Precision>(context: &Context, kernel: &'static str, band: usize) -> Self {
         let tuned = context.tuned().get(kernel, S::NAME, band);
         let sweep = tuned.map_or_else(
-            || Self::infer_for::<S>(context.processor()),
+            || Self::infer_for::<S>(context.profile()),
             |blueprint| blueprint.sweep,
         );
         sweep.on::<S>(context)
@@ -106,14 +103,14 @@ impl Sweep {
     /// What was tuned for a kernel that has neither a band nor a form in 64-bit words, or the default for those.
     pub fn plain<S: Precision>(context: &Context, kernel: &'static str) -> Self {
         let tuned = context.tuned().get(kernel, S::NAME, 0);
-        let default = || Self::infer_plain::<S>(context.processor());
+        let default = || Self::infer_plain::<S>(context.profile());
         tuned.map_or_else(default, |it| it.sweep)
     }
 
-    fn infer_plain<S: Precision>(processor: Processor) -> Self {
-        match processor {
-            Processor::Cpu => Self::infer(processor),
-            Processor::Gpu => Self::infer_for::<S>(processor),
+    fn infer_plain<S: Precision>(profile: Profile) -> Self {
+        match profile.units {
+            Units::Few => Self::infer(profile),
+            Units::Many => Self::infer_for::<S>(profile),
         }
     }
 
@@ -122,10 +119,10 @@ impl Sweep {
         let tuned = context.tuned().get(kernel, S::NAME, 0);
         tuned.map_or_else(
             || {
-                let plain = Self::infer_plain::<S>(context.processor());
-                match context.processor() {
-                    Processor::Cpu => plain,
-                    Processor::Gpu => Self {
+                let plain = Self::infer_plain::<S>(context.profile());
+                match context.profile().units {
+                    Units::Few => plain,
+                    Units::Many => Self {
                         run: plain.units as usize,
                         team: true,
                         ..plain
@@ -208,13 +205,13 @@ impl Sweep {
         }
     }
 
-    /// Requires that a software driver does not cut the loops of a unit short, where one run takes at most
+    /// Requires that the device does not cut the loops of a unit short, where one run takes at most
     /// `iterations`, those of all its loops and their exits together.
     pub(crate) fn check_loops(
         &self,
         operation: &'static str,
         segments: &Segments,
-        processor: Processor,
+        profile: Profile,
         iterations: usize,
     ) -> Result<(), Error> {
         let at_once = if self.team {
@@ -224,13 +221,13 @@ impl Sweep {
         };
         let runs = self.runs(segments).div_ceil(at_once);
         let needed = runs * (1 + iterations) + 1;
-        if processor == Processor::Gpu || needed <= SOFTWARE_DRIVER_ITERATIONS {
+        let Some(allowed) = profile.loop_iterations.filter(|&it| needed > it) else {
             return Ok(());
-        }
+        };
         Err(Error::Unsupported {
             operation,
             reason: format!(
-                "a unit with {runs} runs of {iterations} loop iterations takes {needed}, and the software driver stops silently after {SOFTWARE_DRIVER_ITERATIONS}; use more units, shorter runs or a band of at most 16, or a GPU"
+                "a unit with {runs} runs of {iterations} loop iterations takes {needed}, and the software driver stops silently after {allowed}; use more units, shorter runs or a band of at most 16, or a GPU"
             ),
         })
     }

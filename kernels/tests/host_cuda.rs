@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::contract::{Check, EDGES, Formats, SMALL};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_runtime::source::host::HostCuda;
@@ -48,7 +48,7 @@ impl Device {
     fn new() -> Self {
         let recording = record(LANGUAGE);
         Self {
-            context: Context::new(recording.client(), Processor::Gpu),
+            context: Context::new(recording.client(), Profile::GPU),
             recording,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Mutex;
 
-use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::contract::{Coverage, Formats, SMALL};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_runtime::source::nvrtc::Nvrtc;
@@ -35,7 +35,7 @@ fn of_precision(
     texts: &mut Vec<Text>,
     coverage: &mut Tally,
 ) {
-    let context = Context::new(recording.client(), Processor::Gpu);
+    let context = Context::new(recording.client(), Profile::GPU);
     for check in formats.checks() {
         let what = format!(
             "{} in {}",

@@ -1,7 +1,7 @@
 //! The network's parts against plain f64 loops, in host memory and on the software driver.
 
 use cubecl::server::Handle;
-use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::error::Error;
 use sonew_kernels::network::{DenseLayers, Layer, PackedImages, elementwise, reference};
 use sonew_kernels::noise;
@@ -22,7 +22,7 @@ impl Bench {
     fn open() -> Self {
         let (client, turn) = software::open();
         Self {
-            context: Context::new(client, Processor::Cpu),
+            context: Context::new(client, Profile::LLVMPIPE),
             _turn: turn,
         }
     }

@@ -11,7 +11,7 @@ const BATCH: usize = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let device = open(Selector::Auto)?;
-    let context = Rc::new(Context::new(device.client, device.info.processor));
+    let context = Rc::new(Context::new(device.client, device.info.profile));
 
     // One tensor. All tensors of a model lie in one arena, and one step moves them all.
     let segments = Segments::new(&[WEIGHTS])?;

@@ -9,14 +9,13 @@ use sonew_kernels::sonew::Blueprint;
 use sonew_kernels::sweep::Sweep;
 use sonew_kernels::tuned::{Tuned, Tuning};
 use sonew_optimizers::{
-    Context, NonFinite, Numerics, OptimizerConfig, PrecisionKind, Processor, Segments,
-    WeightRounding,
+    Context, NonFinite, Numerics, OptimizerConfig, PrecisionKind, Profile, Segments, WeightRounding,
 };
 
 /// Kernels that the second step launches.
 fn launches(
     software: &Software,
-    processor: Processor,
+    profile: Profile,
     name: &str,
     settings: &[(&str, &str)],
     tensors: usize,
@@ -26,7 +25,7 @@ fn launches(
         config.set(key, value).unwrap();
     }
     // The geometry of a graphics processor runs on the software driver as well.
-    let context = Rc::new(Context::new(software.context.client().clone(), processor));
+    let context = Rc::new(Context::new(software.context.client().clone(), profile));
     let segments = Segments::with_shapes((0..tensors).map(|i| vec![3, 5 + i]).collect()).unwrap();
     let mut optimizer = config
         .build(PrecisionKind::F32, context.clone(), &segments)
@@ -56,11 +55,11 @@ fn the_number_of_launches_of_a_step_does_not_depend_on_the_number_of_tensors() {
         ("band-4-sonew", &[("graft", "momentum")], 3),
         ("tridiag-sonew", &[("graft", "rmsprop")], 5),
     ];
-    for processor in [Processor::Cpu, Processor::Gpu] {
+    for processor in [Profile::LLVMPIPE, Profile::GPU] {
         for (name, settings, expected) in cases {
             for tensors in [1, 100] {
                 assert_eq!(
-                    launches(&software, processor, name, settings, tensors),
+                    launches(&software, profile, name, settings, tensors),
                     expected,
                     "{name} {settings:?} on {processor:?}, {tensors} tensors"
                 );
@@ -85,13 +84,13 @@ fn refusal(
         blueprint: Blueprint {
             sweep: Sweep {
                 units: 1 << 20,
-                ..Sweep::infer(Processor::Cpu)
+                ..Sweep::infer(Profile::LLVMPIPE)
             },
             unroll: true,
         },
     });
     let client = software.context.client().clone();
-    let context = Rc::new(Context::new(client, Processor::Cpu).with_tuned(tuned));
+    let context = Rc::new(Context::new(client, Profile::LLVMPIPE).with_tuned(tuned));
     let segments = Segments::with_shapes(vec![vec![3, 5], vec![7]]).unwrap();
     let mut optimizer = config.build(numerics, context.clone(), &segments).unwrap();
     let arena = vec![0u8; 4 * segments.arena_len()];

@@ -11,8 +11,8 @@ use crate::gpu::Door;
 use crate::guard::{Failure, PATIENCE, guarded};
 use crate::kept::with_kernels;
 use crate::{
-    Backend, Device, DeviceInfo, Error, Gpu, LookedFor, Missing, Processor, Selector, Sought,
-    Survey, formats,
+    Backend, Device, DeviceInfo, Error, Gpu, LookedFor, Missing, Processor, Profile, Selector,
+    Sought, Survey, formats,
 };
 
 /// The library through which every Vulkan driver is found; macOS needs none.
@@ -164,6 +164,11 @@ fn open(adapter: &Adapter) -> Result<Device, Error> {
             Processor::Cpu
         } else {
             Processor::Gpu
+        },
+        profile: if selector.is_software() {
+            Profile::of_software(&adapter.driver)
+        } else {
+            Profile::GPU
         },
         driver: adapter.driver.clone(),
         memory_bytes: None,

@@ -13,8 +13,8 @@ use crate::gpu::Door;
 use crate::guard::{Failure, PATIENCE, guarded};
 use crate::kept::with_kernels;
 use crate::{
-    Backend, Device, DeviceInfo, Error, Gpu, LookedFor, Missing, Processor, Selector, Sought,
-    Survey, formats,
+    Backend, Device, DeviceInfo, Error, Gpu, LookedFor, Missing, Processor, Profile, Selector,
+    Sought, Survey, formats,
 };
 
 /// A CUDA device before it is opened.
@@ -89,6 +89,7 @@ fn open(card: Card) -> Result<Device, Error> {
         name: card.name,
         backend: Backend::Cuda,
         processor: Processor::Gpu,
+        profile: Profile::GPU,
         driver: card.driver,
         memory_bytes: card.memory_bytes,
         max_buffer_bytes: properties.memory.max_page_size,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(any(not(feature = "wgpu"), not(feature = "cuda")))]
 use crate::Sought;
-use crate::{Format, FormatSupport, Missing, Selector, Support};
+use crate::{Format, FormatSupport, Missing, Profile, Selector, Support};
 
 /// Through which interface and in which language kernels reach a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -30,7 +30,7 @@ impl fmt::Display for Backend {
     }
 }
 
-/// What a device computes on; it decides how kernels are laid out and where matrix products run.
+/// What a device computes on, as a user is told; kernels ask for its [`Profile`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Processor {
@@ -51,6 +51,9 @@ pub struct DeviceInfo {
     pub backend: Backend,
     /// What it computes on.
     pub processor: Processor,
+    /// What kernels ask of it.
+    #[serde(skip)]
+    pub profile: Profile,
     /// The driver and its version.
     pub driver: String,
     /// The device's memory in bytes; `None` through wgpu, which does not tell.

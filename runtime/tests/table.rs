@@ -1,8 +1,8 @@
 //! The table of devices, on a made-up survey.
 
 use sonew_runtime::{
-    Backend, DeviceInfo, Format, FormatSupport, LookedFor, Missing, Processor, Selector, Sought,
-    Support, Survey,
+    Backend, DeviceInfo, Format, FormatSupport, LookedFor, Missing, Processor, Profile, Selector,
+    Sought, Support, Survey,
 };
 
 fn device(id: Selector, name: &str, formats: [Support; 3]) -> DeviceInfo {
@@ -11,6 +11,7 @@ fn device(id: Selector, name: &str, formats: [Support; 3]) -> DeviceInfo {
         name: name.into(),
         backend: Backend::WgpuWgsl,
         processor: Processor::Gpu,
+        profile: Profile::GPU,
         driver: "driver 1.0".into(),
         memory_bytes: None,
         max_buffer_bytes: 128 << 20,
@@ -51,6 +52,7 @@ fn columns_are_aligned_reasons_become_notes_and_missing_devices_follow() {
     let software = DeviceInfo {
         backend: Backend::WgpuSpirv,
         processor: Processor::Cpu,
+        profile: Profile::LLVMPIPE,
         plane: (4, 8),
         ..device(
             Selector::Software,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sonew_kernels::precision::{F32Twins, Native, Twins, convert, require};
 use sonew_kernels::product::{self, HostMatrix, Product, Products, Scale};
 use sonew_kernels::sweep::Strategy;
-use sonew_optimizers::{Context, Processor, Segments};
+use sonew_optimizers::{Context, Segments, Units};
 
 use super::BenchError;
 use super::noise::{arena, noise};
@@ -44,9 +44,9 @@ impl Ceiling {
     /// # Errors
     /// Whatever launches refuse or report.
     pub fn measure(context: &Context, sizes: &[usize], effort: Effort) -> Result<Self, BenchError> {
-        let mut sizes: Vec<usize> = match context.processor() {
-            Processor::Cpu => sizes.to_vec(),
-            Processor::Gpu => {
+        let mut sizes: Vec<usize> = match context.profile().units {
+            Units::Few => sizes.to_vec(),
+            Units::Many => {
                 // An arena has pads.
                 let largest = (context.largest_buffer() / 4).saturating_sub(1 << 14) as usize;
                 let beyond = BEYOND_CACHES.min(largest);
@@ -58,9 +58,9 @@ impl Ceiling {
         sizes.dedup();
         let copies = sizes.into_iter().map(|n| copied(context, n, effort));
         let copies = copies.collect::<Result<_, _>>()?;
-        let n = match context.processor() {
-            Processor::Cpu => 1024,
-            Processor::Gpu => 4096,
+        let n = match context.profile().units {
+            Units::Few => 1024,
+            Units::Many => 4096,
         };
         let product = product(context, n, effort)?;
         Ok(Self {
@@ -84,7 +84,7 @@ fn copied(context: &Context, values: usize, effort: Effort) -> Result<Copied, Be
     let values_copied = arena(&segments, 0);
     let from = context.upload(&values_copied);
     let to = context.upload(&vec![0f32; segments.arena_len()]);
-    let wide = context.processor() == Processor::Cpu && require::<F32Twins>(context).is_ok();
+    let wide = context.profile().wide_words && require::<F32Twins>(context).is_ok();
     let copy = Stopwatch::new(
         Work::new(context, || {
             if wide {
@@ -118,8 +118,8 @@ fn product(context: &Context, n: usize, effort: Effort) -> Result<f64, BenchErro
     let matrix = |seed: usize| -> Vec<f32> { (0..n * n).map(|i| noise(i + seed)).collect() };
     let (a, b) = (matrix(0), matrix(1 << 24));
     let mut c = vec![0f32; n * n];
-    let seconds = match context.processor() {
-        Processor::Cpu => {
+    let seconds = match context.profile().units {
+        Units::Few => {
             let product = Stopwatch::new(
                 Work::new(context, || {
                     let (a, b) = (
@@ -133,7 +133,7 @@ fn product(context: &Context, n: usize, effort: Effort) -> Result<f64, BenchErro
             )?;
             product.run(effort)?
         }
-        Processor::Gpu => {
+        Units::Many => {
             let product = Product::row_major([n; 3]);
             let products = Products::new(context, &[product], Strategy::Inferred)?;
             let (left, right) = (context.upload(&a), context.upload(&b));

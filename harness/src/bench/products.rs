@@ -9,7 +9,7 @@ use sonew_kernels::product::{
     self, Blueprint, Factors, HostMatrix, Parts, Product, Products, Scale, View,
 };
 use sonew_kernels::sweep::Strategy;
-use sonew_optimizers::{Context, Processor};
+use sonew_optimizers::{Context, Units};
 
 use super::BenchError;
 use super::noise::noise;
@@ -83,7 +83,7 @@ pub fn products(
 /// # Errors
 /// [`BenchError::Wrong`] for a product that is, and whatever launches refuse or report.
 pub fn each_product(context: &Context, timer: ProductTimer<'_>) -> Result<(), BenchError> {
-    let on_device = context.processor() == Processor::Gpu;
+    let on_device = !context.profile().host_memory;
     let has = |parts: &Parts| on_device && parts.have_units(context);
     let ways = |parts: &[Parts]| -> Vec<Option<Parts>> {
         let there = parts.iter().copied().filter(has).map(Some);
@@ -158,8 +158,8 @@ fn time(
         factors: parts.map_or(Factors::Whole, Factors::Matrix),
         tiles: None,
     };
-    match context.processor() {
-        Processor::Cpu => {
+    match context.profile().units {
+        Units::Few => {
             let work = Work::new(context, || {
                 for product in &products {
                     on_host(product, &a, &b, &mut c)?;
@@ -168,7 +168,7 @@ fn time(
             });
             timer(subject, work)?;
         }
-        Processor::Gpu => {
+        Units::Many => {
             let results = products.iter().map(|product| [product.m, product.n]);
             let blueprint = Blueprint::choose(context, parts, results);
             let table = Products::new(context, &products, Strategy::Forced(blueprint))?;

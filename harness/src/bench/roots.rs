@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sonew_kernels::kronecker::accuracy::{conditioned, relative_error, root_in_f64};
 use sonew_kernels::kronecker::{DeviceRoots, Method, Ridge, RootProblem, inverse_root};
 use sonew_kernels::sweep::Strategy;
-use sonew_optimizers::{Context, Processor};
+use sonew_optimizers::Context;
 
 use super::BenchError;
 use super::stopwatch::{Effort, Seconds, Stopwatch, Work};
@@ -43,7 +43,7 @@ pub fn roots(
     effort: Effort,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<RootTime>, BenchError> {
-    let on_host = context.processor() == Processor::Cpu;
+    let on_host = context.profile().host_memory;
     let sizes: &[(usize, usize)] = match (on_host, effort == Effort::FULL) {
         (true, false) => &[(1, 30), (1, 250), (1, 1000)],
         (true, true) => &[(1, 30), (1, 250), (1, 500), (1, 1000), (1, 2048)],

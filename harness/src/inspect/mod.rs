@@ -22,7 +22,7 @@ use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::sonew::Blueprint;
 use sonew_kernels::tuned::{Tunable, Tuned, Tuning};
-use sonew_optimizers::{Context, Processor};
+use sonew_optimizers::{Context, Profile};
 use sonew_runtime::source::host::{HostCompiler, HostCuda};
 use sonew_runtime::source::nvrtc::{Nvrtc, Resources};
 use sonew_runtime::source::record;
@@ -201,7 +201,7 @@ pub fn inspect(
         recorder.executor(HostCuda::new(tools.compiler), u32::MAX),
     ));
     let tuned = request.forced(&asked);
-    let context = Context::new(recording.client(), Processor::Gpu).with_tuned(tuned);
+    let context = Context::new(recording.client(), Profile::GPU).with_tuned(tuned);
     let mut costs = Costs {
         recorder,
         nvrtc: tools.nvrtc.ok(),

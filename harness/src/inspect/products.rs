@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 use sonew_kernels::network::{DenseLayers, Layer, Step, steps};
 use sonew_kernels::product::{Blueprint, Factors, Multiplication};
-use sonew_optimizers::{Context, PrecisionKind, Processor};
+use sonew_optimizers::{Context, PrecisionKind, Profile};
 use sonew_runtime::source::host::HostCuda;
 use sonew_runtime::source::record;
 
@@ -75,7 +75,7 @@ pub fn products(
     let recorder = Recorder::default();
     let host = HostCuda::new(tools.compiler);
     recording.execute_with(Box::new(recorder.executor(host, CUBES)));
-    let context = Context::new(recording.client(), Processor::Gpu);
+    let context = Context::new(recording.client(), Profile::GPU);
     let (layers, arena): (Vec<Layer>, usize) = layers_in_arena(&AUTOENCODER_SIZES)?;
     let mut dense = DenseLayers::new(
         &context,

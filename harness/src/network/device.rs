@@ -189,7 +189,7 @@ impl From<&Layer> for Dense {
 
 #[cfg(test)]
 mod tests {
-    use sonew_kernels::context::Processor;
+    use sonew_kernels::context::Profile;
     use sonew_kernels::network::reference::{Layer as Oracle, loss_and_gradients};
     use sonew_runtime::{Device, Selector};
 
@@ -254,7 +254,7 @@ mod tests {
 
     impl BothRoutes {
         fn run(self, device: Device) -> [Found; 2] {
-            let context = Context::new(device.client, Processor::Cpu);
+            let context = Context::new(device.client, Profile::LLVMPIPE);
             let weights = self.weights();
             let tensors: Vec<&[f32]> = weights
                 .layers

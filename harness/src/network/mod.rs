@@ -14,7 +14,7 @@ mod image_set;
 use std::ops::Range;
 
 use cubecl::server::Handle;
-use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::context::Context;
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
 use sonew_kernels::segments::Segments;
@@ -130,7 +130,7 @@ impl Network {
         let arena = 4 * layout.segments.arena_len() as u64;
         context.require_buffer(operation, "an arena of all tensors", arena)?;
         let on_host = match route {
-            Route::Auto => context.processor() == Processor::Cpu,
+            Route::Auto => context.profile().host_memory,
             Route::Host => true,
             Route::Device => false,
         };

@@ -1,20 +1,20 @@
 //! The blueprints that are tried.
 
-use sonew_kernels::context::Processor;
+use sonew_kernels::context::{Profile, Units};
 use sonew_kernels::precision::{Precision, Storage};
 use sonew_kernels::segments::BLOCK;
 use sonew_kernels::sonew::Blueprint;
 use sonew_kernels::sweep::Sweep;
 use sonew_kernels::tuned::Tunable;
 
-/// Blueprints of a kernel to try on a processor, the default first and those like it before others, as time may not reach all.
+/// Blueprints of a kernel to try on a device, the default first and those like it before others, as time may not reach all.
 ///
 /// The default; the products of some widths, columns of a run and units of a cube, in words of one value and of two where the
 /// kernel has both; teams of some sizes where it has those; and for a band the default with the elimination as a loop if it was
 /// unrolled. Bands above 5 are tried with the default's width alone, as wider vectors take long to compile.
 pub fn candidates<P: Precision>(
     kernel: Tunable,
-    processor: Processor,
+    profile: Profile,
     band: usize,
     default: Blueprint,
 ) -> Vec<Blueprint> {
@@ -30,17 +30,17 @@ pub fn candidates<P: Precision>(
     };
     let has_twins =
         kernel.twins && <<P::Twin as Precision>::State as Storage>::PER_WORD > P::State::PER_WORD;
-    let words: &[bool] = match processor {
-        Processor::Cpu if has_twins => &[false, true],
+    let words: &[bool] = match profile.units {
+        Units::Few if has_twins => &[false, true],
         _ => &[false],
     };
-    let columns: &[usize] = match processor {
-        Processor::Cpu => &[16, 32, 64, 128, BLOCK],
-        Processor::Gpu => &[4, 8, 16, 32, 64, 128],
+    let columns: &[usize] = match profile.units {
+        Units::Few => &[16, 32, 64, 128, BLOCK],
+        Units::Many => &[4, 8, 16, 32, 64, 128],
     };
-    let (units, cubes): (&[u32], u32) = match processor {
-        Processor::Cpu => (&[32, 64, 128], default.sweep.cubes),
-        Processor::Gpu => (&[64, 128, 256], default.sweep.cubes),
+    let (units, cubes): (&[u32], u32) = match profile.units {
+        Units::Few => (&[32, 64, 128], default.sweep.cubes),
+        Units::Many => (&[64, 128, 256], default.sweep.cubes),
     };
     let mut walks = Vec::new();
     for &width in &widths {
@@ -63,7 +63,7 @@ pub fn candidates<P: Precision>(
     }
     walks.sort_by_key(|it| unlike(it.sweep, default.sweep));
     let mut all = vec![default];
-    if kernel.teams && processor == Processor::Gpu {
+    if kernel.teams && profile.units == Units::Many {
         let sizes = [64, 128, 256].into_iter();
         all.extend(
             sizes.flat_map(|own| {
@@ -104,19 +104,19 @@ mod tests {
 
     #[test]
     fn candidates_are_distinct_begin_with_the_default_and_keep_whole_words() {
-        for processor in [Processor::Cpu, Processor::Gpu] {
+        for profile in [Profile::LLVMPIPE, Profile::GPU] {
             for band in [0, 1, 4, 10] {
-                let default = Blueprint::infer::<Bf16>(processor, band);
+                let default = Blueprint::infer::<Bf16>(profile, band);
                 let all = candidates::<Bf16>(
                     Tunable::named("sonew-step").unwrap(),
-                    processor,
+                    profile,
                     band,
                     default,
                 );
                 assert_eq!(all[0], default);
                 assert!(all.len() > 5);
                 let teams = all.iter().any(|it| it.sweep.team);
-                assert_eq!(teams, processor == Processor::Gpu);
+                assert_eq!(teams, profile.units == Units::Many);
                 let walks: Vec<u32> = all[1..]
                     .iter()
                     .filter(|it| !it.sweep.team && it.unroll == default.unroll)
@@ -130,14 +130,19 @@ mod tests {
                 }
             }
         }
-        let default = Blueprint::infer::<F32>(Processor::Cpu, 0);
-        let all = candidates::<F32>(Tunable::named("adam").unwrap(), Processor::Cpu, 0, default);
+        let default = Blueprint::infer::<F32>(Profile::LLVMPIPE, 0);
+        let all = candidates::<F32>(
+            Tunable::named("adam").unwrap(),
+            Profile::LLVMPIPE,
+            0,
+            default,
+        );
         assert!(all.iter().any(|it| it.sweep.width == 8 && it.sweep.twins));
         assert!(all.iter().any(|it| !it.sweep.twins));
-        let default = Blueprint::infer::<F32>(Processor::Gpu, 1);
+        let default = Blueprint::infer::<F32>(Profile::GPU, 1);
         let all = candidates::<F32>(
             Tunable::named("sonew-step").unwrap(),
-            Processor::Gpu,
+            Profile::GPU,
             1,
             default,
         );

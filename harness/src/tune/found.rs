@@ -135,7 +135,7 @@ pub(super) fn chosen(candidates: &[Candidate]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use sonew_kernels::context::Processor;
+    use sonew_kernels::context::Profile;
     use sonew_kernels::sweep::Sweep;
 
     use super::*;
@@ -147,7 +147,7 @@ mod tests {
         };
         Candidate {
             blueprint: Blueprint {
-                sweep: Sweep::infer(Processor::Cpu),
+                sweep: Sweep::infer(Profile::LLVMPIPE),
                 unroll: true,
             },
             default,

@@ -15,7 +15,7 @@ pub use found::{Candidate, Found, Verdict};
 
 use std::time::{Duration, Instant};
 
-use sonew_kernels::context::Processor;
+use sonew_kernels::context::{Profile, Units};
 use sonew_kernels::precision::{Precision, PrecisionVisitor};
 use sonew_kernels::sonew::{Blueprint, Ghosts};
 use sonew_kernels::sweep::Sweep;
@@ -52,10 +52,10 @@ pub struct Request {
 
 /// How long a kernel is tuned unless it is said: where a candidate takes a launch of microseconds, or one on a software driver,
 /// which compiles and runs it at a hundredth of the speed.
-pub fn usual_time(processor: Processor) -> Duration {
-    match processor {
-        Processor::Gpu => Duration::from_secs(20),
-        Processor::Cpu => Duration::from_secs(120),
+pub fn usual_time(profile: Profile) -> Duration {
+    match profile.units {
+        Units::Many => Duration::from_secs(20),
+        Units::Few => Duration::from_secs(120),
     }
 }
 
@@ -122,9 +122,9 @@ impl PrecisionVisitor for Tune<'_> {
             tell,
         } = self;
         let band = if kernel.banded { request.band } else { 0 };
-        let processor = context.processor();
+        let profile = context.profile();
         // Without what the context at hand may have been tuned to.
-        let untuned = Context::new(context.client().clone(), processor);
+        let untuned = Context::new(context.client().clone(), profile);
         let default = kernel.blueprint::<P>(&untuned, band);
         let name = kernel.name;
         let sizes = request.values.map(|n| vec![n]);
@@ -158,7 +158,7 @@ impl PrecisionVisitor for Tune<'_> {
                 blueprint,
             });
             let client = context.client().clone();
-            let context = Context::new(client, processor).with_tuned(tuned);
+            let context = Context::new(client, profile).with_tuned(tuned);
             let mut last = Last::new(Effort::QUICK);
             kernels(&context, request, &mut last)?;
             last.seconds(name)
@@ -171,7 +171,7 @@ impl PrecisionVisitor for Tune<'_> {
             candidates: Vec::new(),
             chosen: 0,
         };
-        let blueprints = candidates::<P>(kernel, processor, band, default);
+        let blueprints = candidates::<P>(kernel, profile, band, default);
         let count = blueprints.len();
         for (at, blueprint) in blueprints.into_iter().enumerate() {
             let Sweep {
@@ -266,7 +266,6 @@ fn is_one_launch(segments: &Segments, band: usize, blueprint: Blueprint) -> bool
 
 #[cfg(test)]
 mod tests {
-    use sonew_kernels::context::Processor;
     use sonew_kernels::precision::F32;
 
     use super::*;
@@ -274,13 +273,13 @@ mod tests {
     #[test]
     fn a_blueprint_that_no_step_would_run_as_one_launch_is_told_apart() {
         let segments = Segments::new(&[5000]).unwrap();
-        let default = Blueprint::infer::<F32>(Processor::Gpu, 1);
+        let default = Blueprint::infer::<F32>(Profile::GPU, 1);
         assert!(is_one_launch(&segments, 1, default));
         let mut short = default;
         short.sweep.run = 4;
         assert!(!is_one_launch(&segments, 1, short));
         // No run of a block is long enough for ten neighbours of which each may be cut.
-        let wide = Blueprint::infer::<F32>(Processor::Cpu, 10);
+        let wide = Blueprint::infer::<F32>(Profile::LLVMPIPE, 10);
         assert!(!is_one_launch(&segments, 10, wide));
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sonew_kernels::product::{Blueprint, Factors, Parts, multiprocessors};
 use sonew_kernels::tuned::TileSpeed;
-use sonew_optimizers::{Context, Processor};
+use sonew_optimizers::{Context, Units};
 
 use crate::bench::tables::percent;
 use crate::bench::{BenchError, Effort, tile};
@@ -37,7 +37,7 @@ pub fn tiles(
     effort: Effort,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<TileTime>, BenchError> {
-    if context.processor() == Processor::Cpu {
+    if context.profile().units == Units::Few {
         return Err(BenchError::NoTiles);
     }
     let processors = multiprocessors(context);

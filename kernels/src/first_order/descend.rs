@@ -207,12 +207,7 @@ fn launch<L: FirstOrder, S: Precision>(
     let operation = L::NAME;
     let n = segments.arena_len();
     sweep.check::<S>(operation)?;
-    sweep.check_loops(
-        operation,
-        segments,
-        context.processor(),
-        2 * (sweep.run + 1),
-    )?;
+    sweep.check_loops(operation, segments, context.profile(), 2 * (sweep.run + 1))?;
     let vectors = n / sweep.width;
     let grid = sweep.grid(segments, 3 + L::STATES.len());
     let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;

@@ -164,7 +164,7 @@ impl Prepared {
         // The walk, a second look for what is not finite, and what a team has shown.
         let folds = if sweep.team { 2 * (PARTS + 1) } else { 0 };
         let iterations = 2 * (sweep.steps() + 1) + folds;
-        sweep.check_loops(operation, segments, context.processor(), iterations)?;
+        sweep.check_loops(operation, segments, context.profile(), iterations)?;
         Ok(Self {
             sweep,
             n,

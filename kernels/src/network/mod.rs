@@ -25,14 +25,14 @@ pub use tables::{Step, steps};
 
 use cubecl::server::Handle;
 
-use crate::context::{Context, Grid, Processor};
+use crate::context::{Context, Grid, Units};
 use crate::error::Error;
 
 /// A launch with about one unit per item; kernels walk on by the number of units.
 fn cover(context: &Context, items: usize, buffers: u32) -> Grid {
-    let units = match context.processor() {
-        Processor::Cpu => 32,
-        Processor::Gpu => 256,
+    let units = match context.profile().units {
+        Units::Few => 32,
+        Units::Many => 256,
     };
     Grid {
         cubes: items.div_ceil(units as usize).clamp(1, 1 << 15) as u32,

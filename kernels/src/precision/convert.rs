@@ -91,9 +91,9 @@ fn launch<A: Storage, B: Stochastic>(
     let n = segments.arena_len();
     require_arena::<A>(operation, "from", from, n)?;
     require_arena::<B>(operation, "to", to, n)?;
-    let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
+    let sweep = strategy.resolve(|| Sweep::infer(context.profile()));
     sweep.check_words(operation, A::PER_WORD.max(B::PER_WORD))?;
-    sweep.check_loops(operation, segments, context.processor(), sweep.run + 1)?;
+    sweep.check_loops(operation, segments, context.profile(), sweep.run + 1)?;
     let vectors = n / sweep.width;
     let grid = sweep.grid(segments, 2);
     let [key, step] = draw.unwrap_or_default();

@@ -73,10 +73,10 @@ pub fn inspect<S: Storage>(
     if let Some(to) = to {
         require_arena::<Native<f32>>(operation, "to", to, n)?;
     }
-    let sweep = strategy.resolve(|| Sweep::infer(context.processor()));
+    let sweep = strategy.resolve(|| Sweep::infer(context.profile()));
     sweep.check_words(operation, S::PER_WORD)?;
     let iterations = 2 * (sweep.run + 1);
-    sweep.check_loops(operation, segments, context.processor(), iterations)?;
+    sweep.check_loops(operation, segments, context.profile(), iterations)?;
     let grid = sweep.grid(segments, 2 + usize::from(to.is_some()));
     let (evidence, stamp) = require_slots(operation, evidence, grid)?;
     let variant = (type_name::<S>(), sweep, to.is_some());

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OPERATION;
 use super::factors::{Factors, Parts};
-use crate::context::{Context, Processor};
+use crate::context::{Context, Units};
 use crate::error::Error;
 
 /// A cube computes a tile of C, `rows` × `columns`. It brings `terms` terms of A and B at a time into shared memory, in two turns:
@@ -144,7 +144,7 @@ impl Blueprint {
         results: impl IntoIterator<Item = [usize; 2]>,
     ) -> Self {
         let factors = parts.map_or(Factors::Whole, Factors::Matrix);
-        if context.processor() == Processor::Cpu {
+        if context.profile().units == Units::Few {
             return Self::small(factors);
         }
         let hardware = &context.client().properties().hardware;

@@ -10,7 +10,7 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 
 use super::OPERATION;
-use crate::context::{Context, Processor};
+use crate::context::{Context, Units};
 use crate::error::Error;
 use crate::precision::{F16, require};
 
@@ -99,7 +99,7 @@ impl Parts {
             k: self.fragment_terms() as u32,
         };
         let properties = context.client().properties();
-        context.processor() == Processor::Gpu
+        context.profile().units == Units::Many
             && properties.hardware.plane_size_min == 32
             && properties.features.matmul.mma.contains(&wanted)
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::ghosts::Ghosts;
 use super::graft::Graft;
 use super::tile::Tile;
-use crate::context::{Context, Processor};
+use crate::context::{Context, Profile, Units};
 use crate::error::{Error, require_non_negative};
 use crate::length::{PART, PARTS};
 use crate::precision::{Precision, Storage};
@@ -67,24 +67,24 @@ pub struct Blueprint {
 
 impl Blueprint {
     /// The default of a walk for a band on a device, in a precision.
-    pub fn infer<S: Precision>(processor: Processor, band: usize) -> Self {
+    pub fn infer<S: Precision>(profile: Profile, band: usize) -> Self {
         // A vector of columns compiles in a fraction of a second up to band 5, a single one up to band 16.
         let unroll = band <= 16;
-        let width = match (processor, band) {
+        let width = match (profile.units, band) {
             // `sonew tune sonew-step` on llvmpipe has half the width at 117 %, runs half as long at 106 %.
-            (Processor::Cpu, 0 | 1) => Sweep::infer_for::<S>(processor).width,
+            (Units::Few, 0 | 1) => Sweep::infer_for::<S>(profile).width,
             (_, 0..=5) => 4,
             _ => S::Params::PER_WORD.max(S::State::PER_WORD),
         };
-        let (columns, units, cubes) = match processor {
+        let (columns, units, cubes) = match profile.units {
             // Few units, each walking a whole block: the columns before its start cost least. A loop that is not
             // unrolled has to fit the driver's limit.
-            Processor::Cpu if unroll => (BLOCK, 64, 4096),
-            Processor::Cpu => (8, 32, 65_535),
+            Units::Few if unroll => (BLOCK, 64, 4096),
+            Units::Few => (8, 32, 65_535),
             // Runs so long that their ghost columns are at most an eighth, which makes a step one launch: a tridiagonal one then
             // moves 9.4 values for each parameter, ghosts included, instead of 12. Beyond band 8 no run is long enough, and
             // shorter ones keep more units busy. Reckoned; `sonew tune` measures.
-            Processor::Gpu => {
+            Units::Many => {
                 let columns = match band {
                     0 => 8,
                     1..=4 => 128,
@@ -99,7 +99,7 @@ impl Blueprint {
             run: columns / width,
             units,
             cubes,
-            twins: processor == Processor::Cpu && width > 1 && has_twin::<S>(),
+            twins: profile.wide_words && width > 1 && has_twin::<S>(),
             team: false,
         };
         Self { sweep, unroll }
@@ -107,9 +107,9 @@ impl Blueprint {
 
     /// The default where a cube can have `shared` bytes of shared memory. On a graphics processor it is a team, of as many vectors of
     /// 16 bytes as that allows; if the ghosts would be many beside them, it is a walk.
-    pub fn infer_for<S: Precision>(processor: Processor, band: usize, shared: usize) -> Self {
-        let walk = Self::infer::<S>(processor, band);
-        if processor == Processor::Cpu {
+    pub fn infer_for<S: Precision>(profile: Profile, band: usize, shared: usize) -> Self {
+        let walk = Self::infer::<S>(profile, band);
+        if profile.units == Units::Few {
             return walk;
         }
         // Eight columns of a wide band are more than the registers hold.
@@ -151,7 +151,7 @@ impl Blueprint {
         let tuned = context.tuned().get(kernel, S::NAME, band);
         let properties = context.client().properties();
         let shared = properties.hardware.max_shared_memory_size;
-        let default = || Self::infer_for::<S>(context.processor(), band, shared);
+        let default = || Self::infer_for::<S>(context.profile(), band, shared);
         let blueprint = tuned.unwrap_or_else(default);
         Self {
             sweep: blueprint.sweep.on::<S>(context),
@@ -173,8 +173,8 @@ impl Blueprint {
         (band, removal): (usize, EdgeRemoval),
         form: Form,
     ) -> Result<(), Error> {
-        let processor = context.processor();
-        self.check::<S>(operation, band, removal, segments, processor, form)?;
+        let profile = context.profile();
+        self.check::<S>(operation, band, removal, segments, profile, form)?;
         context.require_grid(operation, self.sweep.grid(segments, form.buffers(band)))
     }
 
@@ -184,7 +184,7 @@ impl Blueprint {
         band: usize,
         removal: EdgeRemoval,
         segments: &Segments,
-        processor: Processor,
+        profile: Profile,
         form: Form,
     ) -> Result<(), Error> {
         self.sweep.check_shape::<S>(operation)?;
@@ -241,7 +241,7 @@ impl Blueprint {
         };
         let iterations = self.iterations(band, removal) + again + folds;
         self.sweep
-            .check_loops(operation, segments, processor, iterations)
+            .check_loops(operation, segments, profile, iterations)
     }
 
     /// Loop iterations of one run, at most; leaving a loop counts as one.

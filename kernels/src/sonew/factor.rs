@@ -183,13 +183,13 @@ pub fn factor<S: Precision>(
     let operation = "sonew factor";
     let band = buffers.edges.len();
     let blueprint = strategy.resolve(|| Blueprint::of::<S>(context, "banded-ldl", band));
-    let processor = context.processor();
+    let profile = context.profile();
     let form = Form {
         one_launch: false,
         graft: Graft::None,
         relative: false,
     };
-    blueprint.check::<S>(operation, band, removal, segments, processor, form)?;
+    blueprint.check::<S>(operation, band, removal, segments, profile, form)?;
     gamma.check(operation)?;
     require_non_negative(operation, "correction", correction)?;
     require_non_negative(operation, "epsilon", epsilon)?;

@@ -222,7 +222,7 @@ pub fn apply_graft<S: Precision>(
     )?;
     let sweep = strategy.resolve(|| Sweep::plain::<S>(context, "sonew-graft"));
     sweep.check::<S>(operation)?;
-    sweep.check_loops(operation, segments, context.processor(), sweep.run + 1)?;
+    sweep.check_loops(operation, segments, context.profile(), sweep.run + 1)?;
     let vectors = n / sweep.width;
     let grid = sweep.grid(segments, 4);
     let variant = (type_name::<S>(), sweep);

@@ -247,8 +247,8 @@ pub(super) fn launch<S: Precision>(
         graft: mode.graft,
         relative: mode.relative,
     };
-    let processor = context.processor();
-    blueprint.check::<S>(operation, band, removal, segments, processor, form)?;
+    let profile = context.profile();
+    blueprint.check::<S>(operation, band, removal, segments, profile, form)?;
     let n = segments.arena_len();
     let runs = sweep.runs(segments);
     let norms = sweep.norms(segments);

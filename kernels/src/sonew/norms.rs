@@ -8,7 +8,7 @@ use sonew_runtime::Gpu;
 
 use super::reduction::Reduction;
 use crate::buffers::{array, require_arena, require_bytes};
-use crate::context::{Context, Grid, Processor};
+use crate::context::{Context, Grid, Profile, Units};
 use crate::error::Error;
 use crate::length::{BlockLength, PARTS, measure_vector, of_block, shared_parts, show_parts};
 use crate::precision::{Precision, Storage};
@@ -20,10 +20,10 @@ const WIDTH: usize = 4;
 const VECTORS: usize = BLOCK / WIDTH;
 const AT_ONCE: usize = 4;
 
-fn per_block_grid(processor: Processor, blocks: usize, buffers: usize) -> Grid {
-    let (units, at_once) = match processor {
-        Processor::Cpu => (64, 64),
-        Processor::Gpu => (AT_ONCE * VECTORS, AT_ONCE),
+fn per_block_grid(profile: Profile, blocks: usize, buffers: usize) -> Grid {
+    let (units, at_once) = match profile.units {
+        Units::Few => (64, 64),
+        Units::Many => (AT_ONCE * VECTORS, AT_ONCE),
     };
     Grid {
         cubes: blocks.div_ceil(at_once).clamp(1, 4096) as u32,
@@ -105,8 +105,8 @@ pub fn norm_per_tensor<S: Precision>(
     require_arena::<S::Params>(operation, "values", values, n)?;
     let blocks = segments.blocks() - 2;
     require_bytes(operation, "partials", partials, 4 * blocks as u64)?;
-    let team = context.processor() == Processor::Gpu;
-    let grid = per_block_grid(context.processor(), blocks, 2);
+    let team = context.profile().units == Units::Many;
+    let grid = per_block_grid(context.profile(), blocks, 2);
     context.launch(
         operation,
         (type_name::<S>(), team),
@@ -242,8 +242,8 @@ pub fn largest_row_sum<S: Precision>(
     }
     let blocks = segments.blocks() - 2;
     require_bytes(operation, "partials", partials, 4 * blocks as u64)?;
-    let team = context.processor() == Processor::Gpu;
-    let grid = per_block_grid(context.processor(), blocks, 3 + edges.len());
+    let team = context.profile().units == Units::Many;
+    let grid = per_block_grid(context.profile(), blocks, 3 + edges.len());
     let variant = (type_name::<S>(), edges.len(), team);
     context.launch(operation, variant, grid, |client, cubes, dim| {
         let mut band = SequenceArg::new();

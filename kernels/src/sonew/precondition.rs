@@ -10,7 +10,7 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use crate::buffers::{array, require_arena};
-use crate::context::{Context, Processor};
+use crate::context::{Context, Units};
 use crate::error::Error;
 use crate::precision::{Precision, Storage, difference, product};
 use crate::segments::{GAP, Segments};
@@ -131,8 +131,8 @@ pub fn precondition<S: Precision>(
     let sweep = strategy.resolve(|| {
         let inferred = Sweep::of::<S>(context, "precondition", band);
         // On a graphics processor neighbouring units take neighbouring words.
-        let run = match context.processor() {
-            Processor::Gpu if inferred.width != width => 1,
+        let run = match context.profile().units {
+            Units::Many if inferred.width != width => 1,
             _ => inferred.run * inferred.width / width,
         };
         Sweep {
@@ -142,7 +142,7 @@ pub fn precondition<S: Precision>(
         }
     });
     sweep.check::<S>(operation)?;
-    sweep.check_loops(operation, segments, context.processor(), sweep.run + 1)?;
+    sweep.check_loops(operation, segments, context.profile(), sweep.run + 1)?;
     if sweep.width != width {
         return Err(Error::Shape {
             operation,

@@ -6,7 +6,7 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use crate::buffers::{array, require_bytes};
-use crate::context::{Context, Grid, Processor};
+use crate::context::{Context, Grid, Units};
 use crate::error::Error;
 use crate::evidence::magnitude_bits;
 use crate::fold::{cube_max, cube_sum};
@@ -146,9 +146,9 @@ impl Reduction {
         let count = self.partial_blocks * per_block * CHANNELS * numbers;
         require_bytes(operation, "partials", partials, 4 * count as u64)?;
         require_bytes(operation, "out", out, 4 * (self.tensors * CHANNELS) as u64)?;
-        let units: usize = match context.processor() {
-            Processor::Cpu => 64,
-            Processor::Gpu => 256,
+        let units: usize = match context.profile().units {
+            Units::Few => 64,
+            Units::Many => 256,
         };
         let grid = Grid {
             cubes: self.tensors as u32,

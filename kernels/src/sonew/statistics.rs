@@ -201,12 +201,7 @@ fn launch<S: Precision>(
     let n = segments.arena_len();
     let width = sweep.width;
     sweep.check::<S>(operation)?;
-    sweep.check_loops(
-        operation,
-        segments,
-        context.processor(),
-        2 * (sweep.run + 1),
-    )?;
+    sweep.check_loops(operation, segments, context.profile(), 2 * (sweep.run + 1))?;
     let grid = sweep.grid(segments, 4 + band);
     let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
     let (rho, omega) = decay.weights();

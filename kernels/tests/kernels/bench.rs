@@ -1,7 +1,7 @@
 //! The test bench: one device, arenas in and out, inputs and tolerances.
 
 use cubecl::server::Handle;
-use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::evidence::{Evidence, Slots};
 use sonew_kernels::precision::HostFormat;
 use sonew_kernels::segments::Segments;
@@ -21,7 +21,7 @@ impl Bench {
     pub fn open() -> Self {
         let (client, turn) = software::open();
         Self {
-            context: Context::new(client, Processor::Cpu),
+            context: Context::new(client, Profile::LLVMPIPE),
             _turn: turn,
         }
     }

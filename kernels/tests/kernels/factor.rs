@@ -1,5 +1,5 @@
 use cubecl::server::Handle;
-use sonew_kernels::context::Processor;
+use sonew_kernels::context::Profile;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::precision::F32;
 use sonew_kernels::segments::Segments;
@@ -466,7 +466,7 @@ fn forced_blueprints_agree_to_the_bit() {
         let inferred = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
         let expected = bench.read(&segments, &inferred.d);
         for (width, run, unroll) in [(4, 4, true), (2, 8, true), (1, 64, false)] {
-            let base = Blueprint::infer::<F32>(Processor::Cpu, 4);
+            let base = Blueprint::infer::<F32>(Profile::LLVMPIPE, 4);
             let blueprint = Blueprint {
                 sweep: Sweep {
                     width,

@@ -1,6 +1,6 @@
 //! How much is computed twice where runs meet.
 
-use sonew_kernels::context::Processor;
+use sonew_kernels::context::Profile;
 use sonew_kernels::precision::{Bf16, F32};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{Blueprint, EdgeRemoval, Ghosts};
@@ -8,7 +8,7 @@ use sonew_kernels::sonew::{Blueprint, EdgeRemoval, Ghosts};
 #[test]
 fn ghosts_are_few_with_the_default_blueprints_up_to_band_8() {
     let segments = Segments::new(&[1000, 3]).unwrap();
-    for processor in [Processor::Cpu, Processor::Gpu] {
+    for profile in [Profile::LLVMPIPE, Profile::GPU] {
         for band in 0..=8 {
             let removal = if band > 1 {
                 EdgeRemoval::Incident
@@ -16,11 +16,11 @@ fn ghosts_are_few_with_the_default_blueprints_up_to_band_8() {
                 EdgeRemoval::Outgoing
             };
             for blueprint in [
-                Blueprint::infer::<F32>(processor, band),
-                Blueprint::infer::<Bf16>(processor, band),
+                Blueprint::infer::<F32>(profile, band),
+                Blueprint::infer::<Bf16>(profile, band),
             ] {
                 let ghosts = Ghosts::new(&segments, band, removal, blueprint);
-                assert!(ghosts.are_few(), "{processor:?}, band {band}: {ghosts:?}");
+                assert!(ghosts.are_few(), "{profile:?}, band {band}: {ghosts:?}");
             }
         }
     }

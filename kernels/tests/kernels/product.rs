@@ -1,6 +1,6 @@
 //! Many matrix products in one launch.
 
-use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::error::Error;
 use sonew_kernels::product::{Blueprint, Factors, Product, Products, Scale, Sums, View, multiply};
 use sonew_kernels::sweep::Strategy;
@@ -88,7 +88,7 @@ fn a_tile_that_was_measured_faster_than_reckoned_is_chosen() {
     let recording = record(Language::CudaSm90);
     let chosen = |tiles: Vec<TileSpeed>| {
         let tuned = Tuned::default().with_tiles(tiles);
-        let context = Context::new(recording.client(), Processor::Gpu).with_tuned(tuned);
+        let context = Context::new(recording.client(), Profile::GPU).with_tuned(tuned);
         Blueprint::choose(&context, None, [[1024, 1024]])
     };
     let forms: Vec<Blueprint> = Blueprint::all(Factors::Whole).collect();

@@ -1,7 +1,7 @@
 //! What the kernels of SONew refuse, and that the error names the argument.
 
 use cubecl::server::Handle;
-use sonew_kernels::context::Processor;
+use sonew_kernels::context::Profile;
 use sonew_kernels::error::Error;
 use sonew_kernels::evidence::Slots;
 use sonew_kernels::first_order::{Buffers, Hyper, Sgd, descend};
@@ -224,7 +224,7 @@ fn of_tensors<'a>(values: &'a Handle, tensor_of_block: &'a Handle) -> PerTensor<
 fn a_staged_update_names_the_buffer_that_its_graft_lacks_or_has_no_use_for() {
     let f = Fixture::new();
     let edges = [f.arena.clone()];
-    let sweep = Blueprint::infer::<F32>(Processor::Cpu, 1).sweep;
+    let sweep = Blueprint::infer::<F32>(Profile::LLVMPIPE, 1).sweep;
     let (lengths, norms) = (f.bench.values(sweep.norms(&f.segments)), f.bench.values(2));
     let stage = |graft: Graft, change: &dyn Fn(&mut GraftBuffers<'_>)| {
         let mut stage = GraftBuffers {
@@ -419,7 +419,7 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
     );
     let wide = vec![f.arena.clone(); 33];
     assert_eq!(preconditioned(&wide, &f.arena, Strategy::Inferred), "band");
-    let vectors = Strategy::Forced(Sweep::infer(Processor::Cpu));
+    let vectors = Strategy::Forced(Sweep::infer(Profile::LLVMPIPE));
     assert_eq!(preconditioned(&one, &f.arena, vectors), "blueprint");
 
     let reduction = Reduction::new(context, segments);
@@ -551,7 +551,7 @@ fn a_vector_of_one_value_is_refused_where_a_word_holds_two() {
 fn a_step_that_the_device_cannot_launch_is_refused_before_its_states_are_made() {
     let bench = Bench::open();
     let segments = Segments::new(&[8]).unwrap();
-    let fits = Blueprint::infer::<F32>(bench.context.processor(), 1);
+    let fits = Blueprint::infer::<F32>(bench.context.profile(), 1);
     let too_many = Blueprint {
         sweep: Sweep {
             units: 1 << 20,

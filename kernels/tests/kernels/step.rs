@@ -1,5 +1,5 @@
 use cubecl::server::Handle;
-use sonew_kernels::context::Processor;
+use sonew_kernels::context::Profile;
 use sonew_kernels::error::Error;
 use sonew_kernels::evidence::{Evidence, Slots};
 use sonew_kernels::first_order::Hyper;
@@ -156,7 +156,7 @@ fn a_step_in_one_launch_follows_its_oracle_step_after_step() {
     let bench = Bench::open();
     for band in [0, 1, 2, 4] {
         for removal in REMOVALS {
-            let inferred = Blueprint::infer::<F32>(Processor::Cpu, band);
+            let inferred = Blueprint::infer::<F32>(Profile::LLVMPIPE, band);
             follows_its_oracle(&bench, band, removal, inferred);
         }
     }
@@ -205,7 +205,7 @@ fn a_step_counts_non_finite_gradients_once_and_keeps_them_in_their_tensor() {
     let bench = Bench::open();
     let lengths = [300usize, 100, 257];
     let weights = tensors(&lengths, |t, i| noise(t + 3, i));
-    for blueprint in [Blueprint::infer::<F32>(Processor::Cpu, 2), short_runs(4)] {
+    for blueprint in [Blueprint::infer::<F32>(Profile::LLVMPIPE, 2), short_runs(4)] {
         let run = |value: Option<f64>| {
             let model = Model::new(&bench, &weights, 2, EdgeRemoval::Incident, blueprint);
             for t in 1..=3 {
@@ -244,7 +244,7 @@ fn a_step_with_zero_or_denormal_gradients_only_decays() {
     let bench = Bench::open();
     let weights = tensors(LENGTHS, |t, i| noise(t + 3, i));
     for (scale, epsilon) in [(0.0, 0.0), (0.0, 1e-8), (1e-40, 1e-8)] {
-        let blueprint = Blueprint::infer::<F32>(Processor::Cpu, 1);
+        let blueprint = Blueprint::infer::<F32>(Profile::LLVMPIPE, 1);
         let model = Model::new(&bench, &weights, 1, EdgeRemoval::Outgoing, blueprint);
         let g = tensors(LENGTHS, |t, i| scale * noise(50 * t, i));
         let rates = StepRates {
@@ -266,7 +266,7 @@ fn a_step_counts_the_pivots_it_cuts_once() {
     let bench = Bench::open();
     let lengths = [600usize];
     let weights = tensors(&lengths, |t, i| noise(t + 3, i));
-    for blueprint in [Blueprint::infer::<F32>(Processor::Cpu, 1), short_runs(4)] {
+    for blueprint in [Blueprint::infer::<F32>(Profile::LLVMPIPE, 1), short_runs(4)] {
         let model = Model::new(&bench, &weights, 1, EdgeRemoval::Outgoing, blueprint);
         let rates = StepRates {
             epsilon: 0.0,
@@ -285,7 +285,7 @@ fn a_step_counts_the_pivots_it_cuts_once() {
 fn a_step_refuses_states_without_ghosts_and_rates_out_of_range() {
     let bench = Bench::open();
     let weights = tensors(&[300], |t, i| noise(t + 3, i));
-    let blueprint = Blueprint::infer::<F32>(Processor::Cpu, 1);
+    let blueprint = Blueprint::infer::<F32>(Profile::LLVMPIPE, 1);
     let mut model = Model::new(&bench, &weights, 1, EdgeRemoval::Outgoing, blueprint);
     let g = gradient(&[300], 0);
     for (argument, rates) in [
@@ -363,7 +363,7 @@ fn words_of_64_bits_change_no_bit_of_a_step() {
         (4, EdgeRemoval::Incident),
     ] {
         let found = [false, true].map(|twins| {
-            let mut blueprint = Blueprint::infer::<F32>(Processor::Cpu, band);
+            let mut blueprint = Blueprint::infer::<F32>(Profile::LLVMPIPE, band);
             blueprint.sweep.twins = twins;
             let model = Model::new(&bench, &weights, band, removal, blueprint);
             for t in 1..=3 {

@@ -1,7 +1,7 @@
 //! A step by teams of units beside the walk of single ones: the same bits. What else teams do is in `team_forms.rs`.
 
 use cubecl::server::Handle;
-use sonew_kernels::context::Processor;
+use sonew_kernels::context::Profile;
 use sonew_kernels::evidence::{Evidence, PivotEvidence, Slots};
 use sonew_kernels::precision::{Bf16, Bf16Compact, F16, F32, HostFormat, Precision, Storage};
 use sonew_kernels::segments::Segments;
@@ -128,7 +128,7 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
 fn is_a_walk<P: Precision>(bench: &Bench, bands: &[usize], removals: &[EdgeRemoval], large: bool) {
     for &band in bands {
         for &removal in removals {
-            let mut walk = Blueprint::infer::<P>(Processor::Cpu, band);
+            let mut walk = Blueprint::infer::<P>(Profile::LLVMPIPE, band);
             walk.sweep.twins = false;
             let walked = three_steps::<P>(bench, band, removal, walk);
             let small = team(4, 32, 2, band);
@@ -160,7 +160,7 @@ fn is_a_walk<P: Precision>(bench: &Bench, bands: &[usize], removals: &[EdgeRemov
 #[test]
 fn bands_that_no_tile_has_room_for_walk() {
     let walks = |band, shared| {
-        !Blueprint::infer_for::<F32>(Processor::Gpu, band, shared)
+        !Blueprint::infer_for::<F32>(Profile::GPU, band, shared)
             .sweep
             .team
     };

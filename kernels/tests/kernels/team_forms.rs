@@ -1,7 +1,7 @@
 //! What teams do beside the plain step, and the walks of single units: the same bits.
 
 use cubecl::server::Handle;
-use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::evidence::{PivotEvidence, Slots};
 use sonew_kernels::kronecker::{self, DescentBuffers, DescentRates, MeasureBuffers, measure};
 use sonew_kernels::precision::{Bf16, F16, F32, HostFormat, Precision};
@@ -73,7 +73,7 @@ impl<'a, P: Precision> Arenas<'a, P> {
 
     /// Statistics of a band, made by a step of whatever form: moment, diagonal and edges.
     fn statistics(&self, band: usize) -> Vec<Handle> {
-        let blueprint = Blueprint::infer::<P>(Processor::Cpu, band);
+        let blueprint = Blueprint::infer::<P>(Profile::LLVMPIPE, band);
         let walk = Blueprint {
             sweep: Sweep {
                 twins: false,
@@ -250,7 +250,7 @@ fn staged<P: Precision>(
 
 /// The walk of the software driver, and shorter ones, whose blocks are measured in parts.
 fn walks<P: Precision>(band: usize) -> [Blueprint; 2] {
-    let walk = Blueprint::infer::<P>(Processor::Cpu, band);
+    let walk = Blueprint::infer::<P>(Profile::LLVMPIPE, band);
     [256, 16].map(|columns| Blueprint {
         sweep: Sweep {
             twins: false,
@@ -399,11 +399,11 @@ fn a_factor_is_alike() {
 }
 
 /// ‖x‖ and ‖H‖₁ of each tensor, as a processor lays them out.
-fn norms<P: Precision>(bench: &Bench, processor: Processor) -> Vec<u32> {
+fn norms<P: Precision>(bench: &Bench, profile: Profile) -> Vec<u32> {
     let arenas = Arenas::<P>::new(bench);
     let states = arenas.statistics(2);
     // The layout of a graphics processor runs on the software driver as well.
-    let context = Context::new(bench.context.client().clone(), processor);
+    let context = Context::new(bench.context.client().clone(), profile);
     let segments = &arenas.segments;
     let reduction = Reduction::new(&context, segments);
     let partials = bench.values(segments.blocks() - 2);
@@ -431,13 +431,13 @@ fn norms<P: Precision>(bench: &Bench, processor: Processor) -> Vec<u32> {
 #[test]
 fn the_norms_of_blocks_are_alike() {
     let bench = Bench::open();
-    let walked = norms::<F32>(&bench, Processor::Cpu);
+    let walked = norms::<F32>(&bench, Profile::LLVMPIPE);
     // A block at the end of a tensor may hold its gap alone.
     let some = walked.iter().filter(|&&norm| f32::from_bits(norm) > 0.0);
     assert!(some.count() >= 2 * LENGTHS.len());
-    assert_eq!(norms::<F32>(&bench, Processor::Gpu), walked);
-    let walked = norms::<Bf16>(&bench, Processor::Cpu);
-    assert_eq!(norms::<Bf16>(&bench, Processor::Gpu), walked);
+    assert_eq!(norms::<F32>(&bench, Profile::GPU), walked);
+    let walked = norms::<Bf16>(&bench, Profile::LLVMPIPE);
+    assert_eq!(norms::<Bf16>(&bench, Profile::GPU), walked);
 }
 
 /// Weights and states after a descent of Shampoo.
@@ -499,7 +499,7 @@ fn descended<P: Precision>(bench: &Bench, graft: Graft, sweep: Sweep) -> Vec<Vec
 #[test]
 fn a_descent_of_shampoo_is_alike() {
     let bench = Bench::open();
-    let walk = Sweep::infer(Processor::Cpu);
+    let walk = Sweep::infer(Profile::LLVMPIPE);
     let short = Sweep { run: 4, ..walk };
     for graft in [Graft::Sgd, Graft::Adam] {
         let walked = descended::<F32>(&bench, graft, walk);

@@ -1,4 +1,4 @@
-use sonew_kernels::context::Processor;
+use sonew_kernels::context::Profile;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::F32;
 use sonew_kernels::segments::Segments;
@@ -215,7 +215,7 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
     let segments = &h.segments;
     let table = bench.context.upload(&segments.tensor_of_block());
     let reduction = Reduction::new(&bench.context, segments);
-    let sweep = Blueprint::infer::<F32>(Processor::Cpu, 1).sweep;
+    let sweep = Blueprint::infer::<F32>(Profile::LLVMPIPE, 1).sweep;
     let graft_epsilon = 1e-3;
     for graft in [Graft::Sgd, Graft::Momentum, Graft::Adam, Graft::RmsProp] {
         let (params, grads) = (

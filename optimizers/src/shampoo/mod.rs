@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use cubecl::server::Handle;
-use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::evidence::{Evidence, Slots};
 use sonew_kernels::first_order::Hyper;
@@ -117,7 +117,7 @@ impl<P: Precision> Shampoo<P> {
         };
         let on_host = match config.products {
             ProductsPlace::Auto => {
-                context.processor() == Processor::Cpu || config.factors == FactorFormat::Bf16
+                context.profile().host_memory || config.factors == FactorFormat::Bf16
             }
             ProductsPlace::Host => true,
             ProductsPlace::Device => false,

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sonew_optimizers::{Context, Processor};
+use sonew_optimizers::{Context, Profile};
 use sonew_runtime::Selector;
 
 /// Its context, and the right to use it.
@@ -24,7 +24,7 @@ impl Software {
         let device = sonew_runtime::open(selector)
             .expect("these tests need a Vulkan driver: install mesa-vulkan-drivers");
         Self {
-            context: Rc::new(Context::new(device.client, Processor::Cpu)),
+            context: Rc::new(Context::new(device.client, Profile::LLVMPIPE)),
             _one_at_a_time: guard,
         }
     }

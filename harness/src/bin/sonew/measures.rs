@@ -16,7 +16,7 @@ use sonew_harness::table::Table;
 use sonew_harness::tune::tiles::{self, PRODUCT};
 use sonew_harness::tune::{self, TunedFile};
 use sonew_harness::verify::{self, Request};
-use sonew_optimizers::{Context, PrecisionKind, Processor};
+use sonew_optimizers::{Context, PrecisionKind, Profile, Units};
 use sonew_runtime::DeviceInfo;
 
 use crate::Outcome;
@@ -270,7 +270,7 @@ impl Job for TuneJob {
             info.name, info.backend, info.id
         ));
         let started = Instant::now();
-        let usual = tune::usual_time(context.processor());
+        let usual = tune::usual_time(context.profile());
         let mut all = Vec::new();
         let mut left_out = Vec::new();
         let subjects = self.subjects();
@@ -309,7 +309,7 @@ impl Job for TuneJob {
             }
         }
         let time_is_left = self.time.is_none_or(|time| started.elapsed() < time);
-        if self.kernel == ALL && context.processor() == Processor::Gpu && time_is_left {
+        if self.kernel == ALL && context.profile().units == Units::Many && time_is_left {
             match tiles::tiles(&context, Effort::QUICK, &mut note) {
                 Ok(found) => {
                     file.put_tiles(info, found.iter().map(|it| it.tile).collect());

@@ -31,7 +31,7 @@ pub fn on_device(args: &DeviceArgs, job: impl Job) -> Outcome {
         kept_kernels::keep();
     }
     let device = sonew_runtime::open(args.device)?;
-    let mut context = Context::new(device.client.clone(), device.info.processor);
+    let mut context = Context::new(device.client.clone(), device.info.profile);
     if let Some((path, file)) = tuned.zip(file) {
         context = context.with_tuned(file.of(path, &device.info)?.clone());
     } else if let Some(known) = TunedFile::shipped()?.known(&device.info) {
