@@ -284,7 +284,7 @@ impl State {
                     step: step + 1,
                     ..*hyper
                 };
-                first_order::reference(name, w, g, states, hyper);
+                first_order::reference_by_name(name, w, g, states, hyper);
             }
             Self::Sonew(config, h) => {
                 h.accumulate(g, config.beta1, Decay::Average(config.beta2));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, Grid, Profile, Units};
 use crate::error::Error;
-use crate::length::{PART, PARTS};
+use crate::norms::{PART, PARTS};
 use crate::precision::{Precision, Storage, require};
 use crate::segments::{BLOCK, Segments};
 

@@ -55,13 +55,13 @@ fn the_number_of_launches_of_a_step_does_not_depend_on_the_number_of_tensors() {
         ("band-4-sonew", &[("graft", "momentum")], 3),
         ("tridiag-sonew", &[("graft", "rmsprop")], 5),
     ];
-    for processor in [Profile::LLVMPIPE, Profile::GPU] {
+    for profile in [Profile::LLVMPIPE, Profile::GPU] {
         for (name, settings, expected) in cases {
             for tensors in [1, 100] {
                 assert_eq!(
                     launches(&software, profile, name, settings, tensors),
                     expected,
-                    "{name} {settings:?} on {processor:?}, {tensors} tensors"
+                    "{name} {settings:?} on {profile:?}, {tensors} tensors"
                 );
             }
         }

@@ -2,7 +2,7 @@
 //! on the same file, in f64 on the host, and writes the same arrays, rounded to f32.
 //!
 //! A kernel is declared once, in [`kernels`]: its name, inputs, outputs and options, how it runs on a device, and what its
-//! oracle says. `table` lists the declarations.
+//! oracle says.
 
 mod error;
 mod found;
@@ -26,13 +26,14 @@ pub use spec::{Absent, Axis, Input, KernelSpec, Output};
 pub use table::kernels;
 
 use inputs::Inputs;
-use table::{Entry, Request, entries};
+use kernels::entries;
+use table::{Entry, Kernel};
 use tensor::require_room;
 
 /// A kernel and its input, read and checked as far as that goes without a device.
 pub struct Prepared {
     name: &'static str,
-    request: Request,
+    request: Box<dyn Kernel>,
     oracle: bool,
     /// Values of the largest array.
     largest: usize,

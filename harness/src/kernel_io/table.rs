@@ -1,25 +1,24 @@
-//! All kernels that run on a file. A line here and a [`Kernel`] are what it takes to add one.
+//! What every kernel that runs on a file can do.
 
 use sonew_kernels::context::Context;
-use sonew_kernels::first_order::{Adagrad, Adam, Momentum, Nesterov, RmsProp, Sgd};
 
 use super::KernelIoError;
 use super::found::Found;
 use super::inputs::Inputs;
-use super::kernels::{
-    BandedLdl, Convert, Dense, Descent, Inspect, InverseRoot, KroneckerApply, KroneckerDescent,
-    KroneckerStatistics, MatrixUnits, Norms, Precondition, Product, SonewGraft, SonewStep,
-    Statistics, StochasticRounding,
-};
+use super::kernels::entries;
 use super::spec::KernelSpec;
 
 /// A kernel with its inputs, as a file and the options have them.
-pub(super) trait Kernel: Sized {
+pub(super) trait Kernel {
     /// Name, inputs, outputs and options.
-    fn spec() -> KernelSpec;
+    fn spec() -> KernelSpec
+    where
+        Self: Sized;
 
     /// Takes what it needs. What is left over is refused.
-    fn read(inputs: &mut Inputs) -> Result<Self, KernelIoError>;
+    fn read(inputs: &mut Inputs) -> Result<Self, KernelIoError>
+    where
+        Self: Sized;
 
     /// What its oracle says, in f64 on the host.
     fn oracle(&self) -> Result<Found, KernelIoError>;
@@ -36,69 +35,17 @@ pub(super) trait Kernel: Sized {
 /// A declaration, and how a request is read.
 pub(super) struct Entry {
     pub spec: KernelSpec,
-    pub read: fn(&mut Inputs) -> Result<Request, KernelIoError>,
+    pub read: fn(&mut Inputs) -> Result<Box<dyn Kernel>, KernelIoError>,
 }
 
-macro_rules! table {
-    ($($name:ident: $kernel:ty,)*) => {
-        /// One of the kernels, ready to run.
-        pub(super) enum Request {
-            $($name(Box<$kernel>),)*
+impl Entry {
+    /// That of a kernel.
+    pub fn of<K: Kernel + 'static>() -> Self {
+        Self {
+            spec: K::spec(),
+            read: |inputs| Ok(Box::new(K::read(inputs)?)),
         }
-
-        /// All declarations.
-        pub(super) fn entries() -> Vec<Entry> {
-            vec![$(Entry {
-                spec: <$kernel>::spec(),
-                read: |inputs| Ok(Request::$name(Box::new(<$kernel>::read(inputs)?))),
-            },)*]
-        }
-
-        impl Request {
-            pub fn oracle(&self) -> Result<Found, KernelIoError> {
-                match self {
-                    $(Self::$name(kernel) => kernel.oracle(),)*
-                }
-            }
-
-            pub fn on_host(&self) -> Option<Result<Found, KernelIoError>> {
-                match self {
-                    $(Self::$name(kernel) => kernel.on_host(),)*
-                }
-            }
-
-            pub fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
-                match self {
-                    $(Self::$name(kernel) => kernel.run(context),)*
-                }
-            }
-        }
-    };
-}
-
-table! {
-    Sgd: Descent<Sgd>,
-    Momentum: Descent<Momentum>,
-    Nesterov: Descent<Nesterov>,
-    Adagrad: Descent<Adagrad>,
-    RmsProp: Descent<RmsProp>,
-    Adam: Descent<Adam>,
-    Statistics: Statistics,
-    BandedLdl: BandedLdl,
-    Precondition: Precondition,
-    SonewStep: SonewStep,
-    SonewGraft: SonewGraft,
-    Norms: Norms,
-    KroneckerStatistics: KroneckerStatistics,
-    InverseRoot: InverseRoot,
-    KroneckerApply: KroneckerApply,
-    KroneckerDescent: KroneckerDescent,
-    Dense: Dense,
-    Product: Product,
-    MatrixUnits: MatrixUnits,
-    Convert: Convert,
-    StochasticRounding: StochasticRounding,
-    Inspect: Inspect,
+    }
 }
 
 /// The kernels that run on a file; of those on vectors: n values in one tensor, b off-diagonals, entry i of the k-th couples i

@@ -1,13 +1,13 @@
-//! SGD to Adam: three steps each.
+//! The first-order rules: three steps each.
+
+use std::marker::PhantomData;
 
 use super::Check;
 use super::bench::Bench;
 use super::outcome::{Outcome, largest};
 use crate::context::Context;
 use crate::error::Error;
-use crate::first_order::{
-    self, Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
-};
+use crate::first_order::{self, Buffers, FirstOrder, Hyper, RuleVisitor, descend, each_rule};
 use crate::precision::Precision;
 use crate::sweep::{Strategy, Sweep};
 
@@ -21,14 +21,14 @@ const HYPER: Hyper = Hyper {
 };
 
 pub(super) fn checks<P: Precision>() -> Vec<Check> {
-    vec![
-        Check::new(Sgd::NAME, "", rule::<Sgd, P>),
-        Check::new(Momentum::NAME, "", rule::<Momentum, P>),
-        Check::new(Nesterov::NAME, "", rule::<Nesterov, P>),
-        Check::new(Adagrad::NAME, "", rule::<Adagrad, P>),
-        Check::new(RmsProp::NAME, "", rule::<RmsProp, P>),
-        Check::new(Adam::NAME, "", rule::<Adam, P>),
-    ]
+    struct Of<P>(PhantomData<P>);
+    impl<P: Precision> RuleVisitor for Of<P> {
+        type Output = Check;
+        fn visit<L: FirstOrder>(&mut self) -> Check {
+            Check::new(L::NAME, "", rule::<L, P>)
+        }
+    }
+    each_rule(&mut Of::<P>(PhantomData))
 }
 
 fn rule<L: FirstOrder, P: Precision>(
@@ -66,7 +66,7 @@ fn rule<L: FirstOrder, P: Precision>(
         let mut outcome = Outcome::named(format!("weights after step {t}"));
         for (tensor, w) in weights.iter_mut().enumerate() {
             let before = w.clone();
-            first_order::reference(L::NAME, w, &gradient[tensor], &mut oracle[tensor], hyper);
+            first_order::reference::<L>(w, &gradient[tensor], &mut oracle[tensor], hyper);
             let moves: Vec<f64> = before.iter().zip(&*w).map(|(a, b)| a - b).collect();
             // A step of a dozen operations, each relative to the step; what is lost in a state or a weight stays lost.
             let scale = largest(&moves).max(largest(w));

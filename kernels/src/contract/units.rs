@@ -4,6 +4,8 @@
 //! What is compared is a device with itself, so there is no tolerance. Data and units are such that every term is 0 or a normal
 //! number of the format it is computed in; f16 leaves little room for that.
 
+use std::marker::PhantomData;
+
 use cubecl::server::Handle;
 
 use super::Check;
@@ -13,9 +15,7 @@ use super::sonew::{BETA, States};
 use crate::context::Context;
 use crate::error::Error;
 use crate::evidence::PivotEvidence;
-use crate::first_order::{
-    Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
-};
+use crate::first_order::{Buffers, FirstOrder, Hyper, RuleVisitor, descend, each_rule};
 use crate::precision::{Bf16, Bf16Compact, F16, F32, HostFormat, Precision, Storage};
 use crate::sonew::reference::Statistics;
 use crate::sonew::{
@@ -32,15 +32,15 @@ const WIDE: [usize; 2] = [6, 10];
 const CASE: &str = "any unit";
 
 pub(super) fn checks<P: Precision>() -> Vec<Check> {
-    let mut checks = vec![
-        of_rule::<Sgd, P>(false),
-        of_rule::<Momentum, P>(false),
-        of_rule::<Nesterov, P>(false),
-        of_rule::<Adagrad, P>(true),
-        of_rule::<RmsProp, P>(true),
-        of_rule::<Adam, P>(true),
-        Check::new("norms", CASE, norms::<P>),
-    ];
+    struct Of<P>(PhantomData<P>);
+    impl<P: Precision> RuleVisitor for Of<P> {
+        type Output = Check;
+        fn visit<L: FirstOrder>(&mut self) -> Check {
+            Check::new(L::NAME, CASE, rule::<L, P>)
+        }
+    }
+    let mut checks = each_rule(&mut Of::<P>(PhantomData));
+    checks.push(Check::new("norms", CASE, norms::<P>));
     for band in BANDS {
         let case = format!("band {band}, {CASE}");
         checks.push(Check::new("sonew-step", case, move |context, lengths| {
@@ -306,18 +306,11 @@ fn step_units<P: Precision>() -> [i32; 3] {
     }
 }
 
-fn of_rule<L: FirstOrder, P: Precision>(normalises: bool) -> Check {
-    Check::new(L::NAME, CASE, move |context, lengths| {
-        rule::<L, P>(context, lengths, normalises)
-    })
-}
-
 /// With ε = 0 a rule that divides by the root of a second moment moves weights by the same bits, and another one by the same
 /// with a learning rate divided by the unit.
 fn rule<L: FirstOrder, P: Precision>(
     context: &Context,
     lengths: &[usize],
-    normalises: bool,
 ) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
     let evidence = bench.slots(Sweep::of::<P>(context, L::NAME, 0));
@@ -337,7 +330,7 @@ fn rule<L: FirstOrder, P: Precision>(
                 evidence: &evidence,
             };
             let hyper = Hyper {
-                lr: if normalises { 0.5 } else { 0.5 / unit },
+                lr: if L::NORMALISES { 0.5 } else { 0.5 / unit },
                 beta1: BETA,
                 beta2: BETA,
                 epsilon: 0.0,

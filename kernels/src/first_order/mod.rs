@@ -10,5 +10,8 @@ mod rules;
 
 pub(crate) use average::{Average, average, moving_average};
 pub use descend::{Buffers, Hyper, descend};
-pub use reference::descend as reference;
-pub use rules::{Adagrad, Adam, FirstOrder, Momentum, Nesterov, RmsProp, Rule, Sgd};
+pub use reference::{Formula, descend as reference, descend_by_name as reference_by_name};
+pub use rules::{
+    Adagrad, Adam, FirstOrder, Momentum, NAMES, Nesterov, Number, RmsProp, Rule, RuleVisitor, Sgd,
+    each_rule, named_rule,
+};

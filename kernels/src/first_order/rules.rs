@@ -1,4 +1,4 @@
-//! The six rules. Each says what to subtract from a weight and how its states move, as the benchmark ran them; the
+//! The rules. Each says what to subtract from a weight and how its states move, as the benchmark ran them; the
 //! conventions are those of optax, and differ from PyTorch's where noted.
 //!
 //! Second moments are squares, so their format holds those of gradients from its least normal number's square root to its
@@ -11,6 +11,7 @@ use cubecl::prelude::*;
 
 use super::average::moving_average;
 use super::descend::Values;
+use super::reference::Formula;
 use crate::precision::{Arithmetic, Storage, product, quotient, sum};
 
 /// A first-order rule: from a gradient and the states, what to subtract and the new states.
@@ -24,26 +25,87 @@ pub trait Rule: Send + Sync + 'static {
     ) -> Sequence<f32>;
 }
 
+/// A number that a rule's formula has beside the learning rate η and the weight decay λ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// β₁, the decay of the momentum.
+    Beta1,
+    /// β₂, the decay of the second moment.
+    Beta2,
+    /// ε.
+    Epsilon,
+    /// t, on which the bias corrections depend.
+    Step,
+}
+
 /// What the host needs to know of a rule.
-pub trait FirstOrder: Rule {
+pub trait FirstOrder: Rule + Formula {
     /// The name on the command line.
     const NAME: &'static str;
     /// The names of its states, one arena each.
     const STATES: &'static [&'static str];
+    /// What it computes, with the decay of weights.
+    const FORMULA: &'static str;
+    /// The numbers of the formula.
+    const NUMBERS: &'static [Number];
+    /// Whether it divides by the root of a second moment: with ε = 0 its steps do not depend on the unit of the gradient.
+    const NORMALISES: bool;
 }
 
-macro_rules! first_order {
-    ($rule:ident, $name:literal, $states:expr) => {
-        impl FirstOrder for $rule {
+/// Something that is done with a rule as a type.
+pub trait RuleVisitor {
+    /// What comes of it.
+    type Output;
+
+    /// Does it with `L`.
+    fn visit<L: FirstOrder>(&mut self) -> Self::Output;
+}
+
+macro_rules! rules {
+    ($($rule:ident: $name:literal, $states:expr, $formula:literal, $numbers:expr, $normalises:literal;)*) => {
+        $(impl FirstOrder for $rule {
             const NAME: &'static str = $name;
             const STATES: &'static [&'static str] = $states;
+            const FORMULA: &'static str = $formula;
+            const NUMBERS: &'static [Number] = $numbers;
+            const NORMALISES: bool = $normalises;
+        })*
+
+        /// The names of all rules.
+        pub const NAMES: &[&str] = &[$($name),*];
+
+        /// Visits every rule, in the order of [`NAMES`].
+        pub fn each_rule<V: RuleVisitor>(visitor: &mut V) -> Vec<V::Output> {
+            vec![$(visitor.visit::<$rule>()),*]
+        }
+
+        /// Visits the rule of a name; `None` if there is none.
+        pub fn named_rule<V: RuleVisitor>(name: &str, visitor: &mut V) -> Option<V::Output> {
+            match name {
+                $($name => Some(visitor.visit::<$rule>()),)*
+                _ => None,
+            }
         }
     };
 }
 
+use Number::{Beta1, Beta2, Epsilon, Step};
+
+// All that tools know of the rules: name, states, formula, its numbers, whether it divides by a second moment.
+rules! {
+    Sgd: "sgd", &[], "w ← w − η (g + λ w)", &[], false;
+    Momentum: "momentum", &["velocity"], "m ← g + β₁ m; w ← w − η (m + λ w)", &[Beta1], false;
+    Nesterov: "nesterov", &["velocity"], "m ← g + β₁ m; w ← w − η (g + β₁ m + λ w)", &[Beta1], false;
+    Adagrad: "adagrad", &["accumulator"], "a ← a + g²; w ← w − η (g / √(a + ε) + λ w)", &[Epsilon], true;
+    RmsProp: "rmsprop", &["second_moment", "velocity"],
+        "v ← β₂ v + (1−β₂) g²; m ← β₁ m + η g / √(v + ε); w ← w − m − η λ w", &[Beta1, Beta2, Epsilon], true;
+    Adam: "adam", &["first_moment", "second_moment"],
+        "m ← β₁ m + (1−β₁) g; v ← β₂ v + (1−β₂) g²; w ← w − η (m̂ / (√v̂ + ε) + λ w)",
+        &[Beta1, Beta2, Epsilon, Step], true;
+}
+
 /// Stochastic gradient descent: Δ = η g.
 pub struct Sgd;
-first_order!(Sgd, "sgd", &[]);
 
 #[cube]
 impl Rule for Sgd {
@@ -60,7 +122,6 @@ impl Rule for Sgd {
 
 /// Heavy-ball momentum: b ← g + β₁ b, Δ = η b (optax `trace`; PyTorch's SGD without dampening is the same).
 pub struct Momentum;
-first_order!(Momentum, "momentum", &["velocity"]);
 
 #[cube]
 impl Rule for Momentum {
@@ -82,7 +143,6 @@ impl Rule for Momentum {
 
 /// Nesterov momentum: b ← g + β₁ b, Δ = η (g + β₁ b) with the new b.
 pub struct Nesterov;
-first_order!(Nesterov, "nesterov", &["velocity"]);
 
 #[cube]
 impl Rule for Nesterov {
@@ -105,7 +165,6 @@ impl Rule for Nesterov {
 
 /// Adagrad: s ← s + g², Δ = η g / √(s + ε), 0 where s = 0 (optax: ε inside the root; PyTorch's is outside).
 pub struct Adagrad;
-first_order!(Adagrad, "adagrad", &["accumulator"]);
 
 #[cube]
 impl Rule for Adagrad {
@@ -130,7 +189,6 @@ impl Rule for Adagrad {
 /// As optax chains it: no bias correction, ε inside the root, and the learning rate inside the momentum buffer, which
 /// matters when it changes. (PyTorch: ε outside the root, learning rate outside the buffer.)
 pub struct RmsProp;
-first_order!(RmsProp, "rmsprop", &["second_moment", "velocity"]);
 
 #[cube]
 impl Rule for RmsProp {
@@ -160,7 +218,6 @@ impl Rule for RmsProp {
 /// Adam: m ← β₁ m + (1−β₁) g, v ← β₂ v + (1−β₂) g², Δ = η m̂ / (√v̂ + ε) with m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)
 /// (Kingma & Ba 2015; optax and PyTorch agree).
 pub struct Adam;
-first_order!(Adam, "adam", &["first_moment", "second_moment"]);
 
 #[cube]
 impl Rule for Adam {

@@ -11,7 +11,7 @@ use crate::buffers::{require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
 use crate::first_order::{Average, average};
-use crate::length::PARTS;
+use crate::norms::PARTS;
 use crate::precision::{Arithmetic, Precision, held, product, quotient, sum};
 use crate::segments::Segments;
 use crate::sonew::Graft;

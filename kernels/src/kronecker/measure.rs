@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::evidence::{Found, Slots, magnitude_bits, note_non_finite, require_slots, slots};
 use crate::first_order::moving_average;
-use crate::length::{BlockLength, measure_vector, of_block, shared_parts, show_parts};
+use crate::norms::{BlockLength, measure_vector, of_block, shared_parts, show_parts};
 use crate::precision::{Precision, Storage, product};
 use crate::segments::{BLOCK, Segments};
 use crate::sonew::Graft;

@@ -368,7 +368,7 @@ fn add_slices(
     }
 }
 
-/// As [`cube_sum`](crate::fold::cube_sum), in the vectors that are there: CUDA texts put two kinds of shared memory of a kernel in the
+/// As [`cube_sum`](crate::norms::cube_sum), in the vectors that are there: CUDA texts put two kinds of shared memory of a kernel in the
 /// order of a hash that changes from process to process.
 #[cube]
 fn sum_of_units(value: f32, shared: &mut SharedMemory<Four>, #[comptime] units: usize) -> f32 {

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::ghosts::Ghosts;
-use super::graft::Graft;
 use super::tile::Tile;
 use crate::context::{Context, Profile, Units};
 use crate::error::{Error, require_non_negative};
-use crate::length::{PART, PARTS};
+use crate::graft::Graft;
+use crate::norms::{PART, PARTS};
 use crate::precision::{Precision, Storage};
 use crate::segments::{BLOCK, GAP, Segments};
 use crate::sweep::{GHOST_UNITS, Sweep, has_twin};

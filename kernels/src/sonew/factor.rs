@@ -9,7 +9,6 @@ use sonew_runtime::Gpu;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Form, Tolerance};
 use super::elimination::{Gamma, GammaLaunch, Window, Workspace};
-use super::graft::Graft;
 use super::launch::Layout;
 use super::tile::{Tile, share_factor};
 use super::window::{Plan, append, mark, note_column, shift, solve};
@@ -17,6 +16,7 @@ use crate::buffers::{array, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
 use crate::evidence::{PivotsFound, Slots, require_slots, slots};
+use crate::graft::Graft;
 use crate::precision::{Precision, Storage, held};
 use crate::segments::{BLOCK, Segments};
 use crate::sweep::{Strategy, run_start};

@@ -5,35 +5,18 @@ use core::any::type_name;
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
-use serde::{Deserialize, Serialize};
 use sonew_runtime::Gpu;
 
-use super::launch::PerTensor;
 use super::rates::Rates;
 use crate::buffers::{array, require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
 use crate::first_order::moving_average;
+use crate::graft::Graft;
+use crate::norms::PerTensor;
 use crate::precision::{Arithmetic, Precision, Storage, difference, held, product, quotient, sum};
 use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
-
-/// Whose length an update takes over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Graft {
-    /// u as it is.
-    #[default]
-    None,
-    /// The gradient, g.
-    Sgd,
-    /// The bias-corrected moment, m̂.
-    Momentum,
-    /// Adam, m̂ / (√v̂ + ε) with v̂ the bias-corrected diagonal of H.
-    Adam,
-    /// Normalised RMSProp, ĝ / (√d + ε) with ĝ = g/(‖g‖ + 10⁻¹⁶) and d ← β₂ d + (1−β₂) ĝ².
-    RmsProp,
-}
 
 /// What a staged update writes and what its graft reads.
 #[derive(Clone, Copy)]

@@ -10,45 +10,19 @@ use sonew_runtime::Gpu;
 use super::blueprint::{Blueprint, EdgeRemoval, Form};
 use super::elimination::Gamma;
 use super::ghosts::Ghosts;
-use super::graft::{Graft, GraftBuffers};
+use super::graft::GraftBuffers;
 use super::rates::{Prepared, Rates};
 use super::tile::{Tile, share};
 use super::walk::walk;
 use super::window::Plan;
-use crate::buffers::{array, optional, require_arena, require_bytes};
+use crate::buffers::{array, optional, require_arena};
 use crate::context::Context;
 use crate::error::Error;
 use crate::evidence::{Slots, require_slots, slots};
+use crate::graft::Graft;
+use crate::norms::PerTensor;
 use crate::precision::{Precision, Storage};
 use crate::segments::{BLOCK, Segments};
-
-/// A number for each tensor, found by the block.
-#[derive(Clone, Copy)]
-pub struct PerTensor<'a> {
-    /// The numbers; f32.
-    pub values: &'a Handle,
-    /// For each block the tensor it belongs to ([`Segments::tensor_of_block`]); u32.
-    pub tensor_of_block: &'a Handle,
-}
-
-impl PerTensor<'_> {
-    fn check(
-        &self,
-        operation: &'static str,
-        argument: &'static str,
-        segments: &Segments,
-    ) -> Result<(), Error> {
-        let tensors = segments.tensors().len() as u64;
-        require_bytes(operation, argument, self.values, 4 * tensors)?;
-        let blocks = segments.blocks() as u64;
-        require_bytes(
-            operation,
-            "tensor_of_block",
-            self.tensor_of_block,
-            4 * blocks,
-        )
-    }
-}
 
 /// What a launch does, beside how it is laid out: fixed when the kernel is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

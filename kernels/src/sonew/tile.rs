@@ -23,7 +23,7 @@ use solve::solve_vector;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Reach};
 use super::elimination::{Gamma, Window, Workspace};
-use super::graft::{Graft, graft_direction};
+use super::graft::graft_direction;
 use super::launch::{Mode, epsilon_of};
 use super::rates::Rates;
 use super::statistics::{accumulate, read_gradient};
@@ -31,7 +31,8 @@ use super::walk::lower;
 use super::window::Plan;
 use crate::evidence::{Found, PivotsFound, magnitude_bits, note};
 use crate::first_order::moving_average;
-use crate::length::{of_block, shared_parts, show_parts};
+use crate::graft::Graft;
+use crate::norms::{of_block, shared_parts, show_parts};
 use crate::precision::{Precision, Storage, product, sum};
 use crate::segments::BLOCK;
 

@@ -4,11 +4,12 @@ use cubecl::server::Handle;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::graft::GraftBuffers;
-use super::launch::{PerTensor, Work, launch};
+use super::launch::{Work, launch};
 use super::rates::Prepared;
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
 use crate::evidence::Slots;
+use crate::norms::PerTensor;
 use crate::precision::Precision;
 use crate::segments::Segments;
 use crate::sweep::Strategy;

@@ -7,14 +7,15 @@
 use cubecl::prelude::*;
 
 use super::elimination::{Gamma, Window, Workspace};
-use super::graft::{Graft, graft_direction};
+use super::graft::graft_direction;
 use super::launch::{Mode, epsilon_of};
 use super::rates::Rates;
 use super::statistics::{accumulate, read_gradient};
 use super::window::{Plan, append_diagonal, append_edge, mark, note_column, shift, solve};
 use crate::evidence::{Found, PivotsFound, magnitude_bits, note_non_finite};
 use crate::first_order::moving_average;
-use crate::length::{BlockLength, measure_vector};
+use crate::graft::Graft;
+use crate::norms::{BlockLength, measure_vector};
 use crate::precision::{Arithmetic, Precision, Storage, difference, product, sum};
 use crate::sweep::run_start;
 

@@ -53,7 +53,7 @@ fn follows_the_oracle<L: FirstOrder>(bench: &Bench, scale: f64) {
             ..h
         };
         for (t, w) in weights.iter_mut().enumerate() {
-            reference(L::NAME, w, &gradient[t], &mut oracle[t], rounded);
+            reference::<L>(w, &gradient[t], &mut oracle[t], rounded);
         }
     }
     let found = bench.read(&segments, &params);

@@ -16,7 +16,7 @@ use sonew_harness::table::Table;
 use sonew_harness::tune::tiles::{self, PRODUCT};
 use sonew_harness::tune::{self, TunedFile};
 use sonew_harness::verify::{self, Request};
-use sonew_optimizers::{Context, PrecisionKind, Profile, Units};
+use sonew_optimizers::{Context, PrecisionKind, Units};
 use sonew_runtime::DeviceInfo;
 
 use crate::Outcome;

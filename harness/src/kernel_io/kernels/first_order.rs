@@ -1,10 +1,10 @@
-//! SGD to Adam.
+//! The first-order rules.
 
 use std::marker::PhantomData;
 
 use sonew_kernels::context::Context;
 use sonew_kernels::first_order::{
-    self, Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
+    self, Buffers, FirstOrder, Hyper, Number, RuleVisitor, descend, each_rule,
 };
 use sonew_kernels::precision::F32;
 use sonew_kernels::sweep::{Strategy, Sweep};
@@ -14,11 +14,11 @@ use crate::kernel_io::found::{Found, non_finite, wide};
 use crate::kernel_io::inputs::Inputs;
 use crate::kernel_io::settings::{Setting, descent_settings, step_setting};
 use crate::kernel_io::spec::{KernelSpec, N};
-use crate::kernel_io::table::Kernel;
+use crate::kernel_io::table::{Entry, Kernel};
 use crate::kernel_io::tensor::Tensor;
 
 /// One step of the rule `L`.
-pub(in crate::kernel_io) struct Descent<L> {
+struct Descent<L> {
     w: Vec<f32>,
     g: Vec<f32>,
     states: Vec<Vec<f32>>,
@@ -26,54 +26,25 @@ pub(in crate::kernel_io) struct Descent<L> {
     rule: PhantomData<L>,
 }
 
-/// What a rule computes, and which numbers its formula has beside the learning rate and the weight decay.
-pub(in crate::kernel_io) trait Formula: FirstOrder {
-    const FORMULA: &'static str;
-    const NUMBERS: &'static [fn() -> Setting];
+/// Every rule.
+pub(in crate::kernel_io) fn entries() -> Vec<Entry> {
+    struct Declared;
+    impl RuleVisitor for Declared {
+        type Output = Entry;
+        fn visit<L: FirstOrder>(&mut self) -> Entry {
+            Entry::of::<Descent<L>>()
+        }
+    }
+    each_rule(&mut Declared)
 }
 
-fn beta1() -> Setting {
-    Setting::decay("beta1", "0.9", "β₁, the decay of the momentum")
-}
-
-fn beta2() -> Setting {
-    Setting::decay("beta2", "0.999", "β₂, the decay of the second moment")
-}
-
-fn epsilon() -> Setting {
-    Setting::non_negative("epsilon", "1e-8", "ε")
-}
-
-impl Formula for Sgd {
-    const FORMULA: &'static str = "w ← w − η (g + λ w)";
-    const NUMBERS: &'static [fn() -> Setting] = &[];
-}
-
-impl Formula for Momentum {
-    const FORMULA: &'static str = "m ← g + β₁ m; w ← w − η (m + λ w)";
-    const NUMBERS: &'static [fn() -> Setting] = &[beta1];
-}
-
-impl Formula for Nesterov {
-    const FORMULA: &'static str = "m ← g + β₁ m; w ← w − η (g + β₁ m + λ w)";
-    const NUMBERS: &'static [fn() -> Setting] = &[beta1];
-}
-
-impl Formula for Adagrad {
-    const FORMULA: &'static str = "a ← a + g²; w ← w − η (g / √(a + ε) + λ w)";
-    const NUMBERS: &'static [fn() -> Setting] = &[epsilon];
-}
-
-impl Formula for RmsProp {
-    const FORMULA: &'static str =
-        "v ← β₂ v + (1−β₂) g²; m ← β₁ m + η g / √(v + ε); w ← w − m − η λ w";
-    const NUMBERS: &'static [fn() -> Setting] = &[beta1, beta2, epsilon];
-}
-
-impl Formula for Adam {
-    const FORMULA: &'static str =
-        "m ← β₁ m + (1−β₁) g; v ← β₂ v + (1−β₂) g²; w ← w − η (m̂ / (√v̂ + ε) + λ w)";
-    const NUMBERS: &'static [fn() -> Setting] = &[beta1, beta2, epsilon, step_setting];
+fn setting(number: &Number) -> Setting {
+    match number {
+        Number::Beta1 => Setting::decay("beta1", "0.9", "β₁, the decay of the momentum"),
+        Number::Beta2 => Setting::decay("beta2", "0.999", "β₂, the decay of the second moment"),
+        Number::Epsilon => Setting::non_negative("epsilon", "1e-8", "ε"),
+        Number::Step => step_setting(),
+    }
 }
 
 impl<L> Descent<L> {
@@ -82,7 +53,7 @@ impl<L> Descent<L> {
     }
 }
 
-impl<L: Formula> Kernel for Descent<L> {
+impl<L: FirstOrder> Kernel for Descent<L> {
     fn spec() -> KernelSpec {
         let mut spec = KernelSpec::new(L::NAME, L::FORMULA)
             .needs("w", &[N])
@@ -92,7 +63,7 @@ impl<L: Formula> Kernel for Descent<L> {
             spec = spec.state(state, &[N]).gives(state, &[N]);
         }
         spec = spec.counts("non_finite");
-        let numbers = L::NUMBERS.iter().map(|setting| setting());
+        let numbers = L::NUMBERS.iter().map(setting);
         for setting in descent_settings().into_iter().chain(numbers) {
             spec = spec.set(setting);
         }
@@ -122,7 +93,7 @@ impl<L: Formula> Kernel for Descent<L> {
     fn oracle(&self) -> Result<Found, KernelIoError> {
         let (mut w, n) = (wide(&self.w), self.w.len());
         let mut states: Vec<_> = self.states.iter().map(|state| wide(state)).collect();
-        first_order::reference(L::NAME, &mut w, &wide(&self.g), &mut states, self.hyper);
+        first_order::reference::<L>(&mut w, &wide(&self.g), &mut states, self.hyper);
         let mut found = self.found().exact("w", [n], &w);
         for (name, state) in L::STATES.iter().zip(&states) {
             found = found.exact(name, [n], state);

@@ -1,6 +1,6 @@
-//! The declarations: one type a kernel, with its inputs as fields.
+//! The declarations: one type a kernel, with its inputs as fields. To add one is a type and a line, here or in its file's `entries`.
 
-mod banded_ldl;
+mod banded;
 mod first_order;
 mod formats;
 mod graft_length;
@@ -10,28 +10,36 @@ mod kronecker_descent;
 mod matrix_units;
 mod network;
 mod norms;
-mod precondition;
 mod product;
 mod sonew_graft;
 mod sonew_step;
 mod statistics;
 mod stochastic;
 
-pub(super) use banded_ldl::BandedLdl;
-pub(super) use first_order::Descent;
-pub(super) use formats::{Convert, Inspect};
-pub(super) use inverse_root::InverseRoot;
-pub(super) use kronecker::{KroneckerApply, KroneckerStatistics};
-pub(super) use kronecker_descent::KroneckerDescent;
-pub(super) use matrix_units::MatrixUnits;
-pub(super) use network::Dense;
-pub(super) use norms::Norms;
-pub(super) use precondition::Precondition;
-pub(super) use product::Product;
-pub(super) use sonew_graft::SonewGraft;
-pub(super) use sonew_step::SonewStep;
-pub(super) use statistics::Statistics;
-pub(super) use stochastic::StochasticRounding;
+use super::table::Entry;
 
 /// A switch.
 const SWITCH: [(&str, bool); 2] = [("true", true), ("false", false)];
+
+/// All declarations, in the order of lists.
+pub(super) fn entries() -> Vec<Entry> {
+    let mut entries = first_order::entries();
+    entries.push(Entry::of::<statistics::Statistics>());
+    entries.extend(banded::entries());
+    entries.extend([
+        Entry::of::<sonew_step::SonewStep>(),
+        Entry::of::<sonew_graft::SonewGraft>(),
+        Entry::of::<norms::Norms>(),
+        Entry::of::<kronecker::KroneckerStatistics>(),
+        Entry::of::<inverse_root::InverseRoot>(),
+        Entry::of::<kronecker::KroneckerApply>(),
+        Entry::of::<kronecker_descent::KroneckerDescent>(),
+        Entry::of::<network::Dense>(),
+        Entry::of::<product::Product>(),
+        Entry::of::<matrix_units::MatrixUnits>(),
+        Entry::of::<formats::Convert>(),
+        Entry::of::<stochastic::StochasticRounding>(),
+        Entry::of::<formats::Inspect>(),
+    ]);
+    entries
+}

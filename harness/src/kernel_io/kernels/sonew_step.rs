@@ -12,7 +12,7 @@ use sonew_kernels::sonew::{
 };
 use sonew_kernels::sweep::{Strategy, Sweep};
 
-use super::banded_ldl::Pivots;
+use super::banded::Pivots;
 use super::statistics::{Statistics, decay_settings};
 use crate::kernel_io::KernelIoError;
 use crate::kernel_io::found::{Found, wide};

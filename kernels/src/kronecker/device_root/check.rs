@@ -8,8 +8,8 @@ use super::control::{
 };
 use super::tables::{UNITS, place_of_matrix, place_of_row, power_of_two};
 use crate::evidence::magnitude_bits;
-use crate::fold::cube_sum;
 use crate::kronecker::root::WRONG;
+use crate::norms::cube_sum;
 use crate::precision::held;
 use crate::product::{leading, lost_in_sum, opaque};
 

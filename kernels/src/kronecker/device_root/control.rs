@@ -4,9 +4,9 @@ use cubecl::prelude::*;
 
 use super::tables::{UNITS, place_of_matrix, power_of_two};
 use crate::evidence::magnitude_bits;
-use crate::fold::{cube_max, cube_sum};
 use crate::kronecker::longest_step::{CUSHION, GAIN, LEAST, TOLERANCE};
 use crate::kronecker::root::RAISES;
+use crate::norms::{cube_max, cube_sum};
 use crate::precision::held;
 
 /// Nothing: this root is not computed now.

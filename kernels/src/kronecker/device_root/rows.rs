@@ -8,7 +8,7 @@ use super::control::{
 };
 use super::tables::{UNITS, place_of_row, power_of_two};
 use crate::evidence::magnitude_bits;
-use crate::fold::{cube_max, cube_sum};
+use crate::norms::{cube_max, cube_sum};
 
 /// The largest |S_ij| of each row, and Σ_j S_ij² relative to its square.
 #[cube(launch_unchecked)]

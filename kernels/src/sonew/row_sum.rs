@@ -1,4 +1,4 @@
-//! The norm and the largest row sum of each tensor: a launch that has a value for each block, and the fold of those.
+//! ‖H‖₁ of each tensor, to which ε may be relative: a launch that has the largest row sum of each block, and the fold of those.
 
 use core::any::type_name;
 
@@ -6,129 +6,12 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use super::reduction::Reduction;
 use crate::buffers::{array, require_arena, require_bytes};
-use crate::context::{Context, Grid, Profile, Units};
+use crate::context::{Context, Units};
 use crate::error::Error;
-use crate::length::{BlockLength, PARTS, measure_vector, of_block, shared_parts, show_parts};
+use crate::norms::{AT_ONCE, PARTS, Reduction, VECTORS, WIDTH, per_block_grid, shared_parts};
 use crate::precision::{Precision, Storage};
-use crate::segments::{BLOCK, Segments};
-
-/// How the blocks of an arena are shared out: on a software driver each to a unit, on a GPU several at a time to the units of a
-/// cube, neighbouring units neighbouring vectors.
-const WIDTH: usize = 4;
-const VECTORS: usize = BLOCK / WIDTH;
-const AT_ONCE: usize = 4;
-
-fn per_block_grid(profile: Profile, blocks: usize, buffers: usize) -> Grid {
-    let (units, at_once) = match profile.units {
-        Units::Few => (64, 64),
-        Units::Many => (AT_ONCE * VECTORS, AT_ONCE),
-    };
-    Grid {
-        cubes: blocks.div_ceil(at_once).clamp(1, 4096) as u32,
-        units: units as u32,
-        buffers: 1 + buffers as u32,
-    }
-}
-
-#[cube(launch_unchecked)]
-fn norm_kernel<S: Storage, N: Size>(
-    values: &Array<Vector<S::Word, N>>,
-    partials: &mut Array<f32>,
-    blocks: u32,
-    #[comptime] team: bool,
-) {
-    if comptime!(team) {
-        let mut shared = SharedMemory::<f32>::new(comptime!(shared_parts(AT_ONCE)));
-        let mut first = CUBE_POS * AT_ONCE;
-        while first < blocks as usize {
-            let at = first * VECTORS + UNIT_POS as usize;
-            if at < blocks as usize * VECTORS {
-                let part = S::load::<N>(values, at + VECTORS, WIDTH);
-                show_parts(
-                    &mut shared,
-                    0usize,
-                    UNIT_POS as usize,
-                    &part,
-                    WIDTH,
-                    AT_ONCE,
-                );
-            }
-            sync_cube();
-            let own = UNIT_POS as usize;
-            if own < AT_ONCE && first + own < blocks as usize {
-                partials[first + own] = of_block(&shared, 0usize, own, blocks as usize, AT_ONCE);
-            }
-            sync_cube();
-            first += CUBE_COUNT * AT_ONCE;
-        }
-    } else {
-        let mut block = ABSOLUTE_POS;
-        while block < blocks as usize {
-            let mut length = BlockLength::new();
-            for v in 0..VECTORS {
-                let at = (block + 1) * VECTORS + v;
-                let part = S::load::<N>(values, at, WIDTH);
-                measure_vector(
-                    &mut length,
-                    partials,
-                    &part,
-                    at,
-                    WIDTH,
-                    false,
-                    0usize,
-                    1usize,
-                );
-            }
-            partials[block] = length.root();
-            block += CUBE_COUNT * CUBE_DIM as usize;
-        }
-    }
-}
-
-/// ‖x‖ of each tensor of an arena in the parameters' format. `partials` is scratch, one f32 for each block between
-/// the pads; `out` one f32 for each tensor.
-///
-/// # Errors
-/// [`Error::Length`] if a buffer has another length; launch errors as [`Context::launch`].
-pub fn norm_per_tensor<S: Precision>(
-    context: &Context,
-    segments: &Segments,
-    reduction: &Reduction,
-    values: &Handle,
-    partials: &Handle,
-    out: &Handle,
-) -> Result<(), Error> {
-    let operation = "norm";
-    let n = segments.arena_len();
-    require_arena::<S::Params>(operation, "values", values, n)?;
-    let blocks = segments.blocks() - 2;
-    require_bytes(operation, "partials", partials, 4 * blocks as u64)?;
-    let team = context.profile().units == Units::Many;
-    let grid = per_block_grid(context.profile(), blocks, 2);
-    context.launch(
-        operation,
-        (type_name::<S>(), team),
-        grid,
-        |client, cubes, dim| {
-            // SAFETY: the arena holds n values, the partials one for each block swept.
-            unsafe {
-                norm_kernel::launch_unchecked::<S::Params, Gpu>(
-                    client,
-                    cubes,
-                    dim,
-                    WIDTH / S::Params::PER_WORD,
-                    array(values, n / WIDTH),
-                    array(partials, blocks),
-                    blocks as u32,
-                    team,
-                );
-            }
-        },
-    )?;
-    reduction.norms(context, partials, out)
-}
+use crate::segments::Segments;
 
 #[cube(launch_unchecked)]
 fn row_sum_kernel<S: Storage, N: Size>(

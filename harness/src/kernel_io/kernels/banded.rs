@@ -1,9 +1,12 @@
-//! SONew's factor.
+//! SONew's factor, and what it is applied to.
 
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::PivotEvidence;
 use sonew_kernels::precision::F32;
-use sonew_kernels::sonew::{Blueprint, EdgeRemoval, FactorBuffers, Tolerance, factor, reference};
+use sonew_kernels::sonew::{
+    Blueprint, EdgeRemoval, FactorBuffers, PreconditionBuffers, Tolerance, factor, precondition,
+    reference,
+};
 use sonew_kernels::sweep::Strategy;
 
 use crate::kernel_io::KernelIoError;
@@ -11,14 +14,19 @@ use crate::kernel_io::found::{Found, wide};
 use crate::kernel_io::inputs::Inputs;
 use crate::kernel_io::settings::{Setting, Settings};
 use crate::kernel_io::spec::{B, KernelSpec, N};
-use crate::kernel_io::table::Kernel;
+use crate::kernel_io::table::{Entry, Kernel};
 use crate::kernel_io::tensor::{Noted, Tensor};
+
+/// The kernels of this file.
+pub(in crate::kernel_io) fn entries() -> Vec<Entry> {
+    vec![Entry::of::<BandedLdl>(), Entry::of::<Precondition>()]
+}
 
 /// Columns whose pivot has no normal reciprocal in f32: their d is 0, or has lost digits.
 const OUT_OF_RANGE: &str = "pivots_out_of_range";
 
 /// Statistics of a tensor, and how small a pivot may be.
-pub(in crate::kernel_io) struct BandedLdl {
+struct BandedLdl {
     diagonal: Vec<f32>,
     edges: Vec<Vec<f32>>,
     correction: f64,
@@ -164,5 +172,57 @@ impl Kernel for BandedLdl {
             .values("d", [n], tensor.read(&d)?);
         let lost = PivotEvidence::read(context, "banded-ldl", &evidence)?.out_of_range;
         Ok(Pivots::noted(found, &tensor.noted(&evidence)?).count(OUT_OF_RANGE, lost.count))
+    }
+}
+
+/// A factor, and what it is applied to.
+struct Precondition {
+    psi: Vec<Vec<f32>>,
+    d: Vec<f32>,
+    m: Vec<f32>,
+}
+
+impl Kernel for Precondition {
+    fn spec() -> KernelSpec {
+        KernelSpec::new("precondition", "u = L D Lᵀ m")
+            .needs("psi", &[B, N])
+            .needs("d", &[N])
+            .needs("m", &[N])
+            .gives("u", &[N])
+            .passes_over(&["pivots_cut", "first_cut", "pivots_out_of_range"])
+    }
+
+    fn read(inputs: &mut Inputs) -> Result<Self, KernelIoError> {
+        Ok(Self {
+            psi: inputs.take_band("psi"),
+            d: inputs.take("d"),
+            m: inputs.take("m"),
+        })
+    }
+
+    fn oracle(&self) -> Result<Found, KernelIoError> {
+        let factor = reference::Factor {
+            psi: self.psi.iter().map(|psi| wide(psi)).collect(),
+            d: wide(&self.d),
+            cut: Vec::new(),
+        };
+        let u = factor.precondition(&wide(&self.m));
+        Ok(Found::new().exact("u", [u.len()], &u))
+    }
+
+    fn run(&self, context: &Context) -> Result<Found, KernelIoError> {
+        let n = self.m.len();
+        let tensor = Tensor::new(context, "precondition", n)?;
+        let psi = tensor.upload_all(&self.psi)?;
+        let (d, moment) = (tensor.upload(&self.d)?, tensor.upload(&self.m)?);
+        let direction = tensor.empty();
+        let buffers = PreconditionBuffers {
+            psi: &psi,
+            d: &d,
+            moment: &moment,
+            direction: &direction,
+        };
+        precondition::<F32>(context, &tensor.segments, buffers, Strategy::Inferred)?;
+        Ok(Found::new().values("u", [n], tensor.read(&direction)?))
     }
 }

@@ -5,12 +5,12 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
+use super::fold::{cube_max, cube_sum};
+use super::length::{Length, add, merge, read_part};
 use crate::buffers::{array, require_bytes};
 use crate::context::{Context, Grid, Units};
 use crate::error::Error;
 use crate::evidence::magnitude_bits;
-use crate::fold::{cube_max, cube_sum};
-use crate::length::{Length, add, merge, read_part};
 use crate::segments::Segments;
 use crate::sweep::Sweep;
 
@@ -123,7 +123,7 @@ impl Reduction {
     }
 
     /// The largest of the values ≥ 0 of each tensor's blocks.
-    pub(super) fn maxima(
+    pub(crate) fn maxima(
         &self,
         context: &Context,
         partials: &Handle,

@@ -1,0 +1,49 @@
+//! Norms of tensors, for every optimizer that compares lengths: ‖x‖ in a form that neither overflows nor underflows, folded per block
+//! and then per tensor in a fixed order.
+
+mod fold;
+mod length;
+mod norm;
+mod reduction;
+
+use cubecl::server::Handle;
+
+use crate::buffers::require_bytes;
+use crate::error::Error;
+use crate::segments::Segments;
+
+pub(crate) use fold::{cube_max, cube_sum};
+pub(crate) use length::{
+    BlockLength, PART, PARTS, measure_vector, of_block, shared_parts, show_parts,
+};
+pub use norm::norm_per_tensor;
+pub(crate) use norm::{AT_ONCE, VECTORS, WIDTH, per_block_grid};
+pub use reduction::Reduction;
+
+/// A number for each tensor, found by the block.
+#[derive(Clone, Copy)]
+pub struct PerTensor<'a> {
+    /// The numbers; f32.
+    pub values: &'a Handle,
+    /// For each block the tensor it belongs to ([`Segments::tensor_of_block`]); u32.
+    pub tensor_of_block: &'a Handle,
+}
+
+impl PerTensor<'_> {
+    pub(crate) fn check(
+        &self,
+        operation: &'static str,
+        argument: &'static str,
+        segments: &Segments,
+    ) -> Result<(), Error> {
+        let tensors = segments.tensors().len() as u64;
+        require_bytes(operation, argument, self.values, 4 * tensors)?;
+        let blocks = segments.blocks() as u64;
+        require_bytes(
+            operation,
+            "tensor_of_block",
+            self.tensor_of_block,
+            4 * blocks,
+        )
+    }
+}
