@@ -6,12 +6,14 @@
 //!   proven ([`context`]).
 //! * How a kernel is laid out on a device is a value ([`sweep::Strategy`]): inferred, or forced by a test. What a tuner found
 //!   takes the place of what is inferred where the context was given it ([`tuned`]).
+//! * A kernel is declared once ([`catalogue`]), with launches that show what it costs and the checks that hold it to its oracle.
 //! * What a kernel noticed stays on the device until somebody reads it ([`evidence`]).
 //! * Each family has an oracle, plain f64 loops from the formulas, in its `reference` module.
 // The `#[cube]` macro generates a public module and items beside each kernel that no doc comment can reach.
 #![allow(missing_docs)]
 
 mod buffers;
+pub mod catalogue;
 pub mod context;
 pub mod contract;
 pub mod error;

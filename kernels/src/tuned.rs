@@ -1,123 +1,15 @@
 //! Blueprints that were found fast on a device. They stand in for the defaults of the kernels where a caller hands them to a
-//! [`Context`]; nothing else reads them.
+//! [`Context`](crate::context::Context); nothing else reads them.
 
 use serde::{Deserialize, Serialize};
 
-use crate::context::Context;
-use crate::precision::Precision;
 use crate::product::{self, Factors};
 use crate::sonew::Blueprint;
-use crate::sweep::Sweep;
-
-/// A kernel whose [`Strategy::Inferred`](crate::sweep::Strategy::Inferred), or whose caller, asks for a tuned blueprint first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tunable {
-    /// As the contract calls it.
-    pub name: &'static str,
-    /// Whether it is laid out for each band apart.
-    pub banded: bool,
-    /// Whether it eliminates, so that its blueprint says more than its sweep.
-    pub eliminates: bool,
-    /// Whether a team of units may take a run together ([`Sweep::team`]).
-    pub teams: bool,
-    /// Whether it reads f32 in 64-bit words too ([`Sweep::twins`]).
-    pub twins: bool,
-}
-
-impl Tunable {
-    /// All of them.
-    pub const ALL: [Self; 15] = [
-        Self::rule("sgd"),
-        Self::rule("momentum"),
-        Self::rule("nesterov"),
-        Self::rule("adagrad"),
-        Self::rule("rmsprop"),
-        Self::rule("adam"),
-        Self {
-            banded: true,
-            ..Self::rule("statistics")
-        },
-        Self {
-            banded: true,
-            eliminates: true,
-            teams: true,
-            ..Self::plain("banded-ldl")
-        },
-        Self {
-            banded: true,
-            ..Self::plain("precondition")
-        },
-        Self {
-            banded: true,
-            eliminates: true,
-            teams: true,
-            ..Self::rule("sonew-step")
-        },
-        Self::plain("sonew-graft"),
-        Self {
-            teams: true,
-            ..Self::plain("kronecker-descent")
-        },
-        Self::plain("inspect"),
-        Self::plain("convert"),
-        Self::plain("stochastic-rounding"),
-    ];
-
-    const fn rule(name: &'static str) -> Self {
-        Self {
-            twins: true,
-            ..Self::plain(name)
-        }
-    }
-
-    const fn plain(name: &'static str) -> Self {
-        Self {
-            name,
-            banded: false,
-            eliminates: false,
-            teams: false,
-            twins: false,
-        }
-    }
-
-    /// The kernel of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name == name)
-    }
-
-    /// Their names.
-    pub fn names() -> [&'static str; Self::ALL.len()] {
-        Self::ALL.map(|it| it.name)
-    }
-
-    /// How it is laid out where nothing else is asked for: as tuned, or the default of the device. Without an elimination the
-    /// sweep alone counts.
-    pub fn blueprint<S: Precision>(self, context: &Context, band: usize) -> Blueprint {
-        let mut blueprint = if self.eliminates {
-            Blueprint::of::<S>(context, self.name, band)
-        } else {
-            let sweep = if self.teams {
-                Sweep::measuring::<S>(context, self.name)
-            } else if self.twins || self.banded {
-                Sweep::of::<S>(context, self.name, band)
-            } else {
-                Sweep::plain::<S>(context, self.name)
-            };
-            Blueprint {
-                sweep,
-                unroll: true,
-            }
-        };
-        // A default that others share may have a form that this kernel has not.
-        blueprint.sweep.twins &= self.twins;
-        blueprint
-    }
-}
 
 /// The blueprint of a kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tuning {
-    /// The kernel, one of [`Tunable::ALL`].
+    /// The kernel, one of [`crate::catalogue::Kernel::all`].
     pub kernel: String,
     /// The name of the precision.
     pub precision: String,

@@ -21,7 +21,6 @@ pub use ceiling::{Ceiling, Copied};
 pub use error::BenchError;
 pub use first_step::{FirstStep, first_step, first_steps};
 pub use first_use::{FirstUse, first_uses};
-pub(crate) use kernels::removal;
 pub use kernels::{Subject, Timer, kernels};
 use products::PRODUCT;
 pub use products::{ProductSubject, ProductTime, ProductTimer, each_product, products, tile};

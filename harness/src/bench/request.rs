@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use sonew_kernels::catalogue::Kernel;
 use sonew_kernels::contract::{Coverage, Formats};
 use sonew_kernels::precision::PrecisionKind;
-use sonew_kernels::tuned::Tunable;
 use sonew_optimizers::Context;
 use sonew_runtime::DeviceInfo;
 
@@ -39,7 +39,7 @@ const OTHERS: [&str; 7] = [
 
 /// Names that [`Request::kernels`] may have.
 pub fn names() -> Vec<&'static str> {
-    [&Tunable::names()[..], &OTHERS].concat()
+    [&Kernel::names()[..], &OTHERS].concat()
 }
 
 /// What is measured.

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
+use sonew_kernels::catalogue::Output;
 use sonew_optimizers::Context;
 
 use super::BenchError;
@@ -52,14 +52,6 @@ impl Seconds {
             most: batches[batches.len() - 1],
         }
     }
-}
-
-/// An arena that a launch writes.
-#[derive(Clone)]
-pub(super) struct Output {
-    pub handle: Handle,
-    /// Bytes of one value.
-    pub bytes: usize,
 }
 
 /// Something that is timed, on a device.

@@ -1,12 +1,13 @@
 //! What a kernel writes at full size, held to what it writes on a window of the same values alone, on which it is proven: both ends
 //! of the tensor, seams of tiles in between, and where indices or bytes outgrow what some integer holds.
 
+use sonew_kernels::catalogue::Output;
 use sonew_kernels::segments::{BLOCK, GAP};
 use sonew_optimizers::{Context, PrecisionKind};
 
 use super::BenchError;
 use super::kernels::{Subject, Timer};
-use super::stopwatch::{Output, Work};
+use super::stopwatch::Work;
 
 /// Values of a window: more than the tile of any default.
 const WINDOW: usize = 1 << 12;

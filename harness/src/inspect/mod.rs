@@ -18,10 +18,11 @@ pub use traffic::{SECTOR, Site, Traffic};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use sonew_kernels::catalogue::Kernel;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::sonew::Blueprint;
-use sonew_kernels::tuned::{Tunable, Tuned, Tuning};
+use sonew_kernels::tuned::{Tuned, Tuning};
 use sonew_optimizers::{Context, Profile};
 use sonew_runtime::source::host::{HostCompiler, HostCuda};
 use sonew_runtime::source::nvrtc::{Nvrtc, Resources};
@@ -70,7 +71,7 @@ pub enum InspectError {
 /// What is inspected.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// One of [`Tunable::ALL`], or all of them.
+    /// One of [`Kernel::all`], or all of them.
     pub kernel: Option<String>,
     /// In these precisions.
     pub precisions: Vec<PrecisionKind>,
@@ -183,14 +184,14 @@ pub fn inspect(
     tools: Tools,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<Inspected>, InspectError> {
-    let asked: Vec<Tunable> = match &request.kernel {
-        None => Tunable::ALL.into(),
-        Some(name) => match Tunable::named(name) {
+    let asked: Vec<Kernel> = match &request.kernel {
+        None => Kernel::all(),
+        Some(name) => match Kernel::named(name) {
             Some(kernel) => vec![kernel],
             None => {
                 return Err(InspectError::Unknown {
                     found: name.clone(),
-                    known: format!("{}, {PRODUCT}", Tunable::names().join(", ")),
+                    known: format!("{}, {PRODUCT}", Kernel::names().join(", ")),
                 });
             }
         },
@@ -228,7 +229,7 @@ pub fn inspect(
 
 impl Request {
     /// The bands that a kernel is laid out for.
-    fn bands_of(&self, kernel: Tunable) -> Vec<usize> {
+    fn bands_of(&self, kernel: Kernel) -> Vec<usize> {
         if kernel.banded {
             self.bands.clone()
         } else {
@@ -237,7 +238,7 @@ impl Request {
     }
 
     /// The blueprint, if there is one, for all that is inspected.
-    fn forced(&self, asked: &[Tunable]) -> Tuned {
+    fn forced(&self, asked: &[Kernel]) -> Tuned {
         let mut tuned = Tuned::default();
         let Some(blueprint) = self.blueprint else {
             return tuned;

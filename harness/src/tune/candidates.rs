@@ -1,11 +1,11 @@
 //! The blueprints that are tried.
 
+use sonew_kernels::catalogue::Kernel;
 use sonew_kernels::context::{Profile, Units};
 use sonew_kernels::precision::{Precision, Storage};
 use sonew_kernels::segments::BLOCK;
 use sonew_kernels::sonew::Blueprint;
 use sonew_kernels::sweep::Sweep;
-use sonew_kernels::tuned::Tunable;
 
 /// Blueprints of a kernel to try on a device, the default first and those like it before others, as time may not reach all.
 ///
@@ -13,7 +13,7 @@ use sonew_kernels::tuned::Tunable;
 /// kernel has both; teams of some sizes where it has those; and for a band the default with the elimination as a loop if it was
 /// unrolled. Bands above 5 are tried with the default's width alone, as wider vectors take long to compile.
 pub fn candidates<P: Precision>(
-    kernel: Tunable,
+    kernel: Kernel,
     profile: Profile,
     band: usize,
     default: Blueprint,
@@ -108,7 +108,7 @@ mod tests {
             for band in [0, 1, 4, 10] {
                 let default = Blueprint::infer::<Bf16>(profile, band);
                 let all = candidates::<Bf16>(
-                    Tunable::named("sonew-step").unwrap(),
+                    Kernel::named("sonew-step").unwrap(),
                     profile,
                     band,
                     default,
@@ -132,7 +132,7 @@ mod tests {
         }
         let default = Blueprint::infer::<F32>(Profile::LLVMPIPE, 0);
         let all = candidates::<F32>(
-            Tunable::named("adam").unwrap(),
+            Kernel::named("adam").unwrap(),
             Profile::LLVMPIPE,
             0,
             default,
@@ -141,7 +141,7 @@ mod tests {
         assert!(all.iter().any(|it| !it.sweep.twins));
         let default = Blueprint::infer::<F32>(Profile::GPU, 1);
         let all = candidates::<F32>(
-            Tunable::named("sonew-step").unwrap(),
+            Kernel::named("sonew-step").unwrap(),
             Profile::GPU,
             1,
             default,

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
+use sonew_kernels::catalogue::Kernel;
 use sonew_kernels::product::Blueprint;
 use sonew_kernels::segments::GAP;
-use sonew_kernels::tuned::{TileSpeed, Tunable, Tuning};
+use sonew_kernels::tuned::{TileSpeed, Tuning};
 use sonew_optimizers::PrecisionKind;
 
 use super::TunedFileError;
@@ -32,8 +33,8 @@ pub(super) fn check_tunings(
                 found,
             })
         };
-        let Some(tunable) = Tunable::named(kernel) else {
-            let known = format!("one of {}", Tunable::names().join(", "));
+        let Some(tunable) = Kernel::named(kernel) else {
+            let known = format!("one of {}", Kernel::names().join(", "));
             return refused("/kernel", known, format!("{kernel:?}"));
         };
         if !precisions.contains(&precision) {

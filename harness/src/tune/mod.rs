@@ -15,11 +15,12 @@ pub use found::{Candidate, Found, Verdict};
 
 use std::time::{Duration, Instant};
 
+use sonew_kernels::catalogue::Kernel;
 use sonew_kernels::context::{Profile, Units};
 use sonew_kernels::precision::{Precision, PrecisionVisitor};
-use sonew_kernels::sonew::{Blueprint, Ghosts};
+use sonew_kernels::sonew::{Blueprint, EdgeRemoval, Ghosts};
 use sonew_kernels::sweep::Sweep;
-use sonew_kernels::tuned::{Tunable, Tuned, Tuning};
+use sonew_kernels::tuned::{Tuned, Tuning};
 use sonew_optimizers::{Context, PrecisionKind, Segments};
 use sonew_runtime::DeviceInfo;
 
@@ -38,7 +39,7 @@ const BANDS: [usize; 4] = [1, 4, 0, 10];
 /// What is tuned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// The kernel, one of [`Tunable::ALL`].
+    /// The kernel, one of [`Kernel::all`].
     pub kernel: String,
     /// In this precision.
     pub precision: PrecisionKind,
@@ -61,8 +62,8 @@ pub fn usual_time(profile: Profile) -> Duration {
 
 /// Every kernel that can be tuned, each with the band it is tuned for: a whole step of SONew first, then its parts, then the
 /// rest, and narrow bands before wide ones. Only for `band`, if one is given.
-pub fn all(band: Option<usize>) -> Vec<(Tunable, usize)> {
-    let mut kernels = Tunable::ALL;
+pub fn all(band: Option<usize>) -> Vec<(Kernel, usize)> {
+    let mut kernels = Kernel::all();
     kernels.sort_by_key(|it| (!it.eliminates, !it.twins, !it.banded));
     let bands: &[usize] = match &band {
         Some(band) => std::slice::from_ref(band),
@@ -70,7 +71,7 @@ pub fn all(band: Option<usize>) -> Vec<(Tunable, usize)> {
     };
     let mut all = Vec::new();
     for (at, &band) in bands.iter().enumerate() {
-        let these = kernels.into_iter().filter(|it| at == 0 || it.banded);
+        let these = kernels.iter().copied().filter(|it| at == 0 || it.banded);
         all.extend(these.map(|kernel| (kernel, if kernel.banded { band } else { 0 })));
     }
     all
@@ -87,10 +88,10 @@ pub fn tune(
     request: &Request,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Found, BenchError> {
-    let Some(kernel) = Tunable::named(&request.kernel) else {
+    let Some(kernel) = Kernel::named(&request.kernel) else {
         return Err(BenchError::Unknown {
             kernel: request.kernel.clone(),
-            known: Tunable::names().join(", "),
+            known: Kernel::names().join(", "),
         });
     };
     request.precision.accept(Tune {
@@ -105,7 +106,7 @@ pub fn tune(
 struct Tune<'a> {
     context: &'a Context,
     info: &'a DeviceInfo,
-    kernel: Tunable,
+    kernel: Kernel,
     request: &'a Request,
     tell: &'a mut dyn FnMut(&str),
 }
@@ -261,7 +262,7 @@ impl PrecisionVisitor for Tune<'_> {
 
 /// Whether a step with this blueprint is the launch that is timed; the optimizer asks the same.
 fn is_one_launch(segments: &Segments, band: usize, blueprint: Blueprint) -> bool {
-    Ghosts::new(segments, band, bench::removal(band), blueprint).are_few()
+    Ghosts::new(segments, band, EdgeRemoval::of_band(band), blueprint).are_few()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::Check;
 use super::bench::{Bench, dyadic};
 use super::outcome::Outcome;
 use super::sonew::{BETA, States};
+use crate::catalogue::Kernel;
 use crate::context::Context;
 use crate::error::Error;
 use crate::evidence::PivotEvidence;
@@ -23,7 +24,6 @@ use crate::sonew::{
     Tolerance, factor, largest_row_sum, norm_per_tensor, step,
 };
 use crate::sweep::{Strategy, Sweep};
-use crate::tuned::Tunable;
 
 /// Bands whose factor is checked under every rule of removal, and in a step.
 const BANDS: [usize; 3] = [0, 1, 4];
@@ -81,7 +81,7 @@ fn of_factor<P: Precision>(band: usize) -> Check {
 
 /// The default of a kernel, but column by column where a vector of them takes long to compile.
 fn blueprint<P: Precision>(context: &Context, kernel: &'static str, band: usize) -> Blueprint {
-    let default = Tunable::named(kernel).map_or_else(
+    let default = Kernel::named(kernel).map_or_else(
         || Blueprint::of::<P>(context, kernel, band),
         |kernel| kernel.blueprint::<P>(context, band),
     );

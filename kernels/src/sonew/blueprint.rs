@@ -41,6 +41,15 @@ impl EdgeRemoval {
         ("clamp", Self::Clamp),
         ("reweight", Self::Reweight),
     ];
+
+    /// The default of a band: what the authors' tridiagonal code does; for wider bands only the incident rule keeps X⁻¹ = H.
+    pub fn of_band(band: usize) -> Self {
+        if band <= 1 {
+            Self::Outgoing
+        } else {
+            Self::Incident
+        }
+    }
 }
 
 /// When a pivot is too small: S_j ≤ absolute + relative · H_jj, or S_j is not a number.

@@ -1,0 +1,335 @@
+//! SONew: its parts, everything in one launch, and the descent of a graft.
+
+use cubecl::server::Handle;
+
+use super::{Ground, Kernel, Proof, Sample, SampleVisitor, bytes, outputs, proof};
+use crate::graft::Graft;
+use crate::norms::Reduction;
+use crate::precision::Precision;
+use crate::sonew::{
+    Blueprint, Decay, EdgeRemoval, FactorBuffers, Ghosts, GraftBuffers, PreconditionBuffers,
+    StatisticsBuffers, StepBuffers, StepRates, Tolerance, apply_graft, factor, precondition,
+    statistics, step,
+};
+use crate::sweep::{Strategy, Sweep};
+
+pub(super) const KERNELS: [Kernel; 5] = [
+    Kernel {
+        banded: true,
+        twins: true,
+        ..Kernel::new("statistics")
+    },
+    Kernel {
+        banded: true,
+        eliminates: true,
+        teams: true,
+        ..Kernel::new("banded-ldl")
+    },
+    Kernel {
+        banded: true,
+        ..Kernel::new("precondition")
+    },
+    Kernel {
+        banded: true,
+        eliminates: true,
+        teams: true,
+        twins: true,
+        ..Kernel::new("sonew-step")
+    },
+    Kernel::new("sonew-graft"),
+];
+
+const RATES: StepRates = StepRates {
+    lr: 1e-6,
+    weight_decay: 0.0,
+    beta1: 0.9,
+    decay: Decay::Average(0.99),
+    epsilon: 1e-2,
+    corrections: (1.0, 1.0),
+};
+const GAMMA: Tolerance = Tolerance {
+    absolute: 0.0,
+    relative: 0.0078,
+};
+
+/// Those of one band.
+pub(super) fn samples<P: Precision, V: SampleVisitor>(
+    ground: &Ground<'_>,
+    visitor: &mut V,
+    band: usize,
+) -> Result<(), V::Error> {
+    accumulation::<P, V>(ground, visitor, band)?;
+    elimination::<P, V>(ground, visitor, band)?;
+    one_launch::<P, V>(ground, visitor, band)?;
+    if band == 1 && ground.grafts {
+        grafted::<P, V>(ground, visitor, band)?;
+    }
+    Ok(())
+}
+
+fn of_band(kernel: &'static str, case: impl Into<String>, band: usize) -> Proof {
+    Proof {
+        band: Some(band),
+        ..proof(kernel, case)
+    }
+}
+
+/// Moment, diagonal and edges, as the statistics write them.
+fn statistics_of<'a>(
+    states: &'a [Handle],
+    grads: &'a Handle,
+    evidence: &'a crate::evidence::Slots,
+) -> StatisticsBuffers<'a> {
+    StatisticsBuffers {
+        grads,
+        moment: &states[0],
+        diagonal: &states[1],
+        edges: &states[2..],
+        evidence,
+    }
+}
+
+fn accumulation<P: Precision, V: SampleVisitor>(
+    ground: &Ground<'_>,
+    visitor: &mut V,
+    band: usize,
+) -> Result<(), V::Error> {
+    let kernel = "statistics";
+    if !visitor.wants(kernel) {
+        return Ok(());
+    }
+    let Ground {
+        context, segments, ..
+    } = ground;
+    let grads = ground.filled::<P::Params>(2);
+    let states = ground.empty::<P::State>(2 + band);
+    let evidence = ground.slots(Sweep::of::<P>(context, kernel, band));
+    visitor.visit(Sample {
+        kernel,
+        case: format!("band {band}"),
+        bytes: bytes::<P>(1, 2 * states.len()),
+        outputs: outputs::<P>([], &states),
+        proof: of_band(kernel, "", band),
+        launch: Box::new(|| {
+            let buffers = statistics_of(&states, &grads, &evidence);
+            let (beta, decay) = (RATES.beta1, RATES.decay);
+            statistics::<P>(context, segments, buffers, beta, decay, Strategy::Inferred)
+        }),
+    })
+}
+
+/// The factor, and L D Lᵀ m by it.
+fn elimination<P: Precision, V: SampleVisitor>(
+    ground: &Ground<'_>,
+    visitor: &mut V,
+    band: usize,
+) -> Result<(), V::Error> {
+    let wanted = ["banded-ldl", "precondition"].map(|kernel| visitor.wants(kernel));
+    if wanted == [false, false] {
+        return Ok(());
+    }
+    let Ground {
+        context, segments, ..
+    } = ground;
+    let (moment, grads) = (ground.filled::<P::State>(3), ground.filled::<P::Params>(2));
+    // Statistics of a gradient, which the first launch below damps.
+    let h = ground.empty::<P::State>(2 + band);
+    let evidence = ground.slots(Sweep::of::<P>(context, "statistics", band));
+    let buffers = statistics_of(&h, &grads, &evidence);
+    let decay = RATES.decay;
+    statistics::<P>(context, segments, buffers, 0.9, decay, Strategy::Inferred)?;
+    let psi = ground.empty::<P::State>(band);
+    let [d, direction] = [0; 2].map(|_| ground.zeros::<P::State>(segments.arena_len()));
+    let blueprint = Blueprint::of::<P>(context, "banded-ldl", band);
+    let cut = ground.slots(blueprint.sweep);
+    let proof = of_band("banded-ldl", "", band);
+    let case = format!("band {band}");
+    if wanted[0] {
+        visitor.visit(Sample {
+            kernel: "banded-ldl",
+            case: case.clone(),
+            bytes: bytes::<P>(0, 2 * (1 + band)),
+            outputs: outputs::<P>([], psi.iter().chain([&d])),
+            proof: proof.clone(),
+            launch: Box::new(|| {
+                let buffers = FactorBuffers {
+                    diagonal: &h[1],
+                    edges: &h[2..],
+                    psi: &psi,
+                    d: &d,
+                    evidence: &cut,
+                };
+                let (removal, inferred) = (EdgeRemoval::of_band(band), Strategy::Inferred);
+                factor::<P>(
+                    context, segments, buffers, 1.0, 1e-2, GAMMA, removal, inferred,
+                )
+            }),
+        })?;
+    }
+    if wanted[1] {
+        visitor.visit(Sample {
+            kernel: "precondition",
+            case,
+            bytes: bytes::<P>(0, 3 + band),
+            outputs: outputs::<P>([], [&direction]),
+            proof,
+            launch: Box::new(|| {
+                let buffers = PreconditionBuffers {
+                    psi: &psi,
+                    d: &d,
+                    moment: &moment,
+                    direction: &direction,
+                };
+                precondition::<P>(context, segments, buffers, Strategy::Inferred)
+            }),
+        })?;
+    }
+    Ok(())
+}
+
+/// Everything in one launch.
+fn one_launch<P: Precision, V: SampleVisitor>(
+    ground: &Ground<'_>,
+    visitor: &mut V,
+    band: usize,
+) -> Result<(), V::Error> {
+    let kernel = "sonew-step";
+    if !visitor.wants(kernel) {
+        return Ok(());
+    }
+    let Ground {
+        context, segments, ..
+    } = ground;
+    let removal = EdgeRemoval::of_band(band);
+    let blueprint = Blueprint::of::<P>(context, kernel, band);
+    let values = Ghosts::new(segments, band, removal, blueprint).state_len();
+    let state = |_| ground.zeros::<P::State>(values);
+    let states: Vec<Handle> = (0..2 + band).map(state).collect();
+    let (params, grads) = (ground.filled::<P::Params>(1), ground.filled::<P::Params>(2));
+    let [non_finite, cut] = [0; 2].map(|_| ground.slots(blueprint.sweep));
+    let proven = format!("band {band}, {removal:?}, unstructured").to_lowercase();
+    visitor.visit(Sample {
+        kernel,
+        case: format!("band {band}"),
+        bytes: bytes::<P>(3, 2 * states.len()),
+        outputs: outputs::<P>([&params], &states),
+        proof: of_band(kernel, proven, band),
+        launch: Box::new(|| {
+            let buffers = StepBuffers {
+                params: &params,
+                graft: None,
+                grads: &grads,
+                moment: &states[0],
+                diagonal: &states[1],
+                edges: &states[2..],
+                non_finite: &non_finite,
+                cut: &cut,
+            };
+            let inferred = Strategy::Inferred;
+            step::<P>(context, segments, buffers, RATES, GAMMA, removal, inferred)
+        }),
+    })
+}
+
+/// A step with the length of Adam's: everything up to u and the norms, the norms of tensors, the descent.
+fn grafted<P: Precision, V: SampleVisitor>(
+    ground: &Ground<'_>,
+    visitor: &mut V,
+    band: usize,
+) -> Result<(), V::Error> {
+    let kernel = "sonew-step";
+    if !visitor.wants(kernel) {
+        return Ok(());
+    }
+    let Ground {
+        context, segments, ..
+    } = ground;
+    let removal = EdgeRemoval::of_band(band);
+    let blueprint = Blueprint::of::<P>(context, kernel, band);
+    let values = Ghosts::new(segments, band, removal, blueprint).state_len();
+    let state = |_| ground.zeros::<P::State>(values);
+    let states: Vec<Handle> = (0..2 + band).map(state).collect();
+    let (params, grads) = (ground.filled::<P::Params>(1), ground.filled::<P::Params>(2));
+    let direction = ground.zeros::<P::State>(segments.arena_len());
+    let [non_finite, cut] = [0; 2].map(|_| ground.slots(blueprint.sweep));
+    let zeros = |count: usize| context.upload(&vec![0f32; count]);
+    let of_blocks = zeros(blueprint.sweep.norms(segments));
+    let of_tensors = zeros(2 * segments.tensors().len());
+    let reduction = Reduction::new(context, segments);
+    let table = context.upload(&segments.tensor_of_block());
+    visitor.visit(Sample {
+        kernel,
+        case: format!("band {band}, adam"),
+        // Beside a plain step u, written and read once norms are known.
+        bytes: bytes::<P>(3, 2 * (states.len() + 1)),
+        // Not the parameters: how far they go depends on the whole tensor.
+        outputs: outputs::<P>([], states.iter().chain([&direction])),
+        proof: proof("sonew-graft", format!("band {band}, adam, in one launch")),
+        launch: Box::new(|| {
+            let buffers = StepBuffers {
+                params: &params,
+                graft: Some(GraftBuffers {
+                    graft: Graft::Adam,
+                    epsilon: 1e-3,
+                    decay: 0.0,
+                    direction: &direction,
+                    norms: &of_blocks,
+                    grads: None,
+                    grad_norms: None,
+                    second: None,
+                }),
+                grads: &grads,
+                moment: &states[0],
+                diagonal: &states[1],
+                edges: &states[2..],
+                non_finite: &non_finite,
+                cut: &cut,
+            };
+            let (lr, inferred) = (RATES.lr, Strategy::Inferred);
+            let forced = Strategy::Forced(blueprint);
+            step::<P>(context, segments, buffers, RATES, GAMMA, removal, forced)?;
+            reduction.pairs_of_norms(context, &of_blocks, blueprint.sweep, &of_tensors)?;
+            apply_graft::<P>(
+                context,
+                segments,
+                &params,
+                &direction,
+                &of_tensors,
+                &table,
+                lr,
+                0.0,
+                inferred,
+            )
+        }),
+    })
+}
+
+/// The descent along a direction that was staged for a graft.
+pub(super) fn graft<P: Precision, V: SampleVisitor>(
+    ground: &Ground<'_>,
+    visitor: &mut V,
+) -> Result<(), V::Error> {
+    let kernel = "sonew-graft";
+    if !visitor.wants(kernel) {
+        return Ok(());
+    }
+    let Ground {
+        context, segments, ..
+    } = ground;
+    let (params, direction) = (ground.filled::<P::Params>(1), ground.filled::<P::State>(3));
+    let norms = context.upload(&vec![1f32; 2 * segments.tensors().len()]);
+    let table = context.upload(&segments.tensor_of_block());
+    visitor.visit(Sample {
+        kernel,
+        case: "descent".into(),
+        bytes: bytes::<P>(2, 1),
+        outputs: outputs::<P>([&params], []),
+        proof: proof(kernel, ""),
+        launch: Box::new(|| {
+            let (lr, inferred) = (RATES.lr, Strategy::Inferred);
+            apply_graft::<P>(
+                context, segments, &params, &direction, &norms, &table, lr, 0.0, inferred,
+            )
+        }),
+    })
+}
