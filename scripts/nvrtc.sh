@@ -4,7 +4,7 @@
 #
 #   SONEW_NVRTC         the folder; ${XDG_CACHE_HOME:-$HOME/.cache}/sonew/cuda-VERSION if unset
 #
-# runtime/src/source/nvrtc.rs names the same folder: change the version in both.
+# runtime/src/recorder/nvrtc.rs names the same folder: change the version in both.
 set -eu
 version=12.9.86
 headers=12.9.79

@@ -7,7 +7,7 @@ use sonew_kernels::contract::{Formats, SMALL};
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::PrecisionKind;
 use sonew_optimizers::{Context, Profile};
-use sonew_runtime::source::{Language, record};
+use sonew_runtime::recorder::{Language, record};
 use thiserror::Error;
 
 /// Why there is no text.

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::contract::{Check, EDGES, Formats, SMALL};
 use sonew_kernels::precision::PrecisionKind;
-use sonew_runtime::source::host::HostCuda;
-use sonew_runtime::source::{Buffer, Executor, Language, Recording, Source, record};
+use sonew_runtime::recorder::host::HostCuda;
+use sonew_runtime::recorder::{Buffer, Executor, Language, Recording, Source, record};
 
 #[path = "kernels/agreement.rs"]
 mod agreement;

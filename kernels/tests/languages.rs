@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::contract::{Coverage, Formats, SMALL};
 use sonew_kernels::precision::PrecisionKind;
-use sonew_runtime::source::nvrtc::Nvrtc;
-use sonew_runtime::source::{Language, Recording, Source, record};
+use sonew_runtime::recorder::nvrtc::Nvrtc;
+use sonew_runtime::recorder::{Language, Recording, Source, record};
 
 #[path = "kernels/tally.rs"]
 mod tally;

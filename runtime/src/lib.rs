@@ -5,7 +5,7 @@
 //! * [`open`] opens one of them by its [`Selector`]; every backend is the same type to kernels, [`Gpu`].
 //! * [`Format`] and [`Support`] say how each number format is available on a device.
 //! * [`time`] measures work with the device's clock where there is one, and says which clock it was.
-//! * [`source`] records the text that launches compile to, with no device at all.
+//! * [`recorder`] records the text that launches compile to, with no device at all.
 //! * [`keep_kernels`] and [`save_kernels`] keep compiled kernels from process to process.
 //! * [`check`] brings out the errors of earlier launches, which `CubeCL` only keeps on a list.
 //!
@@ -32,6 +32,15 @@
 //!
 //! At least one of `wgpu` and `cuda` is needed.
 //!
+//! # Rooms
+//!
+//! | room | job | knows |
+//! |---|---|---|
+//! | `devices` | names, lists and opens what the machine has | `gpu`, `kept` |
+//! | `gpu` | one CubeCL runtime whose servers and compilers are those of all backends, and of recordings | the servers of `recorder` |
+//! | `recorder` | a server without hardware, which keeps texts and may execute them on the host | `gpu` for its compilers |
+//! | `kept` | compiled kernels from process to process | nothing |
+//!
 //! # Threads
 //!
 //! A `CubeCL` stream belongs to the thread that uses it: launch and read from one thread per device.
@@ -39,33 +48,21 @@
 #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
 compile_error!("sonew-runtime needs a backend: build it with feature `wgpu`, `vulkan` or `cuda`");
 
-#[cfg(feature = "wgpu")]
-mod adapters;
 mod check;
 mod clock;
-#[cfg(feature = "cuda")]
-mod cuda;
-mod device;
+mod devices;
 mod error;
-mod formats;
 mod gpu;
 mod guard;
 mod kept;
-mod missing;
-mod profile;
-mod selector;
-pub mod source;
-mod survey;
-mod table;
+pub mod recorder;
 
 pub use check::check;
 pub use clock::{Timing, TimingMethod, time};
-pub use device::{Device, open};
+pub use devices::{
+    Backend, Device, DeviceInfo, Format, FormatSupport, LookedFor, Missing, ParseSelectorError,
+    Processor, Profile, Selector, Sought, Support, Survey, Units, open, support, survey,
+};
 pub use error::Error;
-pub use formats::{Format, FormatSupport, Support, support};
 pub use gpu::{Client, Gpu};
 pub use kept::{KeptKernels, keep_kernels, save_kernels};
-pub use missing::{LookedFor, Missing, Sought};
-pub use profile::{Profile, Units};
-pub use selector::{ParseSelectorError, Selector};
-pub use survey::{Backend, DeviceInfo, Processor, Survey, survey};

@@ -24,9 +24,9 @@ use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::sonew::Blueprint;
 use sonew_kernels::tuned::{Tuned, Tuning};
 use sonew_optimizers::{Context, Profile};
-use sonew_runtime::source::host::{HostCompiler, HostCuda};
-use sonew_runtime::source::nvrtc::{Nvrtc, Resources};
-use sonew_runtime::source::record;
+use sonew_runtime::recorder::host::{HostCompiler, HostCuda};
+use sonew_runtime::recorder::nvrtc::{Nvrtc, Resources};
+use sonew_runtime::recorder::record;
 
 use crate::bench::{self, BenchError, Effort, Subject, Timer, Work, kernels};
 use recorder::{Recorder, Seen};

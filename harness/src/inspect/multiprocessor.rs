@@ -5,7 +5,7 @@
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use sonew_runtime::source::Language;
+use sonew_runtime::recorder::Language;
 
 /// Registers of a multiprocessor; a warp is given them 256 at a time.
 const REGISTERS: u32 = 65_536;

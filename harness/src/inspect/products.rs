@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use sonew_kernels::network::{DenseLayers, Layer, Step, steps};
 use sonew_kernels::product::{Blueprint, Factors, Multiplication};
 use sonew_optimizers::{Context, PrecisionKind, Profile};
-use sonew_runtime::source::host::HostCuda;
-use sonew_runtime::source::record;
+use sonew_runtime::recorder::host::HostCuda;
+use sonew_runtime::recorder::record;
 
 use super::recorder::Recorder;
 use super::traffic::SECTOR;

@@ -3,8 +3,8 @@
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sonew_runtime::source::host::{Access, HostCuda};
-use sonew_runtime::source::{Buffer, Executor, Source};
+use sonew_runtime::recorder::host::{Access, HostCuda};
+use sonew_runtime::recorder::{Buffer, Executor, Source};
 
 /// A launch, and the accesses of each of its cubes.
 pub(super) struct Seen {

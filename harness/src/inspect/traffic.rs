@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use sonew_runtime::source::host::{Access, SHARED};
+use sonew_runtime::recorder::host::{Access, SHARED};
 
 use super::cache::Cache;
 

@@ -4,8 +4,8 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use half::f16;
 use sonew_runtime::Gpu;
-use sonew_runtime::source::host::HostCuda;
-use sonew_runtime::source::{Recording, record};
+use sonew_runtime::recorder::host::HostCuda;
+use sonew_runtime::recorder::{Recording, record};
 use tempfile::TempDir;
 
 use crate::LANGUAGE;

@@ -3,8 +3,8 @@
 use std::env;
 use std::path::PathBuf;
 
-use sonew_runtime::source::host::HostCompiler;
-use sonew_runtime::source::nvrtc::Nvrtc;
+use sonew_runtime::recorder::host::HostCompiler;
+use sonew_runtime::recorder::nvrtc::Nvrtc;
 use tempfile::TempDir;
 
 /// The host's C++ compiler, the first of CXX, `c++` and `g++` that works, and the folder that it works in. Panics instead of

@@ -5,7 +5,7 @@ use sonew_kernels::error::Error;
 use sonew_kernels::product::{Blueprint, Factors, Product, Products, Scale, Sums, View, multiply};
 use sonew_kernels::sweep::Strategy;
 use sonew_kernels::tuned::{TileSpeed, Tuned};
-use sonew_runtime::source::{Language, record};
+use sonew_runtime::recorder::{Language, record};
 
 use crate::bench::*;
 use crate::matrices::widened;

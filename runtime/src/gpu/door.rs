@@ -4,7 +4,7 @@ use cubecl::device::{Device, DeviceId};
 #[cfg(feature = "wgpu")]
 use cubecl::wgpu::WgpuDevice;
 
-use crate::source::Language;
+use crate::recorder::Language;
 
 /// A device of any backend. `CubeCL` keeps one server, on one thread, for each.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ pub(crate) use door::Door;
 pub(crate) use layout::Layout;
 pub use server::{Backing, Server};
 
-/// The runtime of `CubeCL` whose devices are those of all backends, and [recordings](crate::source).
+/// The runtime of `CubeCL` whose devices are those of all backends, and [recordings](crate::recorder).
 #[derive(Clone, Debug)]
 pub struct Gpu;
 

@@ -25,7 +25,7 @@ use cubecl_runtime::storage::ManagedResource;
 
 use super::compiler::Task;
 use super::{AnyCompiler, Door, Layout};
-use crate::source::{HostStorage, Ledger, Recorder, Region};
+use crate::recorder::{HostStorage, Ledger, Recorder, Region};
 
 #[cfg(feature = "cuda")]
 type CudaServer = <CudaRuntime as cubecl::Runtime>::Server;
@@ -106,7 +106,7 @@ impl Server {
     #[cfg(feature = "cuda")]
     fn cuda(server: CudaServer) -> Self {
         let mut described = described(&server);
-        if !crate::cuda::has_header("crt/mma.h") {
+        if !crate::devices::cuda::has_header("crt/mma.h") {
             described.0.features.matmul.mma.clear();
         }
         let layout = Layout::pitched(described.0.memory.alignment);

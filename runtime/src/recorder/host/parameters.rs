@@ -1,6 +1,6 @@
 //! The parameters of a kernel's text, and buffers with an end in the place of pointers.
 
-use crate::source::Source;
+use crate::recorder::Source;
 
 /// A buffer as the text declares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

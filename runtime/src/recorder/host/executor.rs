@@ -6,7 +6,7 @@ use std::thread;
 
 use super::compiler::HostCompiler;
 use super::program::{Listener, Order, Program};
-use crate::source::{Buffer, Executor, Source};
+use crate::recorder::{Buffer, Executor, Source};
 
 /// Compiles each text once and runs it.
 pub struct HostCuda {

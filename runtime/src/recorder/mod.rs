@@ -23,7 +23,7 @@
 //! # #[cfg(feature = "wgpu")]
 //! # mod example {
 //! use cubecl::prelude::*;
-//! use sonew_runtime::source::{Language, record};
+//! use sonew_runtime::recorder::{Language, record};
 //!
 //! #[cube(launch)]
 //! fn halve(x: &mut Array<f32>) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::parameters;
 use super::program::Program;
-use crate::source::Source;
+use crate::recorder::Source;
 
 /// What stands in for CUDA's headers, and what runs a kernel.
 const INCLUDE: [(&str, &str); 9] = [

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_uint, c_ulong, c_void};
 use std::path::Path;
 
 use super::parameters::Parameter;
-use crate::source::Buffer;
+use crate::recorder::Buffer;
 use libloading::Library;
 
 /// A kernel that can be run.

@@ -14,7 +14,7 @@ use crate::guard::{Failure, PATIENCE, guarded};
 use crate::kept::with_kernels;
 use crate::{
     Backend, Device, DeviceInfo, Error, Gpu, LookedFor, Missing, Processor, Profile, Selector,
-    Sought, Survey, formats,
+    Sought, Survey,
 };
 
 /// A CUDA device before it is opened.
@@ -97,7 +97,7 @@ fn open(card: Card) -> Result<Device, Error> {
             properties.hardware.plane_size_min,
             properties.hardware.plane_size_max,
         ),
-        formats: formats::all(properties),
+        formats: super::formats::all(properties),
     };
     Ok(Device { client, info })
 }

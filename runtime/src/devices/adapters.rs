@@ -12,7 +12,7 @@ use crate::guard::{Failure, PATIENCE, guarded};
 use crate::kept::with_kernels;
 use crate::{
     Backend, Device, DeviceInfo, Error, Gpu, LookedFor, Missing, Processor, Profile, Selector,
-    Sought, Survey, formats,
+    Sought, Survey,
 };
 
 /// The library through which every Vulkan driver is found; macOS needs none.
@@ -177,7 +177,7 @@ fn open(adapter: &Adapter) -> Result<Device, Error> {
             properties.hardware.plane_size_min,
             properties.hardware.plane_size_max,
         ),
-        formats: formats::all(properties),
+        formats: super::formats::all(properties),
     };
     Ok(Device { client, info })
 }

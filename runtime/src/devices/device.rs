@@ -64,7 +64,7 @@ fn open_first() -> Result<Device, Error> {
 
 #[cfg(feature = "cuda")]
 fn open_cuda(index: usize) -> Result<Device, Error> {
-    crate::cuda::open_index(index)
+    super::cuda::open_index(index)
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -77,7 +77,7 @@ fn open_cuda(index: usize) -> Result<Device, Error> {
 
 #[cfg(feature = "wgpu")]
 fn open_wgpu(selector: Selector, kind: Sought) -> Result<Device, Error> {
-    crate::adapters::open_selected(selector, kind)
+    super::adapters::open_selected(selector, kind)
 }
 
 #[cfg(not(feature = "wgpu"))]
@@ -90,7 +90,7 @@ fn open_wgpu(selector: Selector, kind: Sought) -> Result<Device, Error> {
 
 #[cfg(feature = "vulkan")]
 fn open_vulkan(selector: Selector, kind: Sought) -> Result<Device, Error> {
-    crate::adapters::open_selected(selector, kind)
+    super::adapters::open_selected(selector, kind)
 }
 
 #[cfg(not(feature = "vulkan"))]

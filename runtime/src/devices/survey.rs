@@ -98,14 +98,14 @@ pub fn survey() -> Survey {
     let mut survey = Survey::default();
 
     #[cfg(feature = "cuda")]
-    crate::cuda::survey(&mut survey);
+    super::cuda::survey(&mut survey);
     #[cfg(not(feature = "cuda"))]
     survey
         .missing
         .push(Missing::not_built(Sought::Cuda, "cuda"));
 
     #[cfg(feature = "wgpu")]
-    crate::adapters::survey(&mut survey);
+    super::adapters::survey(&mut survey);
     #[cfg(not(feature = "wgpu"))]
     survey.missing.extend([
         Missing::not_built(Sought::WgpuGpu, "wgpu"),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 use half::{bf16, f16};
-use sonew_runtime::source::{Buffer, Executor, Language, Launch, Recording, Source, record};
+use sonew_runtime::recorder::{Buffer, Executor, Language, Launch, Recording, Source, record};
 use sonew_runtime::{Client, Error, Gpu, check};
 
 /// y ← αx + y on vectors, in f32 arithmetic.
