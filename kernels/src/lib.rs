@@ -9,8 +9,6 @@
 //! * A kernel is declared once ([`catalogue`]), with launches that show what it costs and the checks that hold it to its oracle.
 //! * What a kernel noticed stays on the device until somebody reads it ([`evidence`]).
 //! * Each family has an oracle, plain f64 loops from the formulas, in its `reference` module.
-// The `#[cube]` macro generates a public module and items beside each kernel that no doc comment can reach.
-#![allow(missing_docs)]
 
 mod buffers;
 pub mod catalogue;

@@ -15,6 +15,8 @@ use super::reference::Formula;
 use crate::precision::{Arithmetic, Storage, product, quotient, sum};
 
 /// A first-order rule: from a gradient and the states, what to subtract and the new states.
+// The macro adds functions to a trait that no comment reaches.
+#[allow(missing_docs)]
 #[cube]
 pub trait Rule: Send + Sync + 'static {
     /// Returns the subtrahend, then each new state, in the order of [`FirstOrder::STATES`]. States are stored as `T`.

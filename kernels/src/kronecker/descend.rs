@@ -26,6 +26,7 @@ use crate::sweep::{
     Strategy, Sweep, first_run, offset_of_unit, run_start, steps_within, stride_of_runs,
 };
 
+/// What [`descend`] reads and writes.
 #[derive(Clone, Copy)]
 pub struct DescentBuffers<'a> {
     /// Parameters, updated in place.

@@ -22,6 +22,7 @@ use crate::sweep::{
     Strategy, Sweep, first_run, offset_of_unit, run_start, steps_within, stride_of_runs,
 };
 
+/// What [`measure`] reads and writes.
 #[derive(Clone, Copy)]
 pub struct MeasureBuffers<'a> {
     /// Gradients g.

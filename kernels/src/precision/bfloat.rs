@@ -10,7 +10,7 @@ use super::{Arithmetic, Storage};
 
 /// The bits of x rounded to bf16, in the lower half of the word.
 #[cube]
-pub fn bf16_bits(x: f32) -> u32 {
+pub(crate) fn bf16_bits(x: f32) -> u32 {
     let bits = u32::reinterpret(x);
     let rounded = (bits + 0x7fffu32 + ((bits >> 16u32) & 1u32)) >> 16u32;
     // Rounding up the payload of a NaN could make it anything; it is made quiet instead.

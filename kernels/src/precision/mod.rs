@@ -29,7 +29,7 @@ mod kind;
 mod stochastic;
 mod twins;
 
-pub use bfloat::{Pairs, RoundBf16, bf16_bits};
+pub use bfloat::{Pairs, RoundBf16};
 pub use convert::{convert, round_stochastically};
 pub use host::HostFormat;
 pub use inspect::inspect;
@@ -49,6 +49,8 @@ use crate::error::Error;
 /// How numbers lie in memory.
 ///
 /// A buffer is an array of vectors of [`Storage::Word`]; a word holds [`Storage::PER_WORD`] values.
+// The macro adds functions to a trait that no comment reaches.
+#[allow(missing_docs)]
 #[cube]
 pub trait Storage: Send + Sync + 'static {
     /// The element type of the buffer.
@@ -81,6 +83,8 @@ pub trait Storage: Send + Sync + 'static {
 }
 
 /// A type of the device, and its largest value.
+// The macro adds functions to a trait that no comment reaches.
+#[allow(missing_docs)]
 #[cube]
 pub trait Bounded: Float {
     /// The largest finite value.
@@ -148,6 +152,8 @@ impl<F: Bounded> Storage for Native<F> {
 }
 
 /// To what format the result of each operation is rounded.
+// The macro adds functions to a trait that no comment reaches.
+#[allow(missing_docs)]
 #[cube]
 pub trait Arithmetic: Send + Sync + 'static {
     /// `x` rounded to the format of the arithmetic.
@@ -209,25 +215,25 @@ pub(crate) fn held(argument: f32) -> f32 {
 
 /// `a + b`, rounded once.
 #[cube]
-pub fn sum<A: Arithmetic>(a: f32, b: f32) -> f32 {
+pub(crate) fn sum<A: Arithmetic>(a: f32, b: f32) -> f32 {
     A::round(a + b)
 }
 
 /// `a − b`, rounded once.
 #[cube]
-pub fn difference<A: Arithmetic>(a: f32, b: f32) -> f32 {
+pub(crate) fn difference<A: Arithmetic>(a: f32, b: f32) -> f32 {
     A::round(a - b)
 }
 
 /// `a · b`, rounded once.
 #[cube]
-pub fn product<A: Arithmetic>(a: f32, b: f32) -> f32 {
+pub(crate) fn product<A: Arithmetic>(a: f32, b: f32) -> f32 {
     A::round(a * b)
 }
 
 /// `a / b`, rounded once.
 #[cube]
-pub fn quotient<A: Arithmetic>(a: f32, b: f32) -> f32 {
+pub(crate) fn quotient<A: Arithmetic>(a: f32, b: f32) -> f32 {
     A::round(a / b)
 }
 

@@ -12,6 +12,8 @@ use super::{Native, Pairs, Storage};
 use crate::evidence::magnitude_bits;
 
 /// A format to which values are rounded at random.
+// The macro adds functions to a trait that no comment reaches.
+#[allow(missing_docs)]
 #[cube]
 pub trait Stochastic: Storage {
     /// A neighbour of x in the format, from 32 random bits; x itself if the format holds it. Infinities and NaN stay, and
