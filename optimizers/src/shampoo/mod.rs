@@ -1,4 +1,4 @@
-//! Shampoo as the SONew paper's benchmark ran it. A step is, in this order: statistics, roots if they are due,
+//! Shampoo as the SONew paper's benchmark ran it: its settings, its states, its step. A step is, in this order: statistics, roots if they are due,
 //! direction, graft and momenta, descent.
 //!
 //! On a CPU adapter statistics, roots and directions are computed in host memory, so a step waits for the gradient;
@@ -7,7 +7,10 @@
 //!
 //! A root that is not accepted leaves the old one in its place and is counted. Only more failures of one factor in a row
 //! than are tolerated are an error: of the step if roots are computed on the host, else of the next report.
+//!
+//! The file is long so that a setting is added here alone: declared, and read by the step.
 
+mod choices;
 mod factors;
 mod roots;
 
@@ -21,19 +24,156 @@ use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::evidence::{Evidence, Slots};
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::kronecker::{
-    self, Assignment, Blocking, DescentBuffers, DescentRates, MeasureBuffers,
+    self, Assignment, Blocking, DescentBuffers, DescentRates, LARGEST_ORDER, Limits,
+    MeasureBuffers, Ridge,
 };
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{Graft, Reduction, norm_per_tensor};
 use sonew_kernels::sweep::{Strategy, Sweep};
 
-use crate::{Error, FactorFormat, Optimizer, ProductsPlace, ShampooConfig, StepReport};
+use crate::settings::{COUNT, DECAY, Family, NOT_NEGATIVE, Range, settings, unreadable};
+use crate::{Error, Optimizer, StepReport};
 use factors::Factors;
 use roots::Roots;
 
-pub(crate) struct Shampoo<P> {
-    config: ShampooConfig,
+pub use choices::{FactorFormat, ProductsPlace, RidgeForm, RootChoice};
+
+const DECAY_ABOVE_0: Range = Range {
+    expected: "0 < β < 1 in f32",
+    holds: |x| x as f32 > 0.0 && (DECAY.holds)(x),
+};
+
+const ABOVE_0: Range = Range {
+    expected: "> 0",
+    holds: |x| x > 0.0,
+};
+
+const ORDER: Range = Range {
+    expected: "0 to 64",
+    holds: |p| p <= LARGEST_ORDER as f64,
+};
+
+settings! {
+    /// Settings of Shampoo. The defaults are the benchmark's as its authors tuned them in f32 for roots every 20 steps.
+    pub struct Shampoo {
+        /// decay of the momentum, 0 ≤ β < 1 (also called momentum)
+        beta1: f64 = 0.900_055, within DECAY;
+        /// decay of the second moment or of the statistics, 0 ≤ β < 1 (Shampoo: 0 < β)
+        beta2: f64 = 0.950_822, within DECAY_ABOVE_0;
+        /// ε ≥ 0: Adam outside the root, Adagrad and RMSProp inside, SONew on the diagonal of Ĥ, Shampoo the ridge of a
+        /// root
+        epsilon: f64 = 9.66e-9, within NOT_NEGATIVE;
+        /// relative (epsilon · λ_max of each factor) or absolute
+        ridge: RidgeForm = RidgeForm::Relative;
+        /// p of the inverse p-th roots, at most 64; 0: twice the number of axes
+        exponent: u32 = 0, within ORDER;
+        /// how roots are computed: eigen (f64), newton (f32, as published), newton-double (f64) or newton-bf16, all on the
+        /// host; newton-refreshed (f32), where the products are; auto: eigen if that is the host, else newton-refreshed, and
+        /// newton-bf16 of bf16 factors
+        root: RootChoice = RootChoice::Auto;
+        /// how statistics and roots are held: f32, or bf16 (on the host), to see what that costs
+        factors: FactorFormat = FactorFormat::F32;
+        /// where statistics and directions are multiplied: auto (host on a software driver), host or device
+        products: ProductsPlace = ProductsPlace::Auto;
+        /// a root whose residual or check is not below this is refused, > 0
+        residual_threshold: f64 = 0.1, within ABOVE_0;
+        /// refused roots of one factor in a row that are no error; the last good one stays in use
+        tolerated_failures: u32 = 3;
+        /// steps between computations of the roots, ≥ 1
+        root_interval: u64 = 20, within COUNT;
+        /// true: an interval's roots are computed over it, a few each step, and used from its end on
+        spread_roots: bool = false;
+        /// steps between updates of the statistics, ≥ 1
+        statistics_interval: u64 = 1, within COUNT;
+        /// first step, from 0 on, along the preconditioned gradient; the graft's update before
+        start_step: u64 = 25;
+        /// whose step length is taken over, per tensor: none, sgd, momentum (SONew only), adam, rmsprop
+        graft: Graft = Graft::RmsProp;
+        /// ε ≥ 0 of the graft
+        graft_epsilon: f64 = 1e-12, within NOT_NEGATIVE;
+        /// true: Nesterov's form of the momenta
+        nesterov: bool = false;
+        /// true: vectors are preconditioned with p = 2; false: left to the graft
+        vectors: bool = true;
+        /// longest side of a block, ≥ 1
+        block_size: usize = 2048, within COUNT;
+        /// neighbouring axes are merged while their product is at most this
+        merge_size: usize = 4096;
+        /// tensors with a longer axis than this are left to the graft
+        largest_size: usize = 4096;
+        /// decoupled weight decay λ ≥ 0: w loses η λ w
+        weight_decay: f64 = 0.0, within NOT_NEGATIVE;
+    }
+    listed first: beta1, beta2, epsilon, weight_decay, graft, graft_epsilon
+}
+
+impl Default for Shampoo {
+    fn default() -> Self {
+        Self::with_defaults()
+    }
+}
+
+impl Shampoo {
+    /// How tensors are cut into blocks.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            block: self.block_size,
+            merge: self.merge_size,
+            largest: self.largest_size,
+        }
+    }
+
+    /// What is added to a factor's diagonal.
+    pub fn root_ridge(&self) -> Ridge {
+        match self.ridge {
+            RidgeForm::Relative => Ridge::Relative(self.epsilon),
+            RidgeForm::Absolute => Ridge::Absolute(self.epsilon),
+        }
+    }
+}
+
+impl Family for Shampoo {
+    const NAMES: &'static [&'static str] = &["shampoo"];
+
+    fn named(name: &str) -> Option<Self> {
+        (name == "shampoo").then(Self::default)
+    }
+
+    fn name(&self) -> String {
+        "shampoo".into()
+    }
+
+    fn default_lr(&self) -> f64 {
+        3.702_88e-3
+    }
+
+    fn agree(&self) -> Result<(), Error> {
+        if self.graft == Graft::Momentum {
+            let reason = "expected none, sgd, adam or rmsprop; the graft has a momentum already";
+            return Err(unreadable(self, "graft", "momentum", reason));
+        }
+        if self.factors == FactorFormat::Bf16 && self.products == ProductsPlace::Device {
+            let reason = "factors on the device are f32; set products=host";
+            return Err(unreadable(self, "factors", "bf16", reason));
+        }
+        Ok(())
+    }
+
+    fn start<P: Precision>(
+        self,
+        context: Rc<Context>,
+        segments: &Segments,
+    ) -> Result<Box<dyn Optimizer>, Error> {
+        Ok(Box::new(ShampooOptimizer::<P>::new(
+            self, context, segments,
+        )?))
+    }
+}
+
+/// Shampoo on a device: its settings and its states.
+struct ShampooOptimizer<P> {
+    config: Shampoo,
     context: Rc<Context>,
     segments: Segments,
     blocking: Blocking,
@@ -71,12 +211,8 @@ struct Spent {
     application: Duration,
 }
 
-impl<P: Precision> Shampoo<P> {
-    pub(crate) fn new(
-        config: ShampooConfig,
-        context: Rc<Context>,
-        segments: &Segments,
-    ) -> Result<Self, Error> {
+impl<P: Precision> ShampooOptimizer<P> {
+    fn new(config: Shampoo, context: Rc<Context>, segments: &Segments) -> Result<Self, Error> {
         let order = (config.exponent > 0).then_some(config.exponent);
         let blocking = Blocking::new(segments, config.limits(), order, config.vectors)?;
         let factors = 4 * blocking.factor_values() as u64;
@@ -257,7 +393,7 @@ impl<P: Precision> Shampoo<P> {
     }
 }
 
-impl<P: Precision> Optimizer for Shampoo<P> {
+impl<P: Precision> Optimizer for ShampooOptimizer<P> {
     fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
         let mut clock = Instant::now();
         let mut lap = |part: &mut Duration| {

@@ -1,6 +1,12 @@
-//! SONew as an optimizer. One launch a step where the runs of a unit are long enough for few ghost columns, otherwise statistics,
+//! SONew: its settings, its states, its step.
+//!
+//! One launch a step where the runs of a unit are long enough for few ghost columns, otherwise statistics,
 //! then factor, precondition and descent. Two more launches where grafting needs norms, where ε is relative, which takes statistics
 //! apart, and where the RMSProp graft normalises the gradient.
+//!
+//! The file is long so that a setting is added here alone: declared, and read by the step.
+
+mod choices;
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -10,18 +16,139 @@ use sonew_kernels::context::Context;
 use sonew_kernels::evidence::{Evidence, PivotEvidence, Slots};
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
-use sonew_kernels::segments::Segments;
+use sonew_kernels::segments::{GAP, Segments};
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, Form, Ghosts, Graft, GraftBuffers, PerTensor, Reduction,
-    StatisticsBuffers, StepBuffers, StepRates, Tolerance, UpdateBuffers, apply_graft,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, Form, Ghosts, Graft, GraftBuffers, PerTensor,
+    Reduction, StatisticsBuffers, StepBuffers, StepRates, Tolerance, UpdateBuffers, apply_graft,
     largest_row_sum, norm_per_tensor, statistics, step, update,
 };
 use sonew_kernels::sweep::{Strategy, Sweep};
 
-use crate::{Error, Optimizer, SonewConfig, StatisticsForm, StepReport};
+use crate::settings::{DECAY, Family, NOT_NEGATIVE, Range, settings};
+use crate::{Error, Optimizer, StepReport};
 
-pub(crate) struct Sonew<P> {
-    config: SonewConfig,
+pub use choices::{PrecisionGamma, RelativeGamma, StatisticsForm};
+
+const BAND: Range = Range {
+    expected: "0 to 32",
+    holds: |band| band <= GAP as f64,
+};
+
+const LAMBDA: Range = Range {
+    expected: "> 0, it and 1/λ finite in f32",
+    holds: |x| (NOT_NEGATIVE.holds)(x) && (1.0 / x as f32).is_finite(),
+};
+
+const GAMMA: Range = Range {
+    expected: "0 ≤ γ < 1 in f32",
+    ..DECAY
+};
+
+settings! {
+    /// Settings of SONew. The defaults are those of the authors' logged f32 run.
+    pub struct Sonew {
+        named {
+            /// Band width b: 0 diagonal, 1 tridiagonal, at most 32.
+            band: usize, within BAND
+        }
+        /// decay of the momentum, 0 ≤ β < 1 (also called momentum)
+        beta1: f64 = 0.9, within DECAY;
+        /// decay of the second moment or of the statistics, 0 ≤ β < 1 (Shampoo: 0 < β)
+        beta2: f64 = 0.999, within DECAY;
+        /// average (moving average, bias-corrected) or sum (H + g gᵀ/λ)
+        statistics: StatisticsForm = StatisticsForm::Average;
+        /// λ > 0 of statistics=sum
+        lambda: f64 = 1.0, within LAMBDA;
+        /// ε ≥ 0: Adam outside the root, Adagrad and RMSProp inside, SONew on the diagonal of Ĥ, Shampoo the ridge of a
+        /// root
+        epsilon: f64 = 1e-8, within NOT_NEGATIVE;
+        /// if > 0: max(this · ‖Ĥ‖₁, 1e-16) per tensor replaces epsilon
+        relative_epsilon: f64 = 0.0, within NOT_NEGATIVE;
+        /// absolute part of the pivot tolerance γ, ≥ 0
+        gamma: f64 = 0.0, within NOT_NEGATIVE;
+        /// part of the pivot tolerance γ relative to Ĥ_jj, 0 ≤ γ < 1
+        relative_gamma: RelativeGamma = RelativeGamma::AUTO, within GAMMA;
+        /// edges of a failing pivot that are cut: outgoing (to later neighbours) or incident (all); or none: clamp (the
+        /// pivot is raised to γ) or reweight (the farthest entry is changed until it is γ)
+        removal: EdgeRemoval = removal_of(band);
+        /// whose step length is taken over, per tensor: none, sgd, momentum (SONew only), adam, rmsprop
+        graft: Graft = Graft::None;
+        /// ε ≥ 0 of the graft
+        graft_epsilon: f64 = 1e-8, within NOT_NEGATIVE;
+        /// decoupled weight decay λ ≥ 0: w loses η λ w
+        weight_decay: f64 = 0.0, within NOT_NEGATIVE;
+    }
+    listed first: beta1, beta2, epsilon, weight_decay
+}
+
+/// What the authors' tridiagonal code does; for wider bands only the incident rule keeps X⁻¹ = H.
+fn removal_of(band: usize) -> EdgeRemoval {
+    if band <= 1 {
+        EdgeRemoval::Outgoing
+    } else {
+        EdgeRemoval::Incident
+    }
+}
+
+impl Sonew {
+    /// Band width 0: H is diagonal.
+    pub fn diagonal() -> Self {
+        Self::band(0)
+    }
+
+    /// Band width 1: H is tridiagonal.
+    pub fn tridiagonal() -> Self {
+        Self::band(1)
+    }
+
+    /// Any band width, at most 32, which is checked as the settings are.
+    pub fn band(band: usize) -> Self {
+        Self::with_defaults(band)
+    }
+}
+
+impl Family for Sonew {
+    const NAMES: &'static [&'static str] = &["diag-sonew", "tridiag-sonew", "band-4-sonew"];
+
+    fn named(name: &str) -> Option<Self> {
+        let band = match name {
+            "diag-sonew" => 0,
+            "tridiag-sonew" => 1,
+            _ => {
+                let band = name.strip_prefix("band-")?.strip_suffix("-sonew")?;
+                band.parse().ok().filter(|&band| band <= GAP)?
+            }
+        };
+        Some(Self::band(band))
+    }
+
+    fn name(&self) -> String {
+        match self.band {
+            0 => "diag-sonew".into(),
+            1 => "tridiag-sonew".into(),
+            band => format!("band-{band}-sonew"),
+        }
+    }
+
+    fn default_lr(&self) -> f64 {
+        match self.graft {
+            Graft::Adam => 1e-3,
+            _ => 1e-4,
+        }
+    }
+
+    fn start<P: Precision>(
+        self,
+        context: Rc<Context>,
+        segments: &Segments,
+    ) -> Result<Box<dyn Optimizer>, Error> {
+        Ok(Box::new(SonewOptimizer::<P>::new(self, context, segments)?))
+    }
+}
+
+/// SONew on a device: its settings and its states.
+struct SonewOptimizer<P> {
+    config: Sonew,
     context: Rc<Context>,
     segments: Segments,
     moment: Handle,
@@ -58,12 +185,8 @@ struct Staged {
     second: Option<Handle>,
 }
 
-impl<P: Precision> Sonew<P> {
-    pub(crate) fn new(
-        config: SonewConfig,
-        context: Rc<Context>,
-        segments: &Segments,
-    ) -> Result<Self, Error> {
+impl<P: Precision> SonewOptimizer<P> {
+    fn new(config: Sonew, context: Rc<Context>, segments: &Segments) -> Result<Self, Error> {
         let sweep = Sweep::of::<P>(&context, "statistics", config.band);
         let grafting = config.graft != Graft::None;
         let relative = config.relative_epsilon > 0.0;
@@ -332,7 +455,7 @@ impl<P: Precision> Sonew<P> {
     }
 }
 
-impl<P: Precision> Optimizer for Sonew<P> {
+impl<P: Precision> Optimizer for SonewOptimizer<P> {
     fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
         let t = self.step + 1;
         let graft = self.stage(grads)?;
