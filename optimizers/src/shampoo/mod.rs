@@ -13,6 +13,7 @@
 mod choices;
 mod factors;
 mod roots;
+mod states;
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -20,14 +21,12 @@ use std::time::{Duration, Instant};
 
 use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
-use sonew_kernels::error::Error as KernelError;
-use sonew_kernels::evidence::{Evidence, Slots};
+use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::kronecker::{
-    self, Assignment, Blocking, DescentBuffers, DescentRates, LARGEST_ORDER, Limits,
-    MeasureBuffers, Ridge,
+    self, Blocking, DescentBuffers, DescentRates, LARGEST_ORDER, Limits, MeasureBuffers, Ridge,
 };
-use sonew_kernels::precision::{HostFormat, Precision, Storage};
+use sonew_kernels::precision::{Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{Graft, Reduction, norm_per_tensor};
 use sonew_kernels::sweep::{Strategy, Sweep};
@@ -36,6 +35,7 @@ use crate::settings::{COUNT, DECAY, Family, NOT_NEGATIVE, Range, settings, unrea
 use crate::{Error, Optimizer, StepReport};
 use factors::Factors;
 use roots::Roots;
+use states::{States, check_step};
 
 pub use choices::{FactorFormat, ProductsPlace, RidgeForm, RootChoice};
 
@@ -179,28 +179,12 @@ struct ShampooOptimizer<P> {
     blocking: Blocking,
     factors: Factors,
     roots: Roots,
-    device: Device,
+    states: States,
     sweep: Sweep,
     reduction: Reduction,
     spent: Spent,
     step: u64,
     precision: PhantomData<P>,
-}
-
-/// States and scratch on the device.
-struct Device {
-    second: Option<Handle>,
-    momentum: Handle,
-    graft_momentum: Handle,
-    tensor_of_block: Handle,
-    /// For each tensor 0, and whether it is preconditioned.
-    nothing: Handle,
-    preconditioned: Handle,
-    block_norms: Handle,
-    tensor_norms: Handle,
-    block_partials: Handle,
-    grad_norms: Handle,
-    non_finite: Slots,
 }
 
 /// Host time spent in the parts of a step.
@@ -218,28 +202,7 @@ impl<P: Precision> ShampooOptimizer<P> {
         let factors = 4 * blocking.factor_values() as u64;
         context.require_buffer("building Shampoo", "the factors of all tensors", factors)?;
         let sweep = Sweep::measuring::<P>(&context, "kronecker-descent");
-        let arena = || context.upload(&P::State::encode(&vec![0.0; segments.arena_len()]));
-        let values = |count: usize| context.upload(&vec![0f32; count]);
-        let tensors = segments.tensors().len();
-        let flags: Vec<u32> = blocking
-            .assignments()
-            .iter()
-            .map(|a| u32::from(!matches!(a, Assignment::Graft { .. })))
-            .collect();
-        let second = matches!(config.graft, Graft::Adam | Graft::RmsProp);
-        let device = Device {
-            second: second.then(arena),
-            momentum: arena(),
-            graft_momentum: arena(),
-            tensor_of_block: context.upload(&segments.tensor_of_block()),
-            nothing: context.upload(&vec![0u32; tensors]),
-            preconditioned: context.upload(&flags),
-            block_norms: values(sweep.norms(segments)),
-            tensor_norms: values(2 * tensors),
-            block_partials: values(segments.blocks() - 2),
-            grad_norms: values(tensors),
-            non_finite: Slots::of(&context, segments, sweep),
-        };
+        let states = States::new::<P>(&context, segments, &blocking, sweep, config.graft);
         let diagonal = |value: f64| {
             let mut all = vec![0f32; blocking.factor_values()];
             for factor in blocking.factors() {
@@ -277,39 +240,12 @@ impl<P: Precision> ShampooOptimizer<P> {
             blocking,
             factors: place,
             roots,
-            device,
+            states,
             sweep,
             spent: Spent::default(),
             step: 0,
             precision: PhantomData,
         })
-    }
-
-    /// Refuses what a launch would refuse, before any state has moved.
-    fn check(&self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
-        let operation = "shampoo";
-        let bytes = <P::Params as Storage>::BYTES;
-        let expected = (bytes * self.segments.arena_len()) as u64;
-        for (argument, buffer) in [("params", params), ("grads", grads)] {
-            let found = buffer.size_in_used();
-            if found != expected {
-                return Err(Error::Kernel(KernelError::Length {
-                    operation,
-                    argument,
-                    found,
-                    expected,
-                }));
-            }
-        }
-        if lr >= 0.0 && (lr as f32).is_finite() {
-            return Ok(());
-        }
-        Err(Error::Kernel(KernelError::Range {
-            operation,
-            argument: "lr",
-            found: lr,
-            expected: "≥ 0 and finite in f32",
-        }))
     }
 
     /// Graft, momenta and descent on the device.
@@ -321,7 +257,7 @@ impl<P: Precision> ShampooOptimizer<P> {
         lr: f64,
     ) -> Result<(), Error> {
         let config = self.config;
-        let device = &self.device;
+        let states = &self.states;
         let norms = config.graft == Graft::RmsProp;
         if norms {
             norm_per_tensor::<P>(
@@ -329,8 +265,8 @@ impl<P: Precision> ShampooOptimizer<P> {
                 &self.segments,
                 &self.reduction,
                 grads,
-                &device.block_partials,
-                &device.grad_norms,
+                &states.block_partials,
+                &states.grad_norms,
             )?;
         }
         let rates = DescentRates {
@@ -341,18 +277,18 @@ impl<P: Precision> ShampooOptimizer<P> {
             epsilon: config.graft_epsilon,
             correction: Hyper::correction(config.beta2, self.step + 1),
         };
-        let grad_norms = norms.then_some(&device.grad_norms);
+        let grad_norms = norms.then_some(&states.grad_norms);
         kronecker::measure::<P>(
             &self.context,
             &self.segments,
             MeasureBuffers {
                 grads,
                 direction,
-                second: device.second.as_ref(),
+                second: states.second.as_ref(),
                 grad_norms,
-                norms: &device.block_norms,
-                tensor_of_block: &device.tensor_of_block,
-                evidence: &device.non_finite,
+                norms: &states.block_norms,
+                tensor_of_block: &states.tensor_of_block,
+                evidence: &states.non_finite,
             },
             config.graft,
             rates,
@@ -360,9 +296,9 @@ impl<P: Precision> ShampooOptimizer<P> {
         )?;
         self.reduction.pairs_of_norms(
             &self.context,
-            &device.block_norms,
+            &states.block_norms,
             self.sweep,
-            &device.tensor_norms,
+            &states.tensor_norms,
         )?;
         let started = self.step >= config.start_step;
         kronecker::descend::<P>(
@@ -372,17 +308,17 @@ impl<P: Precision> ShampooOptimizer<P> {
                 params,
                 grads,
                 direction,
-                second: device.second.as_ref(),
+                second: states.second.as_ref(),
                 grad_norms,
-                norms: &device.tensor_norms,
-                tensor_of_block: &device.tensor_of_block,
+                norms: &states.tensor_norms,
+                tensor_of_block: &states.tensor_of_block,
                 preconditioned: if started {
-                    &device.preconditioned
+                    &states.preconditioned
                 } else {
-                    &device.nothing
+                    &states.nothing
                 },
-                momentum: &device.momentum,
-                graft_momentum: &device.graft_momentum,
+                momentum: &states.momentum,
+                graft_momentum: &states.graft_momentum,
             },
             config.graft,
             config.nesterov,
@@ -401,7 +337,7 @@ impl<P: Precision> Optimizer for ShampooOptimizer<P> {
             *part += now - clock;
             clock = now;
         };
-        self.check(params, grads, lr)?;
+        check_step::<P>(&self.segments, params, grads, lr)?;
         let values = self
             .factors
             .read::<P>(&self.context, &self.segments, grads)?;
@@ -438,7 +374,7 @@ impl<P: Precision> Optimizer for ShampooOptimizer<P> {
     }
 
     fn report(&self) -> Result<StepReport, Error> {
-        let seen = Evidence::read(&self.context, "shampoo report", &self.device.non_finite)?;
+        let seen = Evidence::read(&self.context, "shampoo report", &self.states.non_finite)?;
         let roots = self
             .roots
             .report(&self.context, &self.config, &self.blocking)?;
@@ -453,7 +389,7 @@ impl<P: Precision> Optimizer for ShampooOptimizer<P> {
     }
 
     fn state_bytes_per_parameter(&self) -> f64 {
-        let moments = 2 + usize::from(self.device.second.is_some());
+        let moments = 2 + usize::from(self.states.second.is_some());
         let factors = 2 * self.config.factors.bytes() * self.blocking.factor_values();
         let parameters = self.segments.parameters() as f64;
         (P::State::BYTES * moments) as f64 + factors as f64 / parameters

@@ -7,6 +7,7 @@
 //! The file is long so that a setting is added here alone: declared, and read by the step.
 
 mod choices;
+mod scratch;
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -18,14 +19,14 @@ use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
 use sonew_kernels::segments::{GAP, Segments};
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, EdgeRemoval, Form, Ghosts, Graft, GraftBuffers, PerTensor,
-    Reduction, StatisticsBuffers, StepBuffers, StepRates, Tolerance, UpdateBuffers, apply_graft,
-    largest_row_sum, norm_per_tensor, statistics, step, update,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, Form, Ghosts, Graft, GraftBuffers,
+    StatisticsBuffers, StepBuffers, StepRates, Tolerance, UpdateBuffers, statistics, step, update,
 };
 use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::settings::{DECAY, Family, NOT_NEGATIVE, Range, settings};
 use crate::{Error, Optimizer, StepReport};
+use scratch::Scratch;
 
 pub use choices::{PrecisionGamma, RelativeGamma, StatisticsForm};
 
@@ -154,7 +155,6 @@ struct SonewOptimizer<P> {
     moment: Handle,
     diagonal: Handle,
     edges: Vec<Handle>,
-    tensor_of_block: Handle,
     non_finite: Slots,
     cut: Slots,
     scratch: Option<Scratch>,
@@ -166,31 +166,11 @@ struct SonewOptimizer<P> {
     precision: PhantomData<P>,
 }
 
-/// What per-tensor norms need, allocated once.
-struct Scratch {
-    reduction: Reduction,
-    /// One value for each block between the pads.
-    block_partials: Handle,
-    /// One value for each tensor: ‖H‖₁, then ‖g‖.
-    row_sums: Handle,
-    grad_norms: Handle,
-    staged: Option<Staged>,
-}
-
-/// What grafting needs.
-struct Staged {
-    direction: Handle,
-    block_norms: Handle,
-    tensor_norms: Handle,
-    second: Option<Handle>,
-}
-
 impl<P: Precision> SonewOptimizer<P> {
     fn new(config: Sonew, context: Rc<Context>, segments: &Segments) -> Result<Self, Error> {
         let sweep = Sweep::of::<P>(&context, "statistics", config.band);
-        let grafting = config.graft != Graft::None;
         let relative = config.relative_epsilon > 0.0;
-        let norms = grafting || relative;
+        let norms = relative || config.graft != Graft::None;
         let factor = (config.band, config.removal);
         let (form, blueprint) =
             Form::choose::<P>(&context, segments, factor, config.graft, relative);
@@ -201,40 +181,21 @@ impl<P: Precision> SonewOptimizer<P> {
             let bytes = (P::State::BYTES * ghosts.state_len()) as u64;
             context.require_buffer("building SONew", "a state with its ghost columns", bytes)?;
         }
-        let zeros = |values: usize| context.upload(&P::State::encode(&vec![0.0; values]));
-        let arena = || zeros(segments.arena_len());
-        let state = || {
-            if fused {
-                zeros(ghosts.state_len())
-            } else {
-                arena()
-            }
+        let len = if fused {
+            ghosts.state_len()
+        } else {
+            segments.arena_len()
         };
-        let values = |count: usize| context.upload(&vec![0f32; count]);
+        let state = || context.upload(&P::State::encode(&vec![0.0; len]));
         let slots = |sweep: Sweep| Slots::of(&context, segments, sweep);
-        let tensors = segments.tensors().len();
-        let inner = segments.blocks() - 2;
-        let staged = grafting.then(|| Staged {
-            direction: arena(),
-            block_norms: values(blueprint.sweep.norms(segments)),
-            tensor_norms: values(2 * tensors),
-            second: (config.graft == Graft::RmsProp).then(arena),
-        });
-        let scratch = norms.then(|| Scratch {
-            reduction: Reduction::new(&context, segments),
-            block_partials: values(inner),
-            row_sums: values(tensors),
-            grad_norms: values(tensors),
-            staged,
-        });
+        let scratch = || Scratch::new::<P>(&context, segments, blueprint.sweep, config.graft);
         Ok(Self {
             moment: state(),
             diagonal: state(),
             edges: (0..config.band).map(|_| state()).collect(),
-            tensor_of_block: context.upload(&segments.tensor_of_block()),
             non_finite: slots(if fused { blueprint.sweep } else { sweep }),
             cut: slots(blueprint.sweep),
-            scratch,
+            scratch: norms.then(scratch),
             fused,
             segments: segments.clone(),
             sweep,
@@ -253,35 +214,21 @@ impl<P: Precision> SonewOptimizer<P> {
         }
     }
 
-    fn per_tensor<'a>(&'a self, values: &'a Handle) -> PerTensor<'a> {
-        PerTensor {
-            values,
-            tensor_of_block: &self.tensor_of_block,
-        }
-    }
-
     /// ‖H‖₁ per tensor, where ε is relative to it.
     fn damping(&self) -> Result<Damping<'_>, Error> {
-        let Some(scratch) = self
-            .scratch
-            .as_ref()
-            .filter(|_| self.config.relative_epsilon > 0.0)
-        else {
-            return Ok(Damping::Absolute(self.config.epsilon));
-        };
-        largest_row_sum::<P>(
-            &self.context,
-            &self.segments,
-            &scratch.reduction,
-            &self.diagonal,
-            &self.edges,
-            &scratch.block_partials,
-            &scratch.row_sums,
-        )?;
-        Ok(Damping::Relative {
-            epsilon: self.config.relative_epsilon,
-            row_sums: self.per_tensor(&scratch.row_sums),
-        })
+        let epsilon = self.config.relative_epsilon;
+        match &self.scratch {
+            Some(scratch) if epsilon > 0.0 => Ok(Damping::Relative {
+                epsilon,
+                row_sums: scratch.row_sums::<P>(
+                    &self.context,
+                    &self.segments,
+                    &self.diagonal,
+                    &self.edges,
+                )?,
+            }),
+            _ => Ok(Damping::Absolute(self.config.epsilon)),
+        }
     }
 
     /// (1/(1−β₁ᵗ), 1/(1−β₂ᵗ)), the latter 1 where statistics are sums.
@@ -374,29 +321,19 @@ impl<P: Precision> SonewOptimizer<P> {
         self.update(descent, damping, t)
     }
 
-    /// What grafting needs, where there is a graft.
-    fn staged(&self) -> Option<(&Scratch, &Staged)> {
-        let scratch = self.scratch.as_ref()?;
-        Some((scratch, scratch.staged.as_ref()?))
-    }
-
     /// Where u is staged for the graft, and the norm of the gradient if it needs that.
     fn stage<'a>(&'a self, grads: &'a Handle) -> Result<Option<GraftBuffers<'a>>, Error> {
         let config = self.config;
-        let Some((scratch, staged)) = self.staged() else {
+        let scratch = self.scratch.as_ref();
+        let Some((scratch, staged)) = scratch.and_then(|it| Some((it, it.staged.as_ref()?))) else {
             return Ok(None);
         };
         let rmsprop = config.graft == Graft::RmsProp;
-        if rmsprop {
-            norm_per_tensor::<P>(
-                &self.context,
-                &self.segments,
-                &scratch.reduction,
-                grads,
-                &scratch.block_partials,
-                &scratch.grad_norms,
-            )?;
-        }
+        let grad_norms = if rmsprop {
+            Some(scratch.grad_norms::<P>(&self.context, &self.segments, grads)?)
+        } else {
+            None
+        };
         Ok(Some(GraftBuffers {
             graft: config.graft,
             epsilon: config.graft_epsilon,
@@ -404,34 +341,9 @@ impl<P: Precision> SonewOptimizer<P> {
             direction: &staged.direction,
             norms: &staged.block_norms,
             grads: (rmsprop || config.graft == Graft::Sgd).then_some(grads),
-            grad_norms: rmsprop.then(|| self.per_tensor(&scratch.grad_norms)),
+            grad_norms,
             second: staged.second.as_ref(),
         }))
-    }
-
-    /// Takes the norms of the blocks together, and descends along what was staged.
-    fn graft(&self, params: &Handle, lr: f64) -> Result<(), Error> {
-        let Some((scratch, staged)) = self.staged() else {
-            return Ok(());
-        };
-        scratch.reduction.pairs_of_norms(
-            &self.context,
-            &staged.block_norms,
-            self.blueprint.sweep,
-            &staged.tensor_norms,
-        )?;
-        apply_graft::<P>(
-            &self.context,
-            &self.segments,
-            params,
-            &staged.direction,
-            &staged.tensor_norms,
-            &self.tensor_of_block,
-            lr,
-            self.config.weight_decay,
-            Strategy::Inferred,
-        )?;
-        Ok(())
     }
 
     fn update(&self, descent: Descent<'_>, damping: Damping<'_>, t: u64) -> Result<(), Error> {
@@ -464,7 +376,10 @@ impl<P: Precision> Optimizer for SonewOptimizer<P> {
         } else {
             self.step_apart(params, grads, graft, lr, t)?;
         }
-        self.graft(params, lr)?;
+        if let Some(scratch) = &self.scratch {
+            let weight_decay = self.config.weight_decay;
+            scratch.descend::<P>(&self.context, &self.segments, params, lr, weight_decay)?;
+        }
         self.step = t;
         Ok(())
     }
