@@ -19,7 +19,7 @@ use sonew_kernels::network::reference::{Layer, loss_and_gradients};
 use sonew_kernels::precision::{Bf16, HostFormat, Precision, PrecisionKind, PrecisionVisitor};
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{Decay, Tolerance};
-use sonew_optimizers::{Context, FirstOrderKind, OptimizerConfig, ShampooConfig, SonewConfig};
+use sonew_optimizers::{Context, OptimizerConfig, Sonew};
 
 use crate::init::Weights;
 use crate::network::{Network, Route};
@@ -240,7 +240,7 @@ fn pixels(step: usize) -> Vec<f32> {
 /// An optimizer's state for one tensor, in f64.
 enum State {
     FirstOrder(&'static str, Hyper, Vec<Vec<f64>>),
-    Sonew(SonewConfig, Statistics),
+    Sonew(Sonew, Statistics),
     Shampoo(Shampoo),
 }
 
@@ -257,14 +257,7 @@ impl State {
                     weight_decay: config.weight_decay,
                     step: 0,
                 };
-                let start = match config.rule {
-                    FirstOrderKind::Adagrad => config.initial_accumulator,
-                    FirstOrderKind::Sgd
-                    | FirstOrderKind::Momentum
-                    | FirstOrderKind::Nesterov
-                    | FirstOrderKind::RmsProp
-                    | FirstOrderKind::Adam => 0.0,
-                };
+                let start = config.first_state();
                 Self::FirstOrder(config.rule.name(), hyper, vec![vec![start; n]; 2])
             }
             OptimizerConfig::Sonew(config) => {
@@ -309,7 +302,7 @@ impl State {
     }
 }
 
-fn settings(config: &ShampooConfig) -> Settings {
+fn settings(config: &sonew_optimizers::Shampoo) -> Settings {
     Settings {
         beta1: config.beta1,
         beta2: config.beta2,

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::rc::Rc;
 
-use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Segments};
+use sonew_optimizers::{Context, Graft, PrecisionKind, Segments, Sonew};
 use sonew_runtime::{Selector, open};
 
 const WEIGHTS: usize = 64;
@@ -16,10 +16,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // One tensor. All tensors of a model lie in one arena, and one step moves them all.
     let segments = Segments::new(&[WEIGHTS])?;
     let params = context.upload(&segments.gather(&[&[0f32; WEIGHTS]])?);
-    let mut config = OptimizerConfig::named("tridiag-sonew")?;
     // The direction of SONew, with the length of Adam's step.
-    config.set("graft", "adam")?;
-    let mut sonew = config.build(PrecisionKind::F32, context.clone(), &segments)?;
+    let settings = Sonew::tridiagonal().graft(Graft::Adam);
+    let mut sonew = settings.build(PrecisionKind::F32, context.clone(), &segments)?;
 
     let mut noise = Noise(1);
     for step in 0..=400 {

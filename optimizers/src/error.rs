@@ -2,12 +2,15 @@
 
 use sonew_kernels::precision::PrecisionKind;
 
+use crate::OptimizerConfig;
+
 /// An error of an optimizer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// No optimizer has this name.
     #[error(
-        "no optimizer is called `{found}`; the names are sgd, momentum, nesterov, adagrad, rmsprop, adam, shampoo, diag-sonew, tridiag-sonew and band-N-sonew with N from 0 to 32"
+        "no optimizer is called `{found}`; the names are {} and band-N-sonew with N from 0 to 32",
+        names_without_bands()
     )]
     UnknownOptimizer {
         /// The name found.
@@ -92,4 +95,12 @@ pub enum Error {
     /// A kernel refused or failed.
     #[error(transparent)]
     Kernel(#[from] sonew_kernels::error::Error),
+}
+
+/// The names but for the last, which stands for any band.
+fn names_without_bands() -> String {
+    match &OptimizerConfig::NAMES[..] {
+        [names @ .., _] => names.join(", "),
+        [] => String::new(),
+    }
 }

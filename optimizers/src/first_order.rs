@@ -1,4 +1,4 @@
-//! The first-order baselines: one launch a step.
+//! The first-order baselines: their settings, their states, their step of one launch.
 
 use std::rc::Rc;
 
@@ -6,105 +6,146 @@ use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::{Evidence, Slots};
-use sonew_kernels::first_order::{
-    Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
-};
+use sonew_kernels::first_order::{self as kernels, Buffers, Hyper, descend};
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::{Strategy, Sweep};
 
-use crate::{Error, FirstOrderConfig, Optimizer, StepReport};
+use crate::settings::{DECAY, Family, NOT_NEGATIVE, key, settings};
+use crate::{Error, Optimizer, StepReport};
 
-/// The first-order rules; their formulas are in [`sonew_kernels::first_order`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FirstOrderKind {
-    /// w ← w − η g.
-    Sgd,
-    /// Heavy ball.
-    Momentum,
-    /// Nesterov's momentum.
-    Nesterov,
-    /// Diagonal Adagrad.
-    Adagrad,
-    /// RMSProp with momentum.
-    RmsProp,
-    /// Adam.
-    Adam,
+settings! {
+    /// Settings of a first-order optimizer. What its formula does not name stays at its default.
+    pub struct FirstOrder {
+        named {
+            /// Which rule.
+            rule: FirstOrderKind
+        }
+        /// decay of the momentum, 0 ≤ β < 1 (also called momentum)
+        beta1: f64 = 0.9, within DECAY;
+        /// decay of the second moment or of the statistics, 0 ≤ β < 1 (Shampoo: 0 < β)
+        beta2: f64 = 0.999, within DECAY;
+        /// ε ≥ 0: Adam outside the root, Adagrad and RMSProp inside, SONew on the diagonal of Ĥ, Shampoo the ridge of a
+        /// root
+        epsilon: f64 = 1e-8, within NOT_NEGATIVE;
+        /// decoupled weight decay λ ≥ 0: w loses η λ w
+        weight_decay: f64 = 0.0, within NOT_NEGATIVE;
+        /// where Adagrad's sum of squares starts, ≥ 0
+        initial_accumulator: f64 = 0.1, within NOT_NEGATIVE;
+    }
+    listed first: beta1, beta2, epsilon, weight_decay
 }
 
-impl FirstOrderKind {
-    const ALL: [Self; 6] = [
-        Self::Sgd,
-        Self::Momentum,
-        Self::Nesterov,
-        Self::Adagrad,
-        Self::RmsProp,
-        Self::Adam,
-    ];
-
-    /// The rule of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|rule| rule.name() == name)
-    }
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sgd => Sgd::NAME,
-            Self::Momentum => Momentum::NAME,
-            Self::Nesterov => Nesterov::NAME,
-            Self::Adagrad => Adagrad::NAME,
-            Self::RmsProp => RmsProp::NAME,
-            Self::Adam => Adam::NAME,
+/// Declares the rules, each by the type of its kernel and its constructor: the default learning rate, the settings that its
+/// formula names, and their defaults where they differ from those above.
+macro_rules! rules {
+    ($(
+        $(#[$about:meta])+
+        $rule:ident, $constructor:ident: lr $lr:literal,
+            uses [$($setting:ident),+] $(, with { $($field:ident: $default:expr),+ })?;
+    )+) => {
+        /// The first-order rules; their formulas are in [`sonew_kernels::first_order`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum FirstOrderKind {
+            $($(#[$about])+ $rule,)+
         }
-    }
 
-    /// The settings that its formula names.
-    pub(crate) fn settings(self) -> &'static [&'static str] {
-        match self {
-            Self::Sgd => &["weight-decay"],
-            Self::Momentum | Self::Nesterov => &["beta1", "weight-decay"],
-            Self::Adagrad => &["epsilon", "initial-accumulator", "weight-decay"],
-            Self::RmsProp | Self::Adam => &["beta1", "beta2", "epsilon", "weight-decay"],
+        impl FirstOrderKind {
+            /// The name on the command line.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$rule => <kernels::$rule as kernels::FirstOrder>::NAME,)+
+                }
+            }
+
+            /// The keys of the settings that its formula names.
+            pub fn settings(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$rule => &[$(key!($setting)),+],)+
+                }
+            }
         }
-    }
-}
 
-/// The defaults of a rule: those of optax, momentum 0.9 where it has none.
-pub(crate) fn defaults(rule: FirstOrderKind) -> FirstOrderConfig {
-    let (beta2, epsilon) = match rule {
-        FirstOrderKind::Adagrad => (0.999, 1e-7),
-        FirstOrderKind::RmsProp => (0.9, 1e-8),
-        _ => (0.999, 1e-8),
+        impl FirstOrder {
+            $(
+                $(#[$about])+
+                pub fn $constructor() -> Self {
+                    Self {
+                        $($($field: $default,)+)?
+                        ..Self::with_defaults(FirstOrderKind::$rule)
+                    }
+                }
+            )+
+        }
+
+        impl Family for FirstOrder {
+            const NAMES: &'static [&'static str] = &[$(FirstOrderKind::$rule.name()),+];
+
+            fn named(name: &str) -> Option<Self> {
+                let all = [$(Self::$constructor()),+];
+                all.into_iter().find(|it| it.rule.name() == name)
+            }
+
+            fn name(&self) -> String {
+                self.rule.name().into()
+            }
+
+            fn default_lr(&self) -> f64 {
+                match self.rule {
+                    $(FirstOrderKind::$rule => $lr,)+
+                }
+            }
+
+            fn uses(&self, key: &str) -> bool {
+                self.rule.settings().contains(&key)
+            }
+
+            fn start<P: Precision>(
+                self,
+                context: Rc<Context>,
+                segments: &Segments,
+            ) -> Result<Box<dyn Optimizer>, Error> {
+                Ok(match self.rule {
+                    $(FirstOrderKind::$rule => Box::new(
+                        FirstOrderOptimizer::<kernels::$rule, P>::new(self, context, segments),
+                    ),)+
+                })
+            }
+        }
     };
-    FirstOrderConfig {
-        rule,
-        beta1: 0.9,
-        beta2,
-        epsilon,
-        weight_decay: 0.0,
-        initial_accumulator: 0.1,
+}
+
+// The defaults are those of optax, momentum 0.9 where it has none.
+rules! {
+    /// SGD: w ← w − η g.
+    Sgd, sgd: lr 1e-2, uses [weight_decay];
+    /// Heavy ball.
+    Momentum, momentum: lr 1e-3, uses [beta1, weight_decay];
+    /// Nesterov's momentum.
+    Nesterov, nesterov: lr 1e-3, uses [beta1, weight_decay];
+    /// Diagonal Adagrad.
+    Adagrad, adagrad: lr 1e-2, uses [epsilon, initial_accumulator, weight_decay], with { epsilon: 1e-7 };
+    /// RMSProp with momentum.
+    RmsProp, rmsprop: lr 1e-4, uses [beta1, beta2, epsilon, weight_decay], with { beta2: 0.9 };
+    /// Adam.
+    Adam, adam: lr 1e-3, uses [beta1, beta2, epsilon, weight_decay];
+}
+
+impl FirstOrder {
+    /// Where the states start.
+    pub fn first_state(&self) -> f64 {
+        if self.uses(key!(initial_accumulator)) {
+            self.initial_accumulator
+        } else {
+            0.0
+        }
     }
 }
 
-pub(crate) fn build<P: Precision>(
-    config: FirstOrderConfig,
-    context: Rc<Context>,
-    segments: &Segments,
-) -> Box<dyn Optimizer> {
-    match config.rule {
-        FirstOrderKind::Sgd => Box::new(Rule::<Sgd, P>::new(config, context, segments)),
-        FirstOrderKind::Momentum => Box::new(Rule::<Momentum, P>::new(config, context, segments)),
-        FirstOrderKind::Nesterov => Box::new(Rule::<Nesterov, P>::new(config, context, segments)),
-        FirstOrderKind::Adagrad => Box::new(Rule::<Adagrad, P>::new(config, context, segments)),
-        FirstOrderKind::RmsProp => Box::new(Rule::<RmsProp, P>::new(config, context, segments)),
-        FirstOrderKind::Adam => Box::new(Rule::<Adam, P>::new(config, context, segments)),
-    }
-}
-
-struct Rule<L, P> {
-    config: FirstOrderConfig,
+/// A rule on a device: its settings and its states.
+struct FirstOrderOptimizer<L, P> {
+    config: FirstOrder,
     context: Rc<Context>,
     segments: Segments,
     states: Vec<Handle>,
@@ -114,12 +155,9 @@ struct Rule<L, P> {
     rule: core::marker::PhantomData<(L, P)>,
 }
 
-impl<L: FirstOrder, P: Precision> Rule<L, P> {
-    fn new(config: FirstOrderConfig, context: Rc<Context>, segments: &Segments) -> Self {
-        let start = match config.rule {
-            FirstOrderKind::Adagrad => config.initial_accumulator as f32,
-            _ => 0.0,
-        };
+impl<L: kernels::FirstOrder, P: Precision> FirstOrderOptimizer<L, P> {
+    fn new(config: FirstOrder, context: Rc<Context>, segments: &Segments) -> Self {
+        let start = config.first_state() as f32;
         let n = segments.arena_len();
         let states = (0..L::STATES.len())
             .map(|_| context.upload(&P::State::encode(&vec![start; n])))
@@ -138,7 +176,7 @@ impl<L: FirstOrder, P: Precision> Rule<L, P> {
     }
 }
 
-impl<L: FirstOrder, P: Precision> Optimizer for Rule<L, P> {
+impl<L: kernels::FirstOrder, P: Precision> Optimizer for FirstOrderOptimizer<L, P> {
     fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
         let hyper = Hyper {
             lr,

@@ -1,24 +1,33 @@
 //! Optimizers over one parameter arena: SONew of any band width, Shampoo, and the first-order baselines.
 //!
-//! An optimizer is made from an [`OptimizerConfig`] for a device ([`Context`]) and an arena layout ([`Segments`]), owns
-//! its states, and moves parameters with [`Optimizer::step`]. The learning rate is an argument of the step, not a
+//! An optimizer is made from its settings ([`Sonew`], [`Shampoo`] or [`FirstOrder`]) for a device ([`Context`]) and an arena
+//! layout ([`Segments`]), owns its states, and moves parameters with [`Optimizer::step`]. The learning rate is an argument of the step, not a
 //! state. The number of launches of a step does not depend on the number of tensors, and a step does not wait for the
 //! device (Shampoo's does where its products or roots run on the host); [`Optimizer::report`] does, when somebody wants to know what
 //! the last step saw.
 //!
 //! ```no_run
 //! # use std::rc::Rc;
-//! # use sonew_optimizers::{OptimizerConfig, PrecisionKind, Context, Segments};
+//! # use sonew_optimizers::{Context, Graft, PrecisionKind, Segments, Sonew};
 //! # fn f(context: Rc<Context>, weights: &[f32]) -> Result<(), Box<dyn std::error::Error>> {
 //! let segments = Segments::new(&[weights.len()])?;
-//! let mut config = OptimizerConfig::named("tridiag-sonew")?;
-//! config.set("beta2", "0.99")?;
 //! let params = context.upload(&segments.gather(&[weights])?);
 //! let grads = context.upload(&vec![0.1f32; segments.arena_len()]);
-//! let mut optimizer = config.build(PrecisionKind::F32, context, &segments)?;
+//! let sonew = Sonew::tridiagonal().beta2(0.99).graft(Graft::Adam);
+//! let mut optimizer = sonew.build(PrecisionKind::F32, context, &segments)?;
 //! optimizer.step(&params, &grads, 1e-4)?;
 //! println!("{:?}", optimizer.report()?);
 //! # Ok(()) }
+//! ```
+//!
+//! [`OptimizerConfig`] is any of them. It knows them by their names, and their settings by the keys of the command line:
+//!
+//! ```
+//! # use sonew_optimizers::{Error, OptimizerConfig, Sonew};
+//! let mut config = OptimizerConfig::named("tridiag-sonew")?;
+//! config.set("beta2", "0.99")?;
+//! assert_eq!(config, Sonew::tridiagonal().beta2(0.99).into());
+//! # Ok::<(), Error>(())
 //! ```
 
 mod config;
@@ -26,17 +35,18 @@ mod error;
 mod first_order;
 mod numerics;
 mod report;
+mod settings;
 mod shampoo;
 mod sonew;
 
-pub use config::{
-    FactorFormat, FirstOrderConfig, OptimizerConfig, PrecisionGamma, ProductsPlace, RelativeGamma,
-    RidgeForm, RootChoice, Setting, ShampooConfig, SonewConfig, StatisticsForm,
-};
+pub use config::OptimizerConfig;
 pub use error::Error;
-pub use first_order::FirstOrderKind;
+pub use first_order::{FirstOrder, FirstOrderKind};
 pub use numerics::{LossScale, NonFinite, Numerics, StateFormat, WeightRounding};
 pub use report::{RootsReport, StepReport};
+pub use settings::Setting;
+pub use shampoo::{FactorFormat, ProductsPlace, RidgeForm, RootChoice, Shampoo};
+pub use sonew::{PrecisionGamma, RelativeGamma, Sonew, StatisticsForm};
 pub use sonew_kernels::context::{Context, Profile, Units};
 pub use sonew_kernels::kronecker::Method;
 pub use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor};

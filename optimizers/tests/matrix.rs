@@ -5,8 +5,8 @@ use std::rc::Rc;
 use sonew_kernels::noise;
 use sonew_kernels::precision::HostFormat;
 use sonew_optimizers::{
-    Context, Error, NonFinite, Numerics, Optimizer, OptimizerConfig, Precision, PrecisionKind,
-    PrecisionVisitor, Segments,
+    Context, Error, FirstOrder, NonFinite, Numerics, Optimizer, OptimizerConfig, Precision,
+    PrecisionKind, PrecisionVisitor, Segments, Shampoo, Sonew,
 };
 
 mod software;
@@ -299,6 +299,36 @@ fn state_takes_the_documented_bytes_and_half_of_them_in_a_format_of_16_bits() {
             );
         }
     }
+}
+
+#[test]
+fn a_builder_out_of_range_is_refused_when_it_is_built_as_its_string_is_when_it_is_set() {
+    let software = Software::open();
+    let refused = |config: OptimizerConfig| {
+        config
+            .build(PrecisionKind::F32, software.context.clone(), &segments())
+            .map(|_| ())
+            .unwrap_err()
+    };
+    let set = |name, key, value| config(name, &[]).set(key, value).unwrap_err();
+    assert_eq!(
+        refused(Sonew::tridiagonal().beta2(1.0).into()),
+        set("tridiag-sonew", "beta2", "1")
+    );
+    assert_eq!(
+        refused(Shampoo::default().root_interval(0).into()),
+        set("shampoo", "root-interval", "0")
+    );
+    assert_eq!(
+        refused(FirstOrder::adam().epsilon(-1.0).into()),
+        set("adam", "epsilon", "-1")
+    );
+    assert_eq!(
+        refused(FirstOrder::sgd().beta1(0.5).into()),
+        set("sgd", "beta1", "0.5")
+    );
+    let error = refused(Sonew::band(33).into()).to_string();
+    assert!(error.contains("band = 33.0 is out of range"), "{error}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use sonew_kernels::kronecker::{Blocking, DeviceRoots, RootProblem, statistics};
 use sonew_kernels::sweep::Strategy;
-use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, ShampooConfig};
+use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Shampoo};
 
 use super::first_parameters;
 use crate::data::Images;
@@ -43,12 +43,12 @@ pub fn along(
     seed: u64,
     tell: &mut dyn FnMut(&RootStep),
 ) -> Result<(), TrainError> {
-    let config = ShampooConfig::default();
+    let config = Shampoo::default();
     let batch = images.count.min(1000);
     let mut network = Network::new(context, PrecisionKind::F32, sizes, batch, Route::Auto)?;
     let segments = network.segments().clone();
     let params = first_parameters(context, &segments, sizes, seed)?;
-    let shampoo = OptimizerConfig::Shampoo(config);
+    let shampoo = OptimizerConfig::from(config);
     let mut optimizer = shampoo.build(PrecisionKind::F32, context.clone(), &segments)?;
 
     let blocking = Blocking::new(&segments, config.limits(), None, config.vectors)?;
@@ -78,7 +78,14 @@ pub fn along(
         if (step as u64).is_multiple_of(config.root_interval) {
             let uploaded = context.upload(&factors);
             let (all, threshold) = (0..problems.len(), config.residual_threshold);
-            device.compute(context, &uploaded, &roots, all, config.ridge(), threshold)?;
+            device.compute(
+                context,
+                &uploaded,
+                &roots,
+                all,
+                config.root_ridge(),
+                threshold,
+            )?;
             let found = device.evidence(context)?;
             let sum: u32 = found.iter().map(|it| it.refused).sum();
             let last = found.iter().filter_map(|it| it.last);

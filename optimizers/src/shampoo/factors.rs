@@ -9,7 +9,8 @@ use sonew_kernels::precision::{HostFormat, Native, Precision, Storage, convert};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::{Strategy, Sweep};
 
-use crate::{Error, FactorFormat};
+use super::FactorFormat;
+use crate::Error;
 
 /// Statistics and directions, in the memory where their products run.
 pub(super) enum Factors {

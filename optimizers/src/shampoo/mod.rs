@@ -1,4 +1,4 @@
-//! Shampoo as the SONew paper's benchmark ran it. A step is, in this order: statistics, roots if they are due,
+//! Shampoo as the SONew paper's benchmark ran it: its settings, its states, its step. A step is, in this order: statistics, roots if they are due,
 //! direction, graft and momenta, descent.
 //!
 //! On a CPU adapter statistics, roots and directions are computed in host memory, so a step waits for the gradient;
@@ -7,9 +7,13 @@
 //!
 //! A root that is not accepted leaves the old one in its place and is counted. Only more failures of one factor in a row
 //! than are tolerated are an error: of the step if roots are computed on the host, else of the next report.
+//!
+//! The file is long so that a setting is added here alone: declared, and read by the step.
 
+mod choices;
 mod factors;
 mod roots;
+mod states;
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -17,50 +21,170 @@ use std::time::{Duration, Instant};
 
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
-use sonew_kernels::error::Error as KernelError;
-use sonew_kernels::evidence::{Evidence, Slots};
+use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::kronecker::{
-    self, Assignment, Blocking, DescentBuffers, DescentRates, MeasureBuffers,
+    self, Blocking, DescentBuffers, DescentRates, LARGEST_ORDER, Limits, MeasureBuffers, Ridge,
 };
-use sonew_kernels::precision::{HostFormat, Precision, Storage};
+use sonew_kernels::precision::{Precision, Storage};
 use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{Graft, Reduction, norm_per_tensor};
 use sonew_kernels::sweep::{Strategy, Sweep};
 
-use crate::{Error, FactorFormat, Optimizer, ProductsPlace, ShampooConfig, StepReport};
+use crate::settings::{COUNT, DECAY, Family, NOT_NEGATIVE, Range, settings, unreadable};
+use crate::{Error, Optimizer, StepReport};
 use factors::Factors;
 use roots::Roots;
+use states::{States, check_step};
 
-pub(crate) struct Shampoo<P> {
-    config: ShampooConfig,
+pub use choices::{FactorFormat, ProductsPlace, RidgeForm, RootChoice};
+
+const DECAY_ABOVE_0: Range = Range {
+    expected: "0 < β < 1 in f32",
+    holds: |x| x as f32 > 0.0 && (DECAY.holds)(x),
+};
+
+const ABOVE_0: Range = Range {
+    expected: "> 0",
+    holds: |x| x > 0.0,
+};
+
+const ORDER: Range = Range {
+    expected: "0 to 64",
+    holds: |p| p <= LARGEST_ORDER as f64,
+};
+
+settings! {
+    /// Settings of Shampoo. The defaults are the benchmark's as its authors tuned them in f32 for roots every 20 steps.
+    pub struct Shampoo {
+        /// decay of the momentum, 0 ≤ β < 1 (also called momentum)
+        beta1: f64 = 0.900_055, within DECAY;
+        /// decay of the second moment or of the statistics, 0 ≤ β < 1 (Shampoo: 0 < β)
+        beta2: f64 = 0.950_822, within DECAY_ABOVE_0;
+        /// ε ≥ 0: Adam outside the root, Adagrad and RMSProp inside, SONew on the diagonal of Ĥ, Shampoo the ridge of a
+        /// root
+        epsilon: f64 = 9.66e-9, within NOT_NEGATIVE;
+        /// relative (epsilon · λ_max of each factor) or absolute
+        ridge: RidgeForm = RidgeForm::Relative;
+        /// p of the inverse p-th roots, at most 64; 0: twice the number of axes
+        exponent: u32 = 0, within ORDER;
+        /// how roots are computed: eigen (f64), newton (f32, as published), newton-double (f64) or newton-bf16, all on the
+        /// host; newton-refreshed (f32), where the products are; auto: eigen if that is the host, else newton-refreshed, and
+        /// newton-bf16 of bf16 factors
+        root: RootChoice = RootChoice::Auto;
+        /// how statistics and roots are held: f32, or bf16 (on the host), to see what that costs
+        factors: FactorFormat = FactorFormat::F32;
+        /// where statistics and directions are multiplied: auto (host on a software driver), host or device
+        products: ProductsPlace = ProductsPlace::Auto;
+        /// a root whose residual or check is not below this is refused, > 0
+        residual_threshold: f64 = 0.1, within ABOVE_0;
+        /// refused roots of one factor in a row that are no error; the last good one stays in use
+        tolerated_failures: u32 = 3;
+        /// steps between computations of the roots, ≥ 1
+        root_interval: u64 = 20, within COUNT;
+        /// true: an interval's roots are computed over it, a few each step, and used from its end on
+        spread_roots: bool = false;
+        /// steps between updates of the statistics, ≥ 1
+        statistics_interval: u64 = 1, within COUNT;
+        /// first step, from 0 on, along the preconditioned gradient; the graft's update before
+        start_step: u64 = 25;
+        /// whose step length is taken over, per tensor: none, sgd, momentum (SONew only), adam, rmsprop
+        graft: Graft = Graft::RmsProp;
+        /// ε ≥ 0 of the graft
+        graft_epsilon: f64 = 1e-12, within NOT_NEGATIVE;
+        /// true: Nesterov's form of the momenta
+        nesterov: bool = false;
+        /// true: vectors are preconditioned with p = 2; false: left to the graft
+        vectors: bool = true;
+        /// longest side of a block, ≥ 1
+        block_size: usize = 2048, within COUNT;
+        /// neighbouring axes are merged while their product is at most this
+        merge_size: usize = 4096;
+        /// tensors with a longer axis than this are left to the graft
+        largest_size: usize = 4096;
+        /// decoupled weight decay λ ≥ 0: w loses η λ w
+        weight_decay: f64 = 0.0, within NOT_NEGATIVE;
+    }
+    listed first: beta1, beta2, epsilon, weight_decay, graft, graft_epsilon
+}
+
+impl Default for Shampoo {
+    fn default() -> Self {
+        Self::with_defaults()
+    }
+}
+
+impl Shampoo {
+    /// How tensors are cut into blocks.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            block: self.block_size,
+            merge: self.merge_size,
+            largest: self.largest_size,
+        }
+    }
+
+    /// What is added to a factor's diagonal.
+    pub fn root_ridge(&self) -> Ridge {
+        match self.ridge {
+            RidgeForm::Relative => Ridge::Relative(self.epsilon),
+            RidgeForm::Absolute => Ridge::Absolute(self.epsilon),
+        }
+    }
+}
+
+impl Family for Shampoo {
+    const NAMES: &'static [&'static str] = &["shampoo"];
+
+    fn named(name: &str) -> Option<Self> {
+        (name == "shampoo").then(Self::default)
+    }
+
+    fn name(&self) -> String {
+        "shampoo".into()
+    }
+
+    fn default_lr(&self) -> f64 {
+        3.702_88e-3
+    }
+
+    fn agree(&self) -> Result<(), Error> {
+        if self.graft == Graft::Momentum {
+            let reason = "expected none, sgd, adam or rmsprop; the graft has a momentum already";
+            return Err(unreadable(self, "graft", "momentum", reason));
+        }
+        if self.factors == FactorFormat::Bf16 && self.products == ProductsPlace::Device {
+            let reason = "factors on the device are f32; set products=host";
+            return Err(unreadable(self, "factors", "bf16", reason));
+        }
+        Ok(())
+    }
+
+    fn start<P: Precision>(
+        self,
+        context: Rc<Context>,
+        segments: &Segments,
+    ) -> Result<Box<dyn Optimizer>, Error> {
+        Ok(Box::new(ShampooOptimizer::<P>::new(
+            self, context, segments,
+        )?))
+    }
+}
+
+/// Shampoo on a device: its settings and its states.
+struct ShampooOptimizer<P> {
+    config: Shampoo,
     context: Rc<Context>,
     segments: Segments,
     blocking: Blocking,
     factors: Factors,
     roots: Roots,
-    device: Device,
+    states: States,
     sweep: Sweep,
     reduction: Reduction,
     spent: Spent,
     step: u64,
     precision: PhantomData<P>,
-}
-
-/// States and scratch on the device.
-struct Device {
-    second: Option<Handle>,
-    momentum: Handle,
-    graft_momentum: Handle,
-    tensor_of_block: Handle,
-    /// For each tensor 0, and whether it is preconditioned.
-    nothing: Handle,
-    preconditioned: Handle,
-    block_norms: Handle,
-    tensor_norms: Handle,
-    block_partials: Handle,
-    grad_norms: Handle,
-    non_finite: Slots,
 }
 
 /// Host time spent in the parts of a step.
@@ -71,39 +195,14 @@ struct Spent {
     application: Duration,
 }
 
-impl<P: Precision> Shampoo<P> {
-    pub(crate) fn new(
-        config: ShampooConfig,
-        context: Rc<Context>,
-        segments: &Segments,
-    ) -> Result<Self, Error> {
+impl<P: Precision> ShampooOptimizer<P> {
+    fn new(config: Shampoo, context: Rc<Context>, segments: &Segments) -> Result<Self, Error> {
         let order = (config.exponent > 0).then_some(config.exponent);
         let blocking = Blocking::new(segments, config.limits(), order, config.vectors)?;
         let factors = 4 * blocking.factor_values() as u64;
         context.require_buffer("building Shampoo", "the factors of all tensors", factors)?;
         let sweep = Sweep::measuring::<P>(&context, "kronecker-descent");
-        let arena = || context.upload(&P::State::encode(&vec![0.0; segments.arena_len()]));
-        let values = |count: usize| context.upload(&vec![0f32; count]);
-        let tensors = segments.tensors().len();
-        let flags: Vec<u32> = blocking
-            .assignments()
-            .iter()
-            .map(|a| u32::from(!matches!(a, Assignment::Graft { .. })))
-            .collect();
-        let second = matches!(config.graft, Graft::Adam | Graft::RmsProp);
-        let device = Device {
-            second: second.then(arena),
-            momentum: arena(),
-            graft_momentum: arena(),
-            tensor_of_block: context.upload(&segments.tensor_of_block()),
-            nothing: context.upload(&vec![0u32; tensors]),
-            preconditioned: context.upload(&flags),
-            block_norms: values(sweep.norms(segments)),
-            tensor_norms: values(2 * tensors),
-            block_partials: values(segments.blocks() - 2),
-            grad_norms: values(tensors),
-            non_finite: Slots::of(&context, segments, sweep),
-        };
+        let states = States::new::<P>(&context, segments, &blocking, sweep, config.graft);
         let diagonal = |value: f64| {
             let mut all = vec![0f32; blocking.factor_values()];
             for factor in blocking.factors() {
@@ -141,39 +240,12 @@ impl<P: Precision> Shampoo<P> {
             blocking,
             factors: place,
             roots,
-            device,
+            states,
             sweep,
             spent: Spent::default(),
             step: 0,
             precision: PhantomData,
         })
-    }
-
-    /// Refuses what a launch would refuse, before any state has moved.
-    fn check(&self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
-        let operation = "shampoo";
-        let bytes = <P::Params as Storage>::BYTES;
-        let expected = (bytes * self.segments.arena_len()) as u64;
-        for (argument, buffer) in [("params", params), ("grads", grads)] {
-            let found = buffer.size_in_used();
-            if found != expected {
-                return Err(Error::Kernel(KernelError::Length {
-                    operation,
-                    argument,
-                    found,
-                    expected,
-                }));
-            }
-        }
-        if lr >= 0.0 && (lr as f32).is_finite() {
-            return Ok(());
-        }
-        Err(Error::Kernel(KernelError::Range {
-            operation,
-            argument: "lr",
-            found: lr,
-            expected: "≥ 0 and finite in f32",
-        }))
     }
 
     /// Graft, momenta and descent on the device.
@@ -185,7 +257,7 @@ impl<P: Precision> Shampoo<P> {
         lr: f64,
     ) -> Result<(), Error> {
         let config = self.config;
-        let device = &self.device;
+        let states = &self.states;
         let norms = config.graft == Graft::RmsProp;
         if norms {
             norm_per_tensor::<P>(
@@ -193,8 +265,8 @@ impl<P: Precision> Shampoo<P> {
                 &self.segments,
                 &self.reduction,
                 grads,
-                &device.block_partials,
-                &device.grad_norms,
+                &states.block_partials,
+                &states.grad_norms,
             )?;
         }
         let rates = DescentRates {
@@ -205,18 +277,18 @@ impl<P: Precision> Shampoo<P> {
             epsilon: config.graft_epsilon,
             correction: Hyper::correction(config.beta2, self.step + 1),
         };
-        let grad_norms = norms.then_some(&device.grad_norms);
+        let grad_norms = norms.then_some(&states.grad_norms);
         kronecker::measure::<P>(
             &self.context,
             &self.segments,
             MeasureBuffers {
                 grads,
                 direction,
-                second: device.second.as_ref(),
+                second: states.second.as_ref(),
                 grad_norms,
-                norms: &device.block_norms,
-                tensor_of_block: &device.tensor_of_block,
-                evidence: &device.non_finite,
+                norms: &states.block_norms,
+                tensor_of_block: &states.tensor_of_block,
+                evidence: &states.non_finite,
             },
             config.graft,
             rates,
@@ -224,9 +296,9 @@ impl<P: Precision> Shampoo<P> {
         )?;
         self.reduction.pairs_of_norms(
             &self.context,
-            &device.block_norms,
+            &states.block_norms,
             self.sweep,
-            &device.tensor_norms,
+            &states.tensor_norms,
         )?;
         let started = self.step >= config.start_step;
         kronecker::descend::<P>(
@@ -236,17 +308,17 @@ impl<P: Precision> Shampoo<P> {
                 params,
                 grads,
                 direction,
-                second: device.second.as_ref(),
+                second: states.second.as_ref(),
                 grad_norms,
-                norms: &device.tensor_norms,
-                tensor_of_block: &device.tensor_of_block,
+                norms: &states.tensor_norms,
+                tensor_of_block: &states.tensor_of_block,
                 preconditioned: if started {
-                    &device.preconditioned
+                    &states.preconditioned
                 } else {
-                    &device.nothing
+                    &states.nothing
                 },
-                momentum: &device.momentum,
-                graft_momentum: &device.graft_momentum,
+                momentum: &states.momentum,
+                graft_momentum: &states.graft_momentum,
             },
             config.graft,
             config.nesterov,
@@ -257,7 +329,7 @@ impl<P: Precision> Shampoo<P> {
     }
 }
 
-impl<P: Precision> Optimizer for Shampoo<P> {
+impl<P: Precision> Optimizer for ShampooOptimizer<P> {
     fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
         let mut clock = Instant::now();
         let mut lap = |part: &mut Duration| {
@@ -265,7 +337,7 @@ impl<P: Precision> Optimizer for Shampoo<P> {
             *part += now - clock;
             clock = now;
         };
-        self.check(params, grads, lr)?;
+        check_step::<P>(&self.segments, params, grads, lr)?;
         let values = self
             .factors
             .read::<P>(&self.context, &self.segments, grads)?;
@@ -302,7 +374,7 @@ impl<P: Precision> Optimizer for Shampoo<P> {
     }
 
     fn report(&self) -> Result<StepReport, Error> {
-        let seen = Evidence::read(&self.context, "shampoo report", &self.device.non_finite)?;
+        let seen = Evidence::read(&self.context, "shampoo report", &self.states.non_finite)?;
         let roots = self
             .roots
             .report(&self.context, &self.config, &self.blocking)?;
@@ -317,7 +389,7 @@ impl<P: Precision> Optimizer for Shampoo<P> {
     }
 
     fn state_bytes_per_parameter(&self) -> f64 {
-        let moments = 2 + usize::from(self.device.second.is_some());
+        let moments = 2 + usize::from(self.states.second.is_some());
         let factors = 2 * self.config.factors.bytes() * self.blocking.factor_values();
         let parameters = self.segments.parameters() as f64;
         (P::State::BYTES * moments) as f64 + factors as f64 / parameters

@@ -9,7 +9,8 @@ use sonew_kernels::kronecker::{
 };
 
 use super::factors::{Device, Factors};
-use crate::{Error, FactorFormat, RootsReport, ShampooConfig};
+use super::{FactorFormat, Shampoo};
+use crate::{Error, RootsReport};
 
 pub(super) enum Roots {
     Host(HostRoots),
@@ -20,7 +21,7 @@ impl Roots {
     /// `start` holds the statistics, `identity` the roots of all factors before the first step.
     pub fn new(
         context: &Context,
-        config: &ShampooConfig,
+        config: &Shampoo,
         blocking: &Blocking,
         factors: &Factors,
         start: &[f32],
@@ -65,7 +66,7 @@ impl Roots {
     pub fn renew(
         &mut self,
         context: &Context,
-        config: &ShampooConfig,
+        config: &Shampoo,
         blocking: &Blocking,
         factors: &mut Factors,
         step: u64,
@@ -88,7 +89,7 @@ impl Roots {
     pub fn report(
         &self,
         context: &Context,
-        config: &ShampooConfig,
+        config: &Shampoo,
         blocking: &Blocking,
     ) -> Result<RootsReport, Error> {
         let (evidence, refused) = match self {
@@ -128,7 +129,7 @@ impl Roots {
 
 /// Whether `failures` of the `k`-th root in a row are an error.
 fn tolerated(
-    config: &ShampooConfig,
+    config: &Shampoo,
     blocking: &Blocking,
     k: usize,
     failures: u32,
@@ -184,7 +185,7 @@ impl HostRoots {
     fn renew(
         &mut self,
         context: &Context,
-        config: &ShampooConfig,
+        config: &Shampoo,
         blocking: &Blocking,
         factors: &mut Factors,
         phase: u64,
@@ -228,7 +229,7 @@ impl HostRoots {
     /// The root of the `k`-th factor, `statistics` being those of all.
     fn root(
         &self,
-        config: &ShampooConfig,
+        config: &Shampoo,
         blocking: &Blocking,
         statistics: &[f32],
         k: usize,
@@ -238,7 +239,7 @@ impl HostRoots {
             &statistics[factor.range.clone()],
             factor.n,
             factor.order,
-            config.ridge(),
+            config.root_ridge(),
             self.method,
         )?;
         config.factors.round(&mut root.values);
@@ -248,7 +249,7 @@ impl HostRoots {
     /// Whether a root may be used; too many failures in a row are an error.
     fn judge(
         &mut self,
-        config: &ShampooConfig,
+        config: &Shampoo,
         blocking: &Blocking,
         k: usize,
         root: &Root,
@@ -274,7 +275,7 @@ pub(super) struct OnDevice {
 impl OnDevice {
     fn new(
         context: &Context,
-        config: &ShampooConfig,
+        config: &Shampoo,
         blocking: &Blocking,
         start: &[f32],
         identity: &[f32],
@@ -300,7 +301,7 @@ impl OnDevice {
     fn renew(
         &self,
         context: &Context,
-        config: &ShampooConfig,
+        config: &Shampoo,
         factors: &Device,
         phase: u64,
     ) -> Result<(), Error> {
@@ -316,7 +317,7 @@ impl OnDevice {
                 (which, statistics, roots)
             }
         };
-        let (ridge, threshold) = (config.ridge(), config.residual_threshold);
+        let (ridge, threshold) = (config.root_ridge(), config.residual_threshold);
         Ok(self
             .roots
             .compute(context, from, to, which, ridge, threshold)?)

@@ -1,6 +1,13 @@
-//! SONew as an optimizer. One launch a step where the runs of a unit are long enough for few ghost columns, otherwise statistics,
+//! SONew: its settings, its states, its step.
+//!
+//! One launch a step where the runs of a unit are long enough for few ghost columns, otherwise statistics,
 //! then factor, precondition and descent. Two more launches where grafting needs norms, where ε is relative, which takes statistics
 //! apart, and where the RMSProp graft normalises the gradient.
+//!
+//! The file is long so that a setting is added here alone: declared, and read by the step.
+
+mod choices;
+mod scratch;
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -10,24 +17,144 @@ use sonew_kernels::context::Context;
 use sonew_kernels::evidence::{Evidence, PivotEvidence, Slots};
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
-use sonew_kernels::segments::Segments;
+use sonew_kernels::segments::{GAP, Segments};
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, Form, Ghosts, Graft, GraftBuffers, PerTensor, Reduction,
-    StatisticsBuffers, StepBuffers, StepRates, Tolerance, UpdateBuffers, apply_graft,
-    largest_row_sum, norm_per_tensor, statistics, step, update,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, Form, Ghosts, Graft, GraftBuffers,
+    StatisticsBuffers, StepBuffers, StepRates, Tolerance, UpdateBuffers, statistics, step, update,
 };
 use sonew_kernels::sweep::{Strategy, Sweep};
 
-use crate::{Error, Optimizer, SonewConfig, StatisticsForm, StepReport};
+use crate::settings::{DECAY, Family, NOT_NEGATIVE, Range, settings};
+use crate::{Error, Optimizer, StepReport};
+use scratch::Scratch;
 
-pub(crate) struct Sonew<P> {
-    config: SonewConfig,
+pub use choices::{PrecisionGamma, RelativeGamma, StatisticsForm};
+
+const BAND: Range = Range {
+    expected: "0 to 32",
+    holds: |band| band <= GAP as f64,
+};
+
+const LAMBDA: Range = Range {
+    expected: "> 0, it and 1/λ finite in f32",
+    holds: |x| (NOT_NEGATIVE.holds)(x) && (1.0 / x as f32).is_finite(),
+};
+
+const GAMMA: Range = Range {
+    expected: "0 ≤ γ < 1 in f32",
+    ..DECAY
+};
+
+settings! {
+    /// Settings of SONew. The defaults are those of the authors' logged f32 run.
+    pub struct Sonew {
+        named {
+            /// Band width b: 0 diagonal, 1 tridiagonal, at most 32.
+            band: usize, within BAND
+        }
+        /// decay of the momentum, 0 ≤ β < 1 (also called momentum)
+        beta1: f64 = 0.9, within DECAY;
+        /// decay of the second moment or of the statistics, 0 ≤ β < 1 (Shampoo: 0 < β)
+        beta2: f64 = 0.999, within DECAY;
+        /// average (moving average, bias-corrected) or sum (H + g gᵀ/λ)
+        statistics: StatisticsForm = StatisticsForm::Average;
+        /// λ > 0 of statistics=sum
+        lambda: f64 = 1.0, within LAMBDA;
+        /// ε ≥ 0: Adam outside the root, Adagrad and RMSProp inside, SONew on the diagonal of Ĥ, Shampoo the ridge of a
+        /// root
+        epsilon: f64 = 1e-8, within NOT_NEGATIVE;
+        /// if > 0: max(this · ‖Ĥ‖₁, 1e-16) per tensor replaces epsilon
+        relative_epsilon: f64 = 0.0, within NOT_NEGATIVE;
+        /// absolute part of the pivot tolerance γ, ≥ 0
+        gamma: f64 = 0.0, within NOT_NEGATIVE;
+        /// part of the pivot tolerance γ relative to Ĥ_jj, 0 ≤ γ < 1
+        relative_gamma: RelativeGamma = RelativeGamma::AUTO, within GAMMA;
+        /// edges of a failing pivot that are cut: outgoing (to later neighbours) or incident (all); or none: clamp (the
+        /// pivot is raised to γ) or reweight (the farthest entry is changed until it is γ)
+        removal: EdgeRemoval = removal_of(band);
+        /// whose step length is taken over, per tensor: none, sgd, momentum (SONew only), adam, rmsprop
+        graft: Graft = Graft::None;
+        /// ε ≥ 0 of the graft
+        graft_epsilon: f64 = 1e-8, within NOT_NEGATIVE;
+        /// decoupled weight decay λ ≥ 0: w loses η λ w
+        weight_decay: f64 = 0.0, within NOT_NEGATIVE;
+    }
+    listed first: beta1, beta2, epsilon, weight_decay
+}
+
+/// What the authors' tridiagonal code does; for wider bands only the incident rule keeps X⁻¹ = H.
+fn removal_of(band: usize) -> EdgeRemoval {
+    if band <= 1 {
+        EdgeRemoval::Outgoing
+    } else {
+        EdgeRemoval::Incident
+    }
+}
+
+impl Sonew {
+    /// Band width 0: H is diagonal.
+    pub fn diagonal() -> Self {
+        Self::band(0)
+    }
+
+    /// Band width 1: H is tridiagonal.
+    pub fn tridiagonal() -> Self {
+        Self::band(1)
+    }
+
+    /// Any band width, at most 32, which is checked as the settings are.
+    pub fn band(band: usize) -> Self {
+        Self::with_defaults(band)
+    }
+}
+
+impl Family for Sonew {
+    const NAMES: &'static [&'static str] = &["diag-sonew", "tridiag-sonew", "band-4-sonew"];
+
+    fn named(name: &str) -> Option<Self> {
+        let band = match name {
+            "diag-sonew" => 0,
+            "tridiag-sonew" => 1,
+            _ => {
+                let band = name.strip_prefix("band-")?.strip_suffix("-sonew")?;
+                band.parse().ok().filter(|&band| band <= GAP)?
+            }
+        };
+        Some(Self::band(band))
+    }
+
+    fn name(&self) -> String {
+        match self.band {
+            0 => "diag-sonew".into(),
+            1 => "tridiag-sonew".into(),
+            band => format!("band-{band}-sonew"),
+        }
+    }
+
+    fn default_lr(&self) -> f64 {
+        match self.graft {
+            Graft::Adam => 1e-3,
+            _ => 1e-4,
+        }
+    }
+
+    fn start<P: Precision>(
+        self,
+        context: Rc<Context>,
+        segments: &Segments,
+    ) -> Result<Box<dyn Optimizer>, Error> {
+        Ok(Box::new(SonewOptimizer::<P>::new(self, context, segments)?))
+    }
+}
+
+/// SONew on a device: its settings and its states.
+struct SonewOptimizer<P> {
+    config: Sonew,
     context: Rc<Context>,
     segments: Segments,
     moment: Handle,
     diagonal: Handle,
     edges: Vec<Handle>,
-    tensor_of_block: Handle,
     non_finite: Slots,
     cut: Slots,
     scratch: Option<Scratch>,
@@ -39,35 +166,11 @@ pub(crate) struct Sonew<P> {
     precision: PhantomData<P>,
 }
 
-/// What per-tensor norms need, allocated once.
-struct Scratch {
-    reduction: Reduction,
-    /// One value for each block between the pads.
-    block_partials: Handle,
-    /// One value for each tensor: ‖H‖₁, then ‖g‖.
-    row_sums: Handle,
-    grad_norms: Handle,
-    staged: Option<Staged>,
-}
-
-/// What grafting needs.
-struct Staged {
-    direction: Handle,
-    block_norms: Handle,
-    tensor_norms: Handle,
-    second: Option<Handle>,
-}
-
-impl<P: Precision> Sonew<P> {
-    pub(crate) fn new(
-        config: SonewConfig,
-        context: Rc<Context>,
-        segments: &Segments,
-    ) -> Result<Self, Error> {
+impl<P: Precision> SonewOptimizer<P> {
+    fn new(config: Sonew, context: Rc<Context>, segments: &Segments) -> Result<Self, Error> {
         let sweep = Sweep::of::<P>(&context, "statistics", config.band);
-        let grafting = config.graft != Graft::None;
         let relative = config.relative_epsilon > 0.0;
-        let norms = grafting || relative;
+        let norms = relative || config.graft != Graft::None;
         let factor = (config.band, config.removal);
         let (form, blueprint) =
             Form::choose::<P>(&context, segments, factor, config.graft, relative);
@@ -78,40 +181,21 @@ impl<P: Precision> Sonew<P> {
             let bytes = (P::State::BYTES * ghosts.state_len()) as u64;
             context.require_buffer("building SONew", "a state with its ghost columns", bytes)?;
         }
-        let zeros = |values: usize| context.upload(&P::State::encode(&vec![0.0; values]));
-        let arena = || zeros(segments.arena_len());
-        let state = || {
-            if fused {
-                zeros(ghosts.state_len())
-            } else {
-                arena()
-            }
+        let len = if fused {
+            ghosts.state_len()
+        } else {
+            segments.arena_len()
         };
-        let values = |count: usize| context.upload(&vec![0f32; count]);
+        let state = || context.upload(&P::State::encode(&vec![0.0; len]));
         let slots = |sweep: Sweep| Slots::of(&context, segments, sweep);
-        let tensors = segments.tensors().len();
-        let inner = segments.blocks() - 2;
-        let staged = grafting.then(|| Staged {
-            direction: arena(),
-            block_norms: values(blueprint.sweep.norms(segments)),
-            tensor_norms: values(2 * tensors),
-            second: (config.graft == Graft::RmsProp).then(arena),
-        });
-        let scratch = norms.then(|| Scratch {
-            reduction: Reduction::new(&context, segments),
-            block_partials: values(inner),
-            row_sums: values(tensors),
-            grad_norms: values(tensors),
-            staged,
-        });
+        let scratch = || Scratch::new::<P>(&context, segments, blueprint.sweep, config.graft);
         Ok(Self {
             moment: state(),
             diagonal: state(),
             edges: (0..config.band).map(|_| state()).collect(),
-            tensor_of_block: context.upload(&segments.tensor_of_block()),
             non_finite: slots(if fused { blueprint.sweep } else { sweep }),
             cut: slots(blueprint.sweep),
-            scratch,
+            scratch: norms.then(scratch),
             fused,
             segments: segments.clone(),
             sweep,
@@ -130,35 +214,21 @@ impl<P: Precision> Sonew<P> {
         }
     }
 
-    fn per_tensor<'a>(&'a self, values: &'a Handle) -> PerTensor<'a> {
-        PerTensor {
-            values,
-            tensor_of_block: &self.tensor_of_block,
-        }
-    }
-
     /// ‖H‖₁ per tensor, where ε is relative to it.
     fn damping(&self) -> Result<Damping<'_>, Error> {
-        let Some(scratch) = self
-            .scratch
-            .as_ref()
-            .filter(|_| self.config.relative_epsilon > 0.0)
-        else {
-            return Ok(Damping::Absolute(self.config.epsilon));
-        };
-        largest_row_sum::<P>(
-            &self.context,
-            &self.segments,
-            &scratch.reduction,
-            &self.diagonal,
-            &self.edges,
-            &scratch.block_partials,
-            &scratch.row_sums,
-        )?;
-        Ok(Damping::Relative {
-            epsilon: self.config.relative_epsilon,
-            row_sums: self.per_tensor(&scratch.row_sums),
-        })
+        let epsilon = self.config.relative_epsilon;
+        match &self.scratch {
+            Some(scratch) if epsilon > 0.0 => Ok(Damping::Relative {
+                epsilon,
+                row_sums: scratch.row_sums::<P>(
+                    &self.context,
+                    &self.segments,
+                    &self.diagonal,
+                    &self.edges,
+                )?,
+            }),
+            _ => Ok(Damping::Absolute(self.config.epsilon)),
+        }
     }
 
     /// (1/(1−β₁ᵗ), 1/(1−β₂ᵗ)), the latter 1 where statistics are sums.
@@ -251,29 +321,19 @@ impl<P: Precision> Sonew<P> {
         self.update(descent, damping, t)
     }
 
-    /// What grafting needs, where there is a graft.
-    fn staged(&self) -> Option<(&Scratch, &Staged)> {
-        let scratch = self.scratch.as_ref()?;
-        Some((scratch, scratch.staged.as_ref()?))
-    }
-
     /// Where u is staged for the graft, and the norm of the gradient if it needs that.
     fn stage<'a>(&'a self, grads: &'a Handle) -> Result<Option<GraftBuffers<'a>>, Error> {
         let config = self.config;
-        let Some((scratch, staged)) = self.staged() else {
+        let scratch = self.scratch.as_ref();
+        let Some((scratch, staged)) = scratch.and_then(|it| Some((it, it.staged.as_ref()?))) else {
             return Ok(None);
         };
         let rmsprop = config.graft == Graft::RmsProp;
-        if rmsprop {
-            norm_per_tensor::<P>(
-                &self.context,
-                &self.segments,
-                &scratch.reduction,
-                grads,
-                &scratch.block_partials,
-                &scratch.grad_norms,
-            )?;
-        }
+        let grad_norms = if rmsprop {
+            Some(scratch.grad_norms::<P>(&self.context, &self.segments, grads)?)
+        } else {
+            None
+        };
         Ok(Some(GraftBuffers {
             graft: config.graft,
             epsilon: config.graft_epsilon,
@@ -281,34 +341,9 @@ impl<P: Precision> Sonew<P> {
             direction: &staged.direction,
             norms: &staged.block_norms,
             grads: (rmsprop || config.graft == Graft::Sgd).then_some(grads),
-            grad_norms: rmsprop.then(|| self.per_tensor(&scratch.grad_norms)),
+            grad_norms,
             second: staged.second.as_ref(),
         }))
-    }
-
-    /// Takes the norms of the blocks together, and descends along what was staged.
-    fn graft(&self, params: &Handle, lr: f64) -> Result<(), Error> {
-        let Some((scratch, staged)) = self.staged() else {
-            return Ok(());
-        };
-        scratch.reduction.pairs_of_norms(
-            &self.context,
-            &staged.block_norms,
-            self.blueprint.sweep,
-            &staged.tensor_norms,
-        )?;
-        apply_graft::<P>(
-            &self.context,
-            &self.segments,
-            params,
-            &staged.direction,
-            &staged.tensor_norms,
-            &self.tensor_of_block,
-            lr,
-            self.config.weight_decay,
-            Strategy::Inferred,
-        )?;
-        Ok(())
     }
 
     fn update(&self, descent: Descent<'_>, damping: Damping<'_>, t: u64) -> Result<(), Error> {
@@ -332,7 +367,7 @@ impl<P: Precision> Sonew<P> {
     }
 }
 
-impl<P: Precision> Optimizer for Sonew<P> {
+impl<P: Precision> Optimizer for SonewOptimizer<P> {
     fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
         let t = self.step + 1;
         let graft = self.stage(grads)?;
@@ -341,7 +376,10 @@ impl<P: Precision> Optimizer for Sonew<P> {
         } else {
             self.step_apart(params, grads, graft, lr, t)?;
         }
-        self.graft(params, lr)?;
+        if let Some(scratch) = &self.scratch {
+            let weight_decay = self.config.weight_decay;
+            scratch.descend::<P>(&self.context, &self.segments, params, lr, weight_decay)?;
+        }
         self.step = t;
         Ok(())
     }

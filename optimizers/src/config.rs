@@ -1,0 +1,190 @@
+//! Any optimizer of this crate: its name, its settings by their keys, and how it is made for a precision.
+
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use sonew_kernels::context::Context;
+use sonew_kernels::precision::{self, Bf16Compact, Bf16States, F32, Precision, PrecisionVisitor};
+use sonew_kernels::segments::Segments;
+
+use crate::first_order::FirstOrder;
+use crate::numerics::{Guarded, Numerics};
+use crate::settings::{self, Family, Setting};
+use crate::shampoo::Shampoo;
+use crate::sonew::Sonew;
+use crate::{Error, Optimizer};
+
+/// Any optimizer of this crate, with its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "family", rename_all = "kebab-case")]
+pub enum OptimizerConfig {
+    /// SGD to Adam.
+    FirstOrder(FirstOrder),
+    /// SONew.
+    Sonew(Sonew),
+    /// Shampoo.
+    Shampoo(Shampoo),
+}
+
+/// The same expression of each family.
+macro_rules! of_family {
+    ($config:expr, $family:ident => $expression:expr) => {
+        match $config {
+            Self::FirstOrder($family) => $expression,
+            Self::Sonew($family) => $expression,
+            Self::Shampoo($family) => $expression,
+        }
+    };
+}
+
+const NAMES_OF_FAMILIES: [&[&str]; 3] = [FirstOrder::NAMES, Shampoo::NAMES, Sonew::NAMES];
+const NAMES: usize = FirstOrder::NAMES.len() + Shampoo::NAMES.len() + Sonew::NAMES.len();
+
+impl OptimizerConfig {
+    /// The names that [`OptimizerConfig::named`] knows; the last stands for any band.
+    pub const NAMES: [&str; NAMES] = {
+        let mut names = [""; NAMES];
+        let (mut family, mut at) = (0, 0);
+        while family < NAMES_OF_FAMILIES.len() {
+            let mut of_family = NAMES_OF_FAMILIES[family];
+            while let [name, others @ ..] = of_family {
+                names[at] = name;
+                at += 1;
+                of_family = others;
+            }
+            family += 1;
+        }
+        names
+    };
+
+    /// The defaults of an optimizer.
+    ///
+    /// # Errors
+    /// [`Error::UnknownOptimizer`] with the names there are.
+    pub fn named(name: &str) -> Result<Self, Error> {
+        let first_order = || FirstOrder::named(name).map(Self::from);
+        let shampoo = || Shampoo::named(name).map(Self::from);
+        let sonew = || Sonew::named(name).map(Self::from);
+        first_order()
+            .or_else(shampoo)
+            .or_else(sonew)
+            .ok_or_else(|| Error::UnknownOptimizer { found: name.into() })
+    }
+
+    /// The name.
+    pub fn name(&self) -> String {
+        of_family!(self, family => family.name())
+    }
+
+    /// A learning rate to start from on the autoencoder benchmark. Not tuned.
+    pub fn default_lr(&self) -> f64 {
+        of_family!(self, family => family.default_lr())
+    }
+
+    /// Sets one value by its key.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSetting`], [`Error::Unreadable`], [`Error::Range`].
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
+        of_family!(self, family => settings::set(family, key, value))
+    }
+
+    /// The settings this optimizer uses, with their values and meanings.
+    pub fn settings(&self) -> Vec<Setting> {
+        of_family!(self, family => settings::list(family))
+    }
+
+    /// Checks every range, and that nothing is set that the optimizer does not use.
+    ///
+    /// # Errors
+    /// [`Error::Range`] with the offending value, [`Error::UnknownSetting`] with the key, [`Error::Unreadable`] of choices that
+    /// do not go together.
+    pub fn validate(&self) -> Result<(), Error> {
+        of_family!(self, family => settings::validate(family))
+    }
+
+    /// Allocates the states and makes the optimizer, for parameters and gradients of a precision.
+    ///
+    /// # Errors
+    /// As [`OptimizerConfig::validate`] and [`Numerics::validate`]; [`Error::Kernel`] if Shampoo's factors are too large or
+    /// the device lacks a format or has no buffer of that size.
+    pub fn build(
+        &self,
+        numerics: impl Into<Numerics>,
+        context: Rc<Context>,
+        segments: &Segments,
+    ) -> Result<Box<dyn Optimizer>, Error> {
+        self.built(numerics.into(), context, segments)
+    }
+
+    // Not generic, so that every optimizer in every precision is compiled here, once.
+    fn built(
+        &self,
+        numerics: Numerics,
+        context: Rc<Context>,
+        segments: &Segments,
+    ) -> Result<Box<dyn Optimizer>, Error> {
+        self.validate()?;
+        numerics.validate()?;
+        let builder = Builder {
+            config: *self,
+            numerics,
+            context,
+            segments,
+        };
+        if numerics.compact() {
+            builder.build::<Bf16Compact, Bf16States>()
+        } else {
+            numerics.precision.accept(builder)
+        }
+    }
+
+    fn plain<P: Precision>(
+        self,
+        context: Rc<Context>,
+        segments: &Segments,
+    ) -> Result<Box<dyn Optimizer>, Error> {
+        of_family!(self, family => family.start::<P>(context, segments))
+    }
+}
+
+struct Builder<'a> {
+    config: OptimizerConfig,
+    numerics: Numerics,
+    context: Rc<Context>,
+    segments: &'a Segments,
+}
+
+impl PrecisionVisitor for Builder<'_> {
+    type Output = Result<Box<dyn Optimizer>, Error>;
+
+    fn visit<P: Precision>(self) -> Self::Output {
+        self.build::<P, F32>()
+    }
+}
+
+impl Builder<'_> {
+    /// An optimizer for arenas of P, which takes its steps in W on f32 copies if the numerics ask for that.
+    fn build<P: Precision, W: Precision>(self) -> Result<Box<dyn Optimizer>, Error> {
+        let Self {
+            config,
+            numerics,
+            context,
+            segments,
+        } = self;
+        precision::require::<P>(&context)?;
+        // Copies of parameters and gradients are f32, whatever the precision.
+        let arena = 4 * segments.arena_len() as u64;
+        context.require_buffer("building an optimizer", "an arena of all tensors", arena)?;
+        if !numerics.guards() {
+            return config.plain::<P>(context, segments);
+        }
+        let inner = if numerics.widens() {
+            config.plain::<W>(context.clone(), segments)?
+        } else {
+            config.plain::<P>(context.clone(), segments)?
+        };
+        let guarded = Guarded::<P>::new(inner, numerics, context, segments);
+        Ok(Box::new(guarded))
+    }
+}

@@ -1,0 +1,126 @@
+//! What a step of SONew needs beside its states where it takes norms per tensor: a graft's, or ‖H‖₁ for a relative ε.
+
+use cubecl::server::Handle;
+use sonew_kernels::context::Context;
+use sonew_kernels::precision::{HostFormat, Precision};
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sonew::{
+    Graft, PerTensor, Reduction, apply_graft, largest_row_sum, norm_per_tensor,
+};
+use sonew_kernels::sweep::{Strategy, Sweep};
+
+use crate::Error;
+
+/// Allocated once.
+pub(super) struct Scratch {
+    reduction: Reduction,
+    tensor_of_block: Handle,
+    /// One value for each block between the pads.
+    block_partials: Handle,
+    /// One value for each tensor: ‖H‖₁, then ‖g‖.
+    row_sums: Handle,
+    grad_norms: Handle,
+    pub staged: Option<Staged>,
+}
+
+/// What grafting needs.
+pub(super) struct Staged {
+    sweep: Sweep,
+    pub direction: Handle,
+    pub block_norms: Handle,
+    tensor_norms: Handle,
+    /// The second moment of the RMSProp graft, a state.
+    pub second: Option<Handle>,
+}
+
+impl Scratch {
+    /// `sweep` is that of the launch that stages.
+    pub fn new<P: Precision>(
+        context: &Context,
+        segments: &Segments,
+        sweep: Sweep,
+        graft: Graft,
+    ) -> Self {
+        let arena = || context.upload(&P::State::encode(&vec![0.0; segments.arena_len()]));
+        let values = |count: usize| context.upload(&vec![0f32; count]);
+        let tensors = segments.tensors().len();
+        Self {
+            reduction: Reduction::new(context, segments),
+            tensor_of_block: context.upload(&segments.tensor_of_block()),
+            block_partials: values(segments.blocks() - 2),
+            row_sums: values(tensors),
+            grad_norms: values(tensors),
+            staged: (graft != Graft::None).then(|| Staged {
+                sweep,
+                direction: arena(),
+                block_norms: values(sweep.norms(segments)),
+                tensor_norms: values(2 * tensors),
+                second: (graft == Graft::RmsProp).then(arena),
+            }),
+        }
+    }
+
+    fn per_tensor<'a>(&'a self, values: &'a Handle) -> PerTensor<'a> {
+        PerTensor {
+            values,
+            tensor_of_block: &self.tensor_of_block,
+        }
+    }
+
+    /// ‖H‖₁ of each tensor.
+    pub fn row_sums<P: Precision>(
+        &self,
+        context: &Context,
+        segments: &Segments,
+        diagonal: &Handle,
+        edges: &[Handle],
+    ) -> Result<PerTensor<'_>, Error> {
+        let (partials, sums) = (&self.block_partials, &self.row_sums);
+        let reduction = &self.reduction;
+        largest_row_sum::<P>(
+            context, segments, reduction, diagonal, edges, partials, sums,
+        )?;
+        Ok(self.per_tensor(sums))
+    }
+
+    /// ‖g‖ of each tensor.
+    pub fn grad_norms<P: Precision>(
+        &self,
+        context: &Context,
+        segments: &Segments,
+        grads: &Handle,
+    ) -> Result<PerTensor<'_>, Error> {
+        let (partials, norms) = (&self.block_partials, &self.grad_norms);
+        norm_per_tensor::<P>(context, segments, &self.reduction, grads, partials, norms)?;
+        Ok(self.per_tensor(norms))
+    }
+
+    /// Takes the norms of the blocks together, and descends along what was staged, if there is a graft.
+    pub fn descend<P: Precision>(
+        &self,
+        context: &Context,
+        segments: &Segments,
+        params: &Handle,
+        lr: f64,
+        weight_decay: f64,
+    ) -> Result<(), Error> {
+        let Some(staged) = &self.staged else {
+            return Ok(());
+        };
+        let (blocks, tensors) = (&staged.block_norms, &staged.tensor_norms);
+        self.reduction
+            .pairs_of_norms(context, blocks, staged.sweep, tensors)?;
+        apply_graft::<P>(
+            context,
+            segments,
+            params,
+            &staged.direction,
+            tensors,
+            &self.tensor_of_block,
+            lr,
+            weight_decay,
+            Strategy::Inferred,
+        )?;
+        Ok(())
+    }
+}
