@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use sonew_harness::data::Images;
-use sonew_harness::init::Weights;
-use sonew_harness::network::{Network, Route};
+use sonew_harness::workloads::autoencoder::images::Images;
+use sonew_harness::workloads::autoencoder::network::{Network, Route};
+use sonew_harness::workloads::autoencoder::weights::Weights;
 use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Processor};
 use sonew_runtime::Selector;
 

@@ -17,7 +17,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use sonew_optimizers::PrecisionKind;
 use sonew_runtime::Selector;
 
-use crate::source::Target;
+use crate::lab::source::Target;
 
 /// SONew and its baselines on the MNIST autoencoder, on any GPU or none.
 #[derive(Debug, Parser)]

@@ -10,10 +10,10 @@ use super::DeviceArgs;
 use super::kernel::key_value;
 use super::naming;
 use super::numerics::NumericsArgs;
-use crate::data::{IdxError, Images, embedded};
-use crate::init::AUTOENCODER_SIZES;
-use crate::plan::Plan;
-use crate::schedule::Schedule;
+use crate::train::plan::Plan;
+use crate::train::schedule::Schedule;
+use crate::workloads::autoencoder::images::{IdxError, Images, embedded};
+use crate::workloads::autoencoder::weights::AUTOENCODER_SIZES;
 
 /// A run.
 #[derive(Debug, Clone, Args)]

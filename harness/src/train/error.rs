@@ -76,28 +76,28 @@ pub enum TrainError {
     Optimizer(#[from] sonew_optimizers::Error),
     /// The network.
     #[error(transparent)]
-    Network(#[from] crate::network::NetworkError),
+    Network(#[from] crate::workloads::autoencoder::network::NetworkError),
     /// A kernel or a transfer.
     #[error(transparent)]
     Kernel(#[from] sonew_kernels::error::Error),
     /// The first weights.
     #[error(transparent)]
-    Init(#[from] crate::init::InitError),
+    Init(#[from] crate::workloads::autoencoder::weights::InitError),
     /// The batch order.
     #[error(transparent)]
-    Order(#[from] crate::order::OrderError),
+    Order(#[from] crate::train::order::OrderError),
     /// The images.
     #[error(transparent)]
-    Images(#[from] crate::data::IdxError),
+    Images(#[from] crate::workloads::autoencoder::images::IdxError),
     /// The schedule.
     #[error(transparent)]
-    Schedule(#[from] crate::schedule::ScheduleError),
+    Schedule(#[from] crate::train::schedule::ScheduleError),
     /// The run folder.
     #[error(transparent)]
-    Record(#[from] crate::record::RecordError),
+    Record(#[from] crate::train::record::RecordError),
     /// The plot.
     #[error(transparent)]
-    Plot(#[from] crate::plot::PlotError),
+    Plot(#[from] crate::train::plot::PlotError),
 }
 
 impl TrainError {

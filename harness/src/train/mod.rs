@@ -1,19 +1,28 @@
 //! One run: steps over shuffled batches, the loss on the full training set after each epoch, a record of both.
 
+pub mod compare;
 mod ending;
 mod error;
+mod not_a_number;
+pub mod order;
+pub mod plan;
+pub mod plot;
+pub mod progress;
+pub mod record;
 mod run;
+pub mod schedule;
 mod start;
+pub mod summary;
 
 use serde::Serialize;
 
-use crate::interrupt::Interrupt;
-use crate::plan::Plan;
-use crate::plot::{Curve, LossPlot, Scale};
-use crate::progress::Progress;
-use crate::record::RunFolder;
-use crate::streams::note;
-use crate::summary::RunSummary;
+use crate::process::interrupt::Interrupt;
+use crate::process::streams::note;
+use crate::train::plan::Plan;
+use crate::train::plot::{Curve, LossPlot, Scale};
+use crate::train::progress::Progress;
+use crate::train::record::RunFolder;
+use crate::train::summary::RunSummary;
 
 pub use ending::Ending;
 pub use error::TrainError;

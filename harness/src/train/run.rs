@@ -9,15 +9,15 @@ use sonew_runtime::save_kernels;
 
 use super::TrainError;
 use super::start::Start;
-use crate::data::Images;
-use crate::init::Weights;
-use crate::interrupt::Interrupt;
-use crate::network::{ImageSet, Network, Order, Route};
-use crate::order::BatchOrder;
-use crate::plan::Plan;
-use crate::progress::Progress;
-use crate::record::{EpochRecord, RunFolder, StepRecord};
-use crate::summary::RunSummary;
+use crate::process::interrupt::Interrupt;
+use crate::train::order::BatchOrder;
+use crate::train::plan::Plan;
+use crate::train::progress::Progress;
+use crate::train::record::{EpochRecord, RunFolder, StepRecord};
+use crate::train::summary::RunSummary;
+use crate::workloads::autoencoder::images::Images;
+use crate::workloads::autoencoder::network::{ImageSet, Network, Order, Route};
+use crate::workloads::autoencoder::weights::Weights;
 
 /// Steps after which losses are fetched where that takes a wait.
 const TOLD_TOGETHER: usize = 64;

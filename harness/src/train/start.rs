@@ -8,11 +8,11 @@ use sonew_optimizers::Context;
 use sonew_runtime::{DeviceInfo, Processor};
 
 use super::TrainError;
-use crate::data::Images;
-use crate::init::Weights;
-use crate::network::{self, NetworkError};
-use crate::order::BatchOrder;
-use crate::plan::Plan;
+use crate::train::order::BatchOrder;
+use crate::train::plan::Plan;
+use crate::workloads::autoencoder::images::Images;
+use crate::workloads::autoencoder::network::{self, NetworkError};
+use crate::workloads::autoencoder::weights::Weights;
 
 /// What the runs of a command start from: they differ in the optimizer and the precision only.
 pub struct Start {

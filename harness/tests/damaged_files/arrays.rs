@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use sonew_harness::arrays::{Arrays, ArraysError, FormatError};
-use sonew_harness::init::Weights;
-use sonew_harness::order::BatchOrder;
+use sonew_harness::train::order::BatchOrder;
+use sonew_harness::workloads::autoencoder::weights::Weights;
 
 use crate::damage::Damage;
 use crate::memory::peak;

@@ -1,0 +1,3 @@
+//! What is trained.
+
+pub mod autoencoder;
