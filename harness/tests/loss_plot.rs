@@ -26,6 +26,7 @@ fn drawn(name: &str, plot: &LossPlot) -> String {
 fn plot(caption: &str, curves: Vec<Curve>) -> LossPlot {
     LossPlot {
         caption: caption.into(),
+        loss_unit: "nats per image".into(),
         curves,
         scale: Scale::Log,
     }

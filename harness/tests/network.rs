@@ -44,12 +44,7 @@ impl Check {
         )
         .unwrap();
         let segments = network.segments().clone();
-        let tensors: Vec<&[f32]> = self
-            .weights
-            .layers
-            .iter()
-            .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
-            .collect();
+        let tensors = self.weights.values();
         let params = context.upload(&segments.gather(&tensors).unwrap());
         let gradients = network
             .gradients(&context, &params, &pixels(), 1.0)

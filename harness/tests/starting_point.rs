@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sonew_harness::arrays::{self, Array, Arrays, ArraysError, Values};
+use sonew_harness::train::init::InitError;
 use sonew_harness::train::order::{BatchOrder, OrderError};
-use sonew_harness::workloads::autoencoder::weights::{AUTOENCODER_SIZES, InitError, Weights};
+use sonew_harness::workloads::autoencoder::weights::{AUTOENCODER_SIZES, Weights};
 
 fn file_with(folder: &Path, named: &[(&str, Array)]) -> PathBuf {
     let path = folder.join("arrays.safetensors");

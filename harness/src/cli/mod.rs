@@ -5,10 +5,12 @@ mod kernel;
 mod naming;
 mod numerics;
 mod run;
+mod workload;
 
 pub use inspect::{Forced, InspectArgs};
 pub use kernel::KernelArgs;
 pub use run::{PlanError, RunArgs};
+pub use workload::WorkloadArgs;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -22,6 +22,7 @@ use sonew_kernels::sonew::{Decay, Tolerance};
 use sonew_optimizers::{Context, FirstOrderKind, OptimizerConfig, ShampooConfig, SonewConfig};
 
 use crate::train::TrainError;
+use crate::train::init::upload;
 use crate::workloads::autoencoder::network::{Network, Route};
 use crate::workloads::autoencoder::weights::Weights;
 
@@ -175,7 +176,7 @@ impl Case {
             .map(|values| values.iter().map(|&x| x as f32).collect())
             .collect();
         let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
-        let params = context.upload(&precision.encode(&segments.gather(&slices)?));
+        let params = upload(context, &segments, precision, &slices)?;
         let mut optimizer = self
             .config()?
             .build(precision, context.clone(), &segments)?;

@@ -73,7 +73,8 @@ pub fn compare(
         .collect();
     if !curves.is_empty() {
         let plot = LossPlot {
-            caption: "MNIST autoencoder".into(),
+            caption: start.workload.title().into(),
+            loss_unit: start.workload.loss_unit().into(),
             curves,
             scale: Scale::Log,
         };

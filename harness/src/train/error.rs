@@ -47,7 +47,7 @@ pub enum TrainError {
         /// What became of it.
         source: Box<TrainError>,
     },
-    /// The data do not fit the network or the batch.
+    /// An option does not fit the data.
     #[error("{argument} is {found}, expected {expected}")]
     Shape {
         /// What does not fit.
@@ -59,7 +59,7 @@ pub enum TrainError {
     },
     /// The run needs more memory than there is.
     #[error(
-        "{argument} needs {found} bytes of {place}, expected at most {expected}; make --sizes or --batch smaller"
+        "{argument} needs {found} bytes of {place}, expected at most {expected}; make {options} smaller"
     )]
     Memory {
         /// What needs it.
@@ -70,25 +70,24 @@ pub enum TrainError {
         place: &'static str,
         /// The bytes there are.
         expected: String,
+        /// Which of the run's options make it smaller.
+        options: &'static str,
     },
     /// The optimizer.
     #[error(transparent)]
     Optimizer(#[from] sonew_optimizers::Error),
-    /// The network.
+    /// What is trained.
     #[error(transparent)]
-    Network(#[from] crate::workloads::autoencoder::network::NetworkError),
+    Workload(Box<dyn std::error::Error + Send + Sync>),
     /// A kernel or a transfer.
     #[error(transparent)]
     Kernel(#[from] sonew_kernels::error::Error),
     /// The first weights.
     #[error(transparent)]
-    Init(#[from] crate::workloads::autoencoder::weights::InitError),
+    Init(#[from] crate::train::init::InitError),
     /// The batch order.
     #[error(transparent)]
     Order(#[from] crate::train::order::OrderError),
-    /// The images.
-    #[error(transparent)]
-    Images(#[from] crate::workloads::autoencoder::images::IdxError),
     /// The schedule.
     #[error(transparent)]
     Schedule(#[from] crate::train::schedule::ScheduleError),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 use sonew_kernels::product::Multiplication;
 use sonew_optimizers::{Numerics, OptimizerConfig};
 
@@ -16,7 +17,7 @@ pub struct Plan {
     /// How parameters, states and activations are held and computed.
     #[serde(flatten)]
     pub numerics: Numerics,
-    /// How the network's matrix products are multiplied.
+    /// How matrix products are multiplied.
     pub products: Multiplication,
     /// The name in tables.
     pub label: String,
@@ -30,10 +31,11 @@ pub struct Plan {
     pub epochs: usize,
     /// Steps in all, if limited.
     pub steps: Option<usize>,
-    /// Images of a batch.
+    /// Examples of a batch.
     pub batch: usize,
-    /// Units of each layer, input and output included.
-    pub sizes: Vec<usize>,
+    /// What is trained: the settings of its own that the workload has.
+    #[serde(flatten)]
+    pub workload: Map<String, Value>,
     /// Seed of the first weights and of the batch order.
     pub seed: u64,
     /// The first weights, if not drawn.

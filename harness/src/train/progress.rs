@@ -18,6 +18,8 @@ pub struct Progress {
     output: Output,
     loss: Option<f32>,
     speed: Speed,
+    /// What several examples are called.
+    examples: &'static str,
 }
 
 enum Output {
@@ -27,8 +29,8 @@ enum Output {
 }
 
 impl Progress {
-    /// Starts to report on a run of `total_steps` steps; with `quiet`, reports nothing at all.
-    pub fn start(total_steps: usize, quiet: bool) -> Self {
+    /// Starts to report on a run of `total_steps` steps over examples that are called so; with `quiet`, reports nothing at all.
+    pub fn start(total_steps: usize, examples: &'static str, quiet: bool) -> Self {
         let now = Instant::now();
         let output = if quiet {
             Output::Quiet
@@ -50,30 +52,27 @@ impl Progress {
             output,
             loss: None,
             speed: Speed::new(now),
+            examples,
         }
     }
 
-    /// Reports that `steps` steps are done in all. `loss` is the newest one if it was read from the device, `images`
-    /// the number of images this step took.
-    pub fn step(&mut self, steps: usize, loss: Option<f32>, images: usize) {
+    /// Reports that `steps` steps are done in all. `loss` is the newest one if it was read from the device, `count`
+    /// the number of examples this step took.
+    pub fn step(&mut self, steps: usize, loss: Option<f32>, count: usize) {
         self.loss = loss.or(self.loss);
         let now = Instant::now();
         match &mut self.output {
             Output::Quiet => {}
             Output::Bar(bar) => {
-                if self.speed.add(images, now) || loss.is_some() {
-                    bar.set_message(message(self.loss, self.speed.images_per_second));
+                if self.speed.add(count, now) || loss.is_some() {
+                    bar.set_message(self.speed.message(self.loss, self.examples));
                 }
                 bar.set_position(steps as u64);
             }
             Output::Plain(plain) => {
-                self.speed.add(images, now);
+                self.speed.add(count, now);
                 if plain.is_due(now) {
-                    note(&plain.line(
-                        steps,
-                        &message(self.loss, self.speed.images_per_second),
-                        now,
-                    ));
+                    note(&plain.line(steps, &self.speed.message(self.loss, self.examples), now));
                 }
             }
         }
@@ -98,12 +97,6 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
-}
-
-fn message(loss: Option<f32>, images_per_second: Option<f64>) -> String {
-    let loss = loss.map(|loss| format!(", loss {loss:.2}"));
-    let speed = images_per_second.map(|speed| format!(", {speed:.0} images/s"));
-    loss.unwrap_or_default() + &speed.unwrap_or_default()
 }
 
 /// When the next plain line is due, and how it reads.
@@ -150,36 +143,43 @@ fn clock(seconds: f64) -> String {
     }
 }
 
-/// Images per second over the last interval.
+/// Examples per second over the last interval.
 struct Speed {
     since: Instant,
-    images: usize,
-    images_per_second: Option<f64>,
+    count: usize,
+    per_second: Option<f64>,
 }
 
 impl Speed {
     fn new(now: Instant) -> Self {
         Self {
             since: now,
-            images: 0,
-            images_per_second: None,
+            count: 0,
+            per_second: None,
         }
     }
 
-    /// Counts images; true if the speed was measured anew.
-    fn add(&mut self, images: usize, now: Instant) -> bool {
-        self.images += images;
+    /// Counts examples; true if the speed was measured anew.
+    fn add(&mut self, count: usize, now: Instant) -> bool {
+        self.count += count;
         let passed = now.duration_since(self.since);
         let measured = passed >= SPEED_INTERVAL;
         if measured {
-            let images_per_second = self.images as f64 / passed.as_secs_f64();
+            let per_second = self.count as f64 / passed.as_secs_f64();
             *self = Self {
                 since: now,
-                images: 0,
-                images_per_second: Some(images_per_second),
+                count: 0,
+                per_second: Some(per_second),
             };
         }
         measured
+    }
+
+    /// What is known of a loss and of the speed.
+    fn message(&self, loss: Option<f32>, examples: &str) -> String {
+        let loss = loss.map(|loss| format!(", loss {loss:.2}"));
+        let speed = self.per_second.map(|it| format!(", {it:.0} {examples}/s"));
+        loss.unwrap_or_default() + &speed.unwrap_or_default()
     }
 }
 
@@ -203,16 +203,18 @@ mod tests {
     fn a_plain_line_says_step_loss_speed_and_time_left() {
         let start = Instant::now();
         let plain = PlainLines::new(6000, start);
+        let mut speed = Speed::new(start);
+        assert_eq!(speed.message(None, "images"), "");
+        speed.per_second = Some(59_400.2);
         let line = plain.line(
             60,
-            &message(Some(544.743), Some(59_400.2)),
+            &speed.message(Some(544.743), "images"),
             start + Duration::from_secs(10),
         );
         assert_eq!(
             line,
             "step 60/6000, loss 544.74, 59400 images/s, 16 min 30 s left"
         );
-        assert_eq!(message(None, None), "");
     }
 
     #[test]
@@ -221,14 +223,14 @@ mod tests {
         let mut speed = Speed::new(start);
         assert!(!speed.add(1000, start + Duration::from_millis(500)));
         assert!(speed.add(1000, start + Duration::from_secs(1)));
-        assert_eq!(speed.images_per_second, Some(2000.0));
+        assert_eq!(speed.per_second, Some(2000.0));
         speed.add(500, start + Duration::from_secs(2));
-        assert_eq!(speed.images_per_second, Some(500.0));
+        assert_eq!(speed.per_second, Some(500.0));
     }
 
     #[test]
     fn quiet_reports_nothing_and_takes_everything() {
-        let mut progress = Progress::start(0, true);
+        let mut progress = Progress::start(0, "images", true);
         progress.step(1, None, 1000);
         progress.epoch("epoch 0");
         progress.finish();

@@ -31,7 +31,7 @@ pub fn start(run: &RunArgs, optimizers: &[String], compare: bool) -> Outcome {
     if !compare && plans.len() > 1 {
         return Err("train takes one --precision; compare takes several".into());
     }
-    let start = Start::of(first, run.images()?)?;
+    let start = Start::of(first, run.workload.open()?)?;
     let job = RunJob {
         run: run.clone(),
         plans,

@@ -19,10 +19,11 @@ use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Segments};
 
 use crate::table::{Column, Table};
 use crate::train::TrainError;
+use crate::train::init::upload;
 use crate::train::order::BatchOrder;
 use crate::workloads::autoencoder::images::Images;
 use crate::workloads::autoencoder::network::{Network, Route};
-use crate::workloads::autoencoder::weights::Weights;
+use crate::workloads::autoencoder::weights::{Weights, tensors};
 
 /// A matrix to take the root of.
 pub struct Case {
@@ -108,11 +109,8 @@ fn first_parameters(
     seed: u64,
 ) -> Result<Handle, TrainError> {
     let weights = Weights::glorot_uniform(sizes, seed)?;
-    let layers = weights.layers.iter();
-    let tensors: Vec<&[f32]> = layers
-        .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
-        .collect();
-    Ok(context.upload(&segments.gather(&tensors)?))
+    let values = weights.values();
+    Ok(upload(context, segments, PrecisionKind::F32, &values)?)
 }
 
 /// The Kronecker statistics of every weight matrix of the autoencoder after `steps` steps of Adam.
@@ -148,14 +146,15 @@ pub fn recorded(
         statistics(&blocking, &grads, &mut factors, 0.95)?;
         optimizer.step(&params, &gradients.grads, adam.default_lr())?;
     }
+    let tensors = tensors(sizes)?;
     let cases = blocking.factors().iter().map(|factor| {
-        let tensor = blocking.blocks()[factor.block].tensor;
+        let tensor = &tensors[blocking.blocks()[factor.block].tensor].name;
         let side = match factor.side {
             Side::Left => "L",
             Side::Right => "R",
         };
         Case {
-            name: format!("{side} of w{}, ridge 1e-6 λ_max", tensor / 2),
+            name: format!("{side} of {tensor}, ridge 1e-6 λ_max"),
             n: factor.n,
             matrix: factors[factor.range.clone()].to_vec(),
             ridge: Ridge::Relative(1e-6),

@@ -131,7 +131,7 @@ impl<'a> Layout<'a> {
         &self,
         area: &DrawingArea<B, Shift>,
     ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
-        let scale = self.scale;
+        let (scale, unit) = (self.scale, &self.plot.loss_unit);
         let (bottom, top) = (
             scale.position(self.losses.low),
             scale.position(self.losses.high),
@@ -168,8 +168,8 @@ impl<'a> Layout<'a> {
             .axis_desc_style(text_style(TEXT_SIZE, INK))
             .x_desc("epoch")
             .y_desc(match scale {
-                Scale::Log => "training loss, nats per image (log scale)",
-                Scale::Linear => "training loss, nats per image",
+                Scale::Log => format!("training loss, {unit} (log scale)"),
+                Scale::Linear => format!("training loss, {unit}"),
             })
             .x_label_formatter(&|epoch| axis::tick_label(*epoch))
             .y_label_formatter(&|position| axis::tick_label(scale.value(*position)))

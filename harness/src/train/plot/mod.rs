@@ -44,6 +44,8 @@ impl Curve {
 pub struct LossPlot {
     /// Written above the plot.
     pub caption: String,
+    /// What the loss is measured in, written along its axis.
+    pub loss_unit: String,
     /// The curves. Colours follow this order, the legend follows the final losses.
     pub curves: Vec<Curve>,
     /// How the loss axis is divided. In runs of twelve or more epochs the axis leaves out the much higher losses of

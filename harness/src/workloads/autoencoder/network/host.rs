@@ -1,4 +1,4 @@
-//! The network on host memory, the route of CPU adapters.
+//! The network in host memory: products and elementwise parts of one batch.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,9 @@ use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::{HostMatrix, host as product};
 use sonew_kernels::segments::Segments;
 
-use super::{Layer, Layout, NetworkError, check_images, mean_over_batches};
+use super::NetworkError;
+use super::image_set::check_images;
+use super::layout::{Layer, Layout};
 use crate::workloads::autoencoder::images::Images;
 
 /// Layers, and room for the activations of one batch.
@@ -148,4 +150,30 @@ impl HostNetwork {
             Ok(loss(logits, values, pixels))
         })
     }
+}
+
+/// Calls `run` with all images in batches, the last of which may be short, and the number of images in each; returns
+/// the mean of what it returns, weighted by that number.
+fn mean_over_batches(
+    images: &Images,
+    batch: usize,
+    pixels: usize,
+    mut run: impl FnMut(&[f32], usize) -> Result<f64, NetworkError>,
+) -> Result<f64, NetworkError> {
+    if images.pixels_per_image() != pixels || images.count == 0 {
+        return Err(NetworkError::Shape {
+            argument: "images",
+            found: format!("{} of {} pixels", images.count, images.pixels_per_image()),
+            expected: format!("at least one of {pixels} pixels"),
+        });
+    }
+    let mut values = vec![0.0; batch.min(images.count) * pixels];
+    let mut total = 0.0;
+    let indices: Vec<u32> = (0..images.count as u32).collect();
+    for chunk in indices.chunks(batch) {
+        let values = &mut values[..chunk.len() * pixels];
+        images.fill_batch(chunk, values)?;
+        total += run(values, chunk.len())? * chunk.len() as f64;
+    }
+    Ok(total / images.count as f64)
 }

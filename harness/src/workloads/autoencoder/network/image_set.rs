@@ -71,3 +71,19 @@ impl Order {
         })
     }
 }
+
+/// Refuses what is no batch of images.
+pub(super) fn check_images(
+    images: &[f32],
+    batch: usize,
+    pixels: usize,
+) -> Result<(), NetworkError> {
+    if images.len() == batch * pixels {
+        return Ok(());
+    }
+    Err(NetworkError::Shape {
+        argument: "images",
+        found: format!("{} values", images.len()),
+        expected: format!("{batch} images of {pixels} pixels"),
+    })
+}

@@ -7,11 +7,12 @@
 //! On a CPU adapter all of it runs in host memory; on a graphics processor all of it runs on the device, and what comes
 //! back per step is the loss.
 
-mod device;
+mod device_route;
+mod error;
 mod host;
+mod host_route;
 mod image_set;
-
-use std::ops::Range;
+mod layout;
 
 use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Processor};
@@ -21,28 +22,13 @@ use sonew_kernels::segments::Segments;
 
 use crate::workloads::autoencoder::images::Images;
 
-pub use image_set::{ImageSet, Order};
+use device_route::DeviceRoute;
+use host_route::HostRoute;
+use layout::Layout;
 
-/// Why the network cannot be made or run.
-#[derive(Debug, thiserror::Error)]
-pub enum NetworkError {
-    /// Something does not have the shape that the layers ask for.
-    #[error("network: {argument} is {found}, expected {expected}")]
-    Shape {
-        /// What.
-        argument: &'static str,
-        /// What was found.
-        found: String,
-        /// What was expected.
-        expected: String,
-    },
-    /// The images.
-    #[error(transparent)]
-    Images(#[from] crate::workloads::autoencoder::images::IdxError),
-    /// A kernel, a product or a transfer.
-    #[error(transparent)]
-    Kernel(#[from] sonew_kernels::error::Error),
-}
+pub use error::NetworkError;
+pub use image_set::{ImageSet, Order};
+pub use layout::{layers_in_arena, segments, shapes};
 
 /// Where the network runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,15 +58,11 @@ pub struct Network {
     place: Place,
     precision: PrecisionKind,
     batch: usize,
-    /// Of batches on the host route that were not asked for yet.
-    losses: Vec<f64>,
-    /// A batch on the host route.
-    values: Vec<f32>,
 }
 
 enum Place {
-    Host(host::HostNetwork),
-    Device(Box<device::DeviceNetwork>),
+    Host(Box<HostRoute>),
+    Device(Box<DeviceRoute>),
 }
 
 impl Network {
@@ -136,17 +118,15 @@ impl Network {
         };
         let place = if on_host {
             products.parts(context, None)?;
-            Place::Host(host::HostNetwork::new(precision, layout, batch))
+            Place::Host(Box::new(HostRoute::new(precision, layout, batch)))
         } else {
-            let device = device::DeviceNetwork::new(context, precision, layout, batch, products)?;
+            let device = DeviceRoute::new(context, precision, layout, batch, products)?;
             Place::Device(Box::new(device))
         };
         Ok(Self {
             place,
             precision,
             batch,
-            losses: Vec::new(),
-            values: Vec::new(),
         })
     }
 
@@ -172,17 +152,7 @@ impl Network {
     ) -> Result<Gradients, NetworkError> {
         self.check_params(params)?;
         match &mut self.place {
-            Place::Host(host) => {
-                let (loss, grads) =
-                    with_parameters(context, self.precision, params, move |params| {
-                        host.gradients(params, images, scale)
-                    })??;
-                let grads = match self.precision.parameter_bytes() {
-                    4 => context.upload(grads),
-                    _ => context.upload(&self.precision.encode(grads)),
-                };
-                Ok(Gradients { loss, grads })
-            }
+            Place::Host(host) => host.gradients(context, params, images, scale),
             Place::Device(device) => device.gradients(context, params, images, scale),
         }
     }
@@ -230,19 +200,17 @@ impl Network {
     ) -> Result<Handle, NetworkError> {
         let first = number * self.batch;
         let indices = order.images(first..first + self.batch)?;
+        self.check_params(params)?;
         let on_device = set.on_device.as_ref().zip(order.on_device.as_ref());
-        if let (Place::Device(device), Some(((packed, _), order))) = (&mut self.place, on_device) {
-            check_params(self.precision, device.segments(), params)?;
-            return device.gradients_of(context, params, (packed, order), first, scale);
+        match (&mut self.place, on_device) {
+            (Place::Host(host), _) => {
+                host.gradients_of(context, params, (set.images, indices), scale)
+            }
+            (Place::Device(device), Some(((packed, _), order))) => {
+                device.gradients_of(context, params, (packed, order), first, scale)
+            }
+            (Place::Device(_), None) => Err(of_host_memory()),
         }
-        let mut values = std::mem::take(&mut self.values);
-        values.resize(self.batch * set.images.pixels_per_image(), 0.0);
-        set.images.fill_batch(indices, &mut values)?;
-        let found = self.gradients(context, params, &values, scale);
-        self.values = values;
-        let found = found?;
-        self.losses.push(found.loss);
-        Ok(found.grads)
     }
 
     /// The losses of the batches whose gradients were asked for by [`Network::gradients_of`] since this was last asked, in order. On
@@ -252,7 +220,7 @@ impl Network {
     /// Launch failures that were found meanwhile.
     pub fn losses(&mut self, context: &Context) -> Result<Vec<f64>, NetworkError> {
         match &mut self.place {
-            Place::Host(_) => Ok(std::mem::take(&mut self.losses)),
+            Place::Host(host) => Ok(host.losses()),
             Place::Device(device) => device.losses(context),
         }
     }
@@ -274,169 +242,33 @@ impl Network {
     ) -> Result<f64, NetworkError> {
         self.check_params(params)?;
         match (&mut self.place, &set.on_device) {
-            (Place::Host(host), _) => {
-                let run = |params: &[f32]| host.evaluate(params, set.images);
-                with_parameters(context, self.precision, params, run)?
-            }
+            (Place::Host(host), _) => host.evaluate(context, params, set.images),
             (Place::Device(device), Some((packed, order))) => {
                 device.evaluate(context, params, (packed, order))
             }
-            (Place::Device(_), None) => Err(NetworkError::Shape {
-                argument: "the image set",
-                found: "one of a network in host memory".into(),
-                expected: "one that this network made".into(),
-            }),
+            (Place::Device(_), None) => Err(of_host_memory()),
         }
     }
 
     fn check_params(&self, params: &Handle) -> Result<(), NetworkError> {
-        check_params(self.precision, self.segments(), params)
-    }
-}
-
-fn check_params(
-    precision: PrecisionKind,
-    segments: &Segments,
-    params: &Handle,
-) -> Result<(), NetworkError> {
-    let expected = (precision.parameter_bytes() * segments.arena_len()) as u64;
-    let found = params.size_in_used();
-    if found == expected {
-        return Ok(());
-    }
-    Err(NetworkError::Shape {
-        argument: "the parameter arena",
-        found: format!("{found} bytes"),
-        expected: format!("{expected}"),
-    })
-}
-
-/// What `run` makes of the parameters in f32.
-fn with_parameters<O>(
-    context: &Context,
-    precision: PrecisionKind,
-    params: &Handle,
-    run: impl FnOnce(&[f32]) -> O,
-) -> Result<O, NetworkError> {
-    let operation = "reading parameters";
-    if precision.parameter_bytes() == 4 {
-        return Ok(context.view(operation, params, run)?);
-    }
-    let decoded = context.view(operation, params, |bytes| precision.decode(bytes))?;
-    Ok(run(&decoded))
-}
-
-/// One layer's part of the arena.
-struct Layer {
-    inputs: usize,
-    outputs: usize,
-    /// No tanh: the code, in the middle, and the logits.
-    linear: bool,
-    weight: Range<usize>,
-    bias: Range<usize>,
-}
-
-/// The shapes of the parameters: of each layer its weights, [out, in], and its biases.
-pub fn shapes(sizes: &[usize]) -> Vec<Vec<usize>> {
-    let layers = sizes.windows(2);
-    layers
-        .flat_map(|pair| [vec![pair[1], pair[0]], vec![pair[1]]])
-        .collect()
-}
-
-/// Where the parameters of a network lie in its arena; takes no memory for them.
-///
-/// # Errors
-/// [`NetworkError::Shape`] as [`Network::new`], and a number of parameters that kernels cannot index.
-pub fn segments(sizes: &[usize]) -> Result<Segments, NetworkError> {
-    Ok(Layout::new(sizes)?.segments)
-}
-
-/// The layers of a network as the device route knows them, and the values of their arena.
-///
-/// # Errors
-/// As [`segments`].
-pub fn layers_in_arena(
-    sizes: &[usize],
-) -> Result<(Vec<sonew_kernels::network::Layer>, usize), NetworkError> {
-    let Layout { segments, layers } = Layout::new(sizes)?;
-    Ok((
-        layers.iter().map(Into::into).collect(),
-        segments.arena_len(),
-    ))
-}
-
-/// The layers and the arena they share.
-struct Layout {
-    segments: Segments,
-    layers: Vec<Layer>,
-}
-
-impl Layout {
-    fn new(sizes: &[usize]) -> Result<Self, NetworkError> {
-        if sizes.len() < 3 || sizes.contains(&0) || sizes.first() != sizes.last() {
-            return Err(NetworkError::Shape {
-                argument: "sizes",
-                found: format!("{sizes:?}"),
-                expected: "at least three sizes, none of them 0, the last as the first".into(),
-            });
+        let values = self.segments().arena_len();
+        let expected = (self.precision.parameter_bytes() * values) as u64;
+        let found = params.size_in_used();
+        if found == expected {
+            return Ok(());
         }
-        let segments = Segments::with_shapes(shapes(sizes))?;
-        let count = sizes.len() - 1;
-        let layers = sizes
-            .windows(2)
-            .enumerate()
-            .map(|(l, pair)| Layer {
-                inputs: pair[0],
-                outputs: pair[1],
-                linear: l + 1 == count || l + 1 == count / 2,
-                weight: segments.tensors()[2 * l].clone(),
-                bias: segments.tensors()[2 * l + 1].clone(),
-            })
-            .collect();
-        Ok(Self { segments, layers })
-    }
-
-    /// Units of the widest hidden layer.
-    fn widest_hidden(&self) -> usize {
-        let hidden = &self.layers[1..];
-        hidden.iter().map(|layer| layer.inputs).max().unwrap_or(0)
+        Err(NetworkError::Shape {
+            argument: "the parameter arena",
+            found: format!("{found} bytes"),
+            expected: format!("{expected}"),
+        })
     }
 }
 
-fn check_images(images: &[f32], batch: usize, pixels: usize) -> Result<(), NetworkError> {
-    if images.len() == batch * pixels {
-        return Ok(());
+fn of_host_memory() -> NetworkError {
+    NetworkError::Shape {
+        argument: "the image set",
+        found: "one of a network in host memory".into(),
+        expected: "one that this network made".into(),
     }
-    Err(NetworkError::Shape {
-        argument: "images",
-        found: format!("{} values", images.len()),
-        expected: format!("{batch} images of {pixels} pixels"),
-    })
-}
-
-/// Calls `run` with all images in batches, the last of which may be short, and the number of images in each; returns
-/// the mean of what it returns, weighted by that number.
-fn mean_over_batches(
-    images: &Images,
-    batch: usize,
-    pixels: usize,
-    mut run: impl FnMut(&[f32], usize) -> Result<f64, NetworkError>,
-) -> Result<f64, NetworkError> {
-    if images.pixels_per_image() != pixels || images.count == 0 {
-        return Err(NetworkError::Shape {
-            argument: "images",
-            found: format!("{} of {} pixels", images.count, images.pixels_per_image()),
-            expected: format!("at least one of {pixels} pixels"),
-        });
-    }
-    let mut values = vec![0.0; batch.min(images.count) * pixels];
-    let mut total = 0.0;
-    let indices: Vec<u32> = (0..images.count as u32).collect();
-    for chunk in indices.chunks(batch) {
-        let values = &mut values[..chunk.len() * pixels];
-        images.fill_batch(chunk, values)?;
-        total += run(values, chunk.len())? * chunk.len() as f64;
-    }
-    Ok(total / images.count as f64)
 }

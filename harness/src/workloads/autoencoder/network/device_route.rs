@@ -7,13 +7,15 @@ use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
 use sonew_kernels::segments::Segments;
 
-use super::{Gradients, Layer, Layout, NetworkError, check_images};
+use super::image_set::check_images;
+use super::layout::Layout;
+use super::{Gradients, NetworkError};
 
 /// Batches whose losses the device keeps before they are fetched.
 const SLOTS: usize = 64;
 
 /// Layers, and room for the values of one batch.
-pub(super) struct DeviceNetwork {
+pub(super) struct DeviceRoute {
     precision: PrecisionKind,
     /// Parameters in f32 and the gradient in the parameters' format, where that is another.
     narrow: Option<[Handle; 2]>,
@@ -29,7 +31,7 @@ pub(super) struct DeviceNetwork {
     losses: Vec<f64>,
 }
 
-impl DeviceNetwork {
+impl DeviceRoute {
     pub fn new(
         context: &Context,
         precision: PrecisionKind,
@@ -175,18 +177,6 @@ impl DeviceNetwork {
     }
 }
 
-impl From<&Layer> for Dense {
-    fn from(layer: &Layer) -> Self {
-        Self {
-            inputs: layer.inputs,
-            outputs: layer.outputs,
-            linear: layer.linear,
-            weight: layer.weight.start,
-            bias: layer.bias.start,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use sonew_kernels::context::Processor;
@@ -256,11 +246,7 @@ mod tests {
         fn run(self, device: Device) -> [Found; 2] {
             let context = Context::new(device.client, Processor::Cpu);
             let weights = self.weights();
-            let tensors: Vec<&[f32]> = weights
-                .layers
-                .iter()
-                .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
-                .collect();
+            let tensors = weights.values();
             [Route::Host, Route::Device].map(|route| {
                 let products = Multiplication::Auto;
                 let mut network = Network::with_products(
