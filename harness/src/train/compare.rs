@@ -5,15 +5,15 @@ use std::rc::Rc;
 
 use sonew_optimizers::Context;
 
+use super::plan::Plan;
+use super::plot::{Curve, LossPlot, Scale};
+use super::record::{RecordError, RunFolder, RunStatus, io_error};
+use super::summary::{RunSummary, comparison, epochs_to_show};
+use super::{Ending, Run, Start, train};
 use crate::process::interrupt::Interrupt;
 use crate::process::streams::note;
 use crate::replace_file::replace_file;
 use crate::table::Table;
-use crate::train::plan::Plan;
-use crate::train::plot::{Curve, LossPlot, Scale};
-use crate::train::record::{RecordError, RunFolder, RunStatus, io_error};
-use crate::train::summary::{RunSummary, comparison, epochs_to_show};
-use crate::train::{Ending, Run, Start, train};
 
 /// Runs the plans one after the other into folders of their own below `folder`, and writes `table.md`, `table.csv`,
 /// `loss.svg` and `loss.png` beside them. A run that diverges or fails is noted in the table; the others go on.

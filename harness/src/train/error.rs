@@ -15,7 +15,7 @@ pub enum TrainError {
         /// Which of the run's options may help.
         advice: &'static str,
     },
-    /// The loss over all images is NaN or infinite at the end.
+    /// The loss over all examples is NaN or infinite at the end.
     #[error("the loss after epoch {epoch} is {loss}; {cause}; try {advice}")]
     NoLoss {
         /// The epoch, from 0 on.

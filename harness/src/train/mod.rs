@@ -21,11 +21,11 @@ use serde::Serialize;
 
 use crate::process::interrupt::Interrupt;
 use crate::process::streams::note;
-use crate::train::plan::Plan;
-use crate::train::plot::{Curve, LossPlot, Scale};
-use crate::train::progress::Progress;
-use crate::train::record::RunFolder;
-use crate::train::summary::RunSummary;
+use plan::Plan;
+use plot::{Curve, LossPlot, Scale};
+use progress::Progress;
+use record::RunFolder;
+use summary::RunSummary;
 
 pub use ending::Ending;
 pub use error::TrainError;
@@ -68,7 +68,7 @@ pub fn train(
         Err(error) => Ending::by(error),
         Ok(()) => {
             let total = plan.total_steps(run.order.steps_per_epoch());
-            let mut progress = Progress::start(total, run.workload.examples().called, quiet);
+            let mut progress = Progress::start(total, run.workload.examples().many, quiet);
             let outcome = run.epochs(folder, &mut summary, interrupt, &mut progress);
             progress.finish();
             outcome.map_or_else(Ending::by, Ending::without_error)
@@ -112,7 +112,7 @@ fn begin(
         cubecl: "0.10.0",
         device,
         parameters: run.workload.segments().parameters(),
-        examples: BTreeMap::from([(examples.called, examples.count)]),
+        examples: BTreeMap::from([(examples.many, examples.count)]),
         steps_per_epoch: run.order.steps_per_epoch(),
         tensors,
         plan: run.plan,

@@ -1,4 +1,4 @@
-//! Which images make up the batch of each step: drawn from a seed, or read from a file.
+//! Which examples make up the batch of each step: drawn from a seed, or read from a file.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::arrays::{self, Array, Arrays, ArraysError};
+use crate::workloads::Examples;
 
 /// Stream of the first epoch; epoch e uses this plus e. Stream 0 draws the first weights.
 const FIRST_STREAM: u64 = 1;
@@ -17,13 +18,14 @@ const FIRST_STREAM: u64 = 1;
 pub enum OrderError {
     /// The batch is empty or larger than the data set.
     #[error(
-        "batch order: expected a batch (--batch) of 1 to {images} images, found {batch}; change the batch size or use more images"
+        "batch order: expected a batch (--batch) of 1 to {} {many}, found {batch}; change the batch size or use more {many}",
+        .examples.count, many = .examples.many
     )]
     Batch {
-        /// Images of a batch.
+        /// Examples of a batch.
         batch: usize,
-        /// Images there are.
-        images: usize,
+        /// The examples there are.
+        examples: Examples,
     },
     /// The file's array does not have the run's shape.
     #[error(
@@ -34,14 +36,15 @@ pub enum OrderError {
         path: String,
         /// Steps of the run.
         steps: usize,
-        /// Images of a batch.
+        /// Examples of a batch.
         batch: usize,
         /// The shape found.
         found: Vec<usize>,
     },
-    /// The file names an image that does not exist.
+    /// The file names an example that does not exist.
     #[error(
-        "batch order from {path}: expected image indices below {images}, found {index} in step {step}"
+        "batch order from {path}: expected {} indices below {}, found {index} in step {step}",
+        .examples.one, .examples.count
     )]
     Index {
         /// The file.
@@ -50,8 +53,8 @@ pub enum OrderError {
         step: usize,
         /// The index.
         index: u32,
-        /// Images there are.
-        images: usize,
+        /// The examples there are.
+        examples: Examples,
     },
     /// A step past the end of the file was asked for.
     #[error("batch order: step {step} was asked for, but the file given has only {steps} steps")]
@@ -66,10 +69,10 @@ pub enum OrderError {
     Arrays(#[from] ArraysError),
 }
 
-/// The batches of a run, B images each.
+/// The batches of a run, B examples each.
 #[derive(Debug, Clone)]
 pub struct BatchOrder {
-    images: usize,
+    examples: usize,
     batch: usize,
     source: Source,
 }
@@ -87,17 +90,17 @@ enum Source {
 }
 
 impl BatchOrder {
-    /// A fresh permutation of all images each epoch; the images left over after the last whole batch are dropped.
+    /// A fresh permutation of all examples each epoch; those left over after the last whole batch are dropped.
     ///
     /// An epoch's order depends on the seed and the epoch's number only (`ChaCha8`, a stream for each epoch), so any
     /// epoch can be drawn without those before it.
     ///
     /// # Errors
     /// [`OrderError::Batch`] if the batch is empty or larger than the data set.
-    pub fn shuffled(images: usize, batch: usize, seed: u64) -> Result<Self, OrderError> {
-        check_batch(images, batch)?;
+    pub fn shuffled(examples: Examples, batch: usize, seed: u64) -> Result<Self, OrderError> {
+        check_batch(examples, batch)?;
         Ok(Self {
-            images,
+            examples: examples.count,
             batch,
             source: Source::Seeded {
                 seed,
@@ -111,14 +114,14 @@ impl BatchOrder {
     ///
     /// # Errors
     /// [`OrderError`] if the array is missing or not the only one, has another shape, or holds something else than integers
-    /// that images have.
+    /// that examples have.
     pub fn load(
         path: impl AsRef<Path>,
-        images: usize,
+        examples: Examples,
         batch: usize,
         steps: usize,
     ) -> Result<Self, OrderError> {
-        check_batch(images, batch)?;
+        check_batch(examples, batch)?;
         let name = path.as_ref().display().to_string();
         let mut arrays = Arrays::read(&path)?;
         let (shape, indices) = arrays.take_u32("order")?;
@@ -134,16 +137,19 @@ impl BatchOrder {
                 });
             }
         }
-        if let Some(position) = indices.iter().position(|&index| index as usize >= images) {
+        if let Some(position) = indices
+            .iter()
+            .position(|&index| index as usize >= examples.count)
+        {
             return Err(OrderError::Index {
                 path: name,
                 step: position / batch,
                 index: indices[position],
-                images,
+                examples,
             });
         }
         Ok(Self {
-            images,
+            examples: examples.count,
             batch,
             source: Source::Given { indices },
         })
@@ -162,12 +168,12 @@ impl BatchOrder {
         )?)
     }
 
-    /// Whole batches in one pass over the images.
+    /// Whole batches in one pass over the examples.
     pub fn steps_per_epoch(&self) -> usize {
-        self.images / self.batch
+        self.examples / self.batch
     }
 
-    /// The images of the batches of `steps`, one after the other.
+    /// The examples of the batches of `steps`, one after the other.
     ///
     /// # Errors
     /// As [`BatchOrder::batch`].
@@ -179,7 +185,7 @@ impl BatchOrder {
         Ok(indices)
     }
 
-    /// The images of a step's batch, B indices. Steps count from 0 over the whole run.
+    /// The examples of a step's batch, B indices. Steps count from 0 over the whole run.
     ///
     /// # Errors
     /// [`OrderError::PastEnd`] past the end of a file; never for a shuffled order.
@@ -193,7 +199,7 @@ impl BatchOrder {
             } => {
                 let wanted = step / per_epoch;
                 if *epoch != Some(wanted) {
-                    *permutation = permutation_of_epoch(self.images, *seed, wanted);
+                    *permutation = permutation_of_epoch(self.examples, *seed, wanted);
                     *epoch = Some(wanted);
                 }
                 let start = step % per_epoch * self.batch;
@@ -210,19 +216,19 @@ impl BatchOrder {
     }
 }
 
-fn check_batch(images: usize, batch: usize) -> Result<(), OrderError> {
+fn check_batch(examples: Examples, batch: usize) -> Result<(), OrderError> {
     // Indices are u32.
-    if batch == 0 || batch > images || u32::try_from(images).is_err() {
-        return Err(OrderError::Batch { batch, images });
+    if batch == 0 || batch > examples.count || u32::try_from(examples.count).is_err() {
+        return Err(OrderError::Batch { batch, examples });
     }
     Ok(())
 }
 
 /// Fisher–Yates, written out here so that a new version of a library cannot change the order.
-fn permutation_of_epoch(images: usize, seed: u64, epoch: usize) -> Vec<u32> {
+fn permutation_of_epoch(examples: usize, seed: u64, epoch: usize) -> Vec<u32> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(FIRST_STREAM + epoch as u64);
-    let mut permutation: Vec<u32> = (0..images as u32).collect();
+    let mut permutation: Vec<u32> = (0..examples as u32).collect();
     for last in (1..permutation.len()).rev() {
         permutation.swap(last, below(&mut random, last as u32 + 1) as usize);
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use sonew_kernels::product::Multiplication;
 use sonew_optimizers::{Numerics, OptimizerConfig};
 
-use crate::train::schedule::Schedule;
+use super::schedule::Schedule;
 
 /// A run, as asked for.
 #[derive(Clone, Debug, Serialize)]

@@ -7,14 +7,14 @@ use cubecl::server::Handle;
 use sonew_optimizers::{Context, NonFinite, Optimizer};
 use sonew_runtime::save_kernels;
 
+use super::order::BatchOrder;
+use super::plan::Plan;
+use super::progress::Progress;
+use super::record::{EpochRecord, RunFolder, StepRecord};
 use super::start::Start;
+use super::summary::RunSummary;
 use super::{TrainError, init};
 use crate::process::interrupt::Interrupt;
-use crate::train::order::BatchOrder;
-use crate::train::plan::Plan;
-use crate::train::progress::Progress;
-use crate::train::record::{EpochRecord, RunFolder, StepRecord};
-use crate::train::summary::RunSummary;
 use crate::workloads::{Objective, Workload};
 
 /// Steps after which losses are fetched where that takes a wait.
@@ -207,7 +207,7 @@ impl<'a> Run<'a> {
             progress.epoch(&describe(
                 &self.plan.label,
                 &record,
-                self.workload.examples().called,
+                self.workload.examples().many,
             ));
         }
         match summary.losses.last() {

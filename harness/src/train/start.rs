@@ -25,7 +25,7 @@ impl Start {
     /// # Errors
     /// [`TrainError`] with what does not fit.
     pub fn of(plan: &Plan, workload: Box<dyn Workload>) -> Result<Self, TrainError> {
-        let examples = workload.examples().count;
+        let examples = workload.examples();
         // A file of batches is looked at only once the batch itself is known to be possible.
         let drawn = BatchOrder::shuffled(examples, plan.batch, plan.seed)?;
         let steps = plan.total_steps(drawn.steps_per_epoch());

@@ -2,22 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::not_a_number;
+use super::plan::Plan;
 use crate::table::{Column, Table};
-use crate::train::not_a_number;
-use crate::train::plan::Plan;
 
 /// A run in a few numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
     /// The name shown in tables and legends.
     pub optimizer: String,
-    /// Training loss after each epoch, nats per image, from epoch 0. Not a number where it diverged.
+    /// Training loss after each epoch, from epoch 0, in the unit of the workload. Not a number where it diverged.
     #[serde(with = "not_a_number::many")]
     pub losses: Vec<f64>,
     /// Mean wall time of an epoch, evaluation not counted; not a number, as the time of a step, if there was none.
     #[serde(with = "not_a_number::one")]
     pub seconds_per_epoch: f64,
-    /// Mean wall time of an evaluation on all images.
+    /// Mean wall time of an evaluation on all examples.
     #[serde(default = "unknown", with = "not_a_number::one")]
     pub seconds_per_evaluation: f64,
     /// Mean wall time of an optimizer step, in milliseconds.

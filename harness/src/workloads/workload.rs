@@ -47,8 +47,10 @@ pub trait Workload {
 pub struct Examples {
     /// How many there are.
     pub count: usize,
+    /// What one of them is called in messages, such as image.
+    pub one: &'static str,
     /// What several of them are called in records and messages, such as images.
-    pub called: &'static str,
+    pub many: &'static str,
 }
 
 /// What an objective needs beside the arenas of parameters and gradients, in bytes.

@@ -67,7 +67,7 @@ pub fn along(
     let device = DeviceRoots::new(context, &problems, Strategy::Inferred)?;
     let roots = context.upload(&factors);
 
-    let mut order = BatchOrder::shuffled(images.count, batch, seed)?;
+    let mut order = BatchOrder::shuffled(images.examples(), batch, seed)?;
     let mut pixels = vec![0.0; batch * images.pixels_per_image()];
     let mut refused = 0;
     for step in 0..steps {

@@ -126,7 +126,7 @@ pub fn recorded(
 ) -> Result<Vec<Case>, TrainError> {
     let batch = images.count.min(1000);
     let mut network = Network::new(&context, PrecisionKind::F32, sizes, batch, Route::Auto)?;
-    let mut order = BatchOrder::shuffled(images.count, batch, seed)?;
+    let mut order = BatchOrder::shuffled(images.examples(), batch, seed)?;
     let segments = network.segments().clone();
     let params = first_parameters(&context, &segments, sizes, seed)?;
     let adam = OptimizerConfig::named("adam")?;

@@ -17,7 +17,7 @@ pub struct EpochRecord {
     pub epoch: usize,
     /// Steps taken since the start of the run.
     pub steps: usize,
-    /// Loss over the whole training set, nats per image. Not a number is written as null.
+    /// Loss over the whole training set, in the unit of the workload. Not a number is written as null.
     #[serde(with = "not_a_number::one")]
     pub loss: f64,
     /// Learning rate of the epoch's last step.
@@ -30,7 +30,7 @@ pub struct EpochRecord {
     pub optimizer_seconds: f64,
     /// Wall time of the evaluation.
     pub evaluation_seconds: f64,
-    /// Training images per second of wall time, evaluation not counted.
+    /// Examples per second of wall time, evaluation not counted. Called so in every workload, so that one program reads all logs.
     pub images_per_second: f64,
     /// Columns of the factor whose edges were cut in the epoch's last step, for optimizers that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ pub struct EpochRecord {
 pub struct StepRecord {
     /// The step, counted over the whole run.
     pub step: usize,
-    /// Loss of the step's batch, nats per image. Not a number is written as null.
+    /// Loss of the step's batch, in the unit of the workload. Not a number is written as null.
     #[serde(with = "not_a_number::one")]
     pub loss: f64,
 }

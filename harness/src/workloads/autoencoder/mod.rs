@@ -67,10 +67,7 @@ impl Workload for Autoencoder {
     }
 
     fn examples(&self) -> Examples {
-        Examples {
-            count: self.images.count,
-            called: "images",
-        }
+        self.images.examples()
     }
 
     fn tensors(&self) -> &[Tensor] {

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
+use crate::workloads::Examples;
+
 /// Unsigned bytes in three dimensions.
 const MAGIC_IMAGES: u32 = 0x0000_0803;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -199,6 +201,15 @@ impl Images {
         self.pixels.truncate(n * self.pixels_per_image());
         self.count = n;
         Ok(self)
+    }
+
+    /// How many there are to train on, and what they are called.
+    pub fn examples(&self) -> Examples {
+        Examples {
+            count: self.count,
+            one: "image",
+            many: "images",
+        }
     }
 
     /// Pixels per image, R·C.
