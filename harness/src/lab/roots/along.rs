@@ -4,14 +4,12 @@ use std::rc::Rc;
 
 use sonew_kernels::kronecker::{Blocking, DeviceRoots, RootProblem, statistics};
 use sonew_kernels::sweep::Strategy;
-use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, ShampooConfig};
+use sonew_optimizers::{Context, OptimizerConfig, ShampooConfig};
 
-use super::first_parameters;
+use super::steps::Steps;
 use crate::table::{Column, Table};
 use crate::train::TrainError;
-use crate::train::order::BatchOrder;
 use crate::workloads::autoencoder::images::Images;
-use crate::workloads::autoencoder::network::{Network, Route};
 
 /// What a device found of all factors in one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,14 +42,10 @@ pub fn along(
     tell: &mut dyn FnMut(&RootStep),
 ) -> Result<(), TrainError> {
     let config = ShampooConfig::default();
-    let batch = images.count.min(1000);
-    let mut network = Network::new(context, PrecisionKind::F32, sizes, batch, Route::Auto)?;
-    let segments = network.segments().clone();
-    let params = first_parameters(context, &segments, sizes, seed)?;
     let shampoo = OptimizerConfig::Shampoo(config);
-    let mut optimizer = shampoo.build(PrecisionKind::F32, context.clone(), &segments)?;
+    let mut run = Steps::new(context, (images, sizes), seed, shampoo)?;
 
-    let blocking = Blocking::new(&segments, config.limits(), None, config.vectors)?;
+    let blocking = Blocking::new(run.segments(), config.limits(), None, config.vectors)?;
     let mut factors = vec![0f32; blocking.factor_values()];
     let mut problems = Vec::new();
     for factor in blocking.factors() {
@@ -67,15 +61,13 @@ pub fn along(
     let device = DeviceRoots::new(context, &problems, Strategy::Inferred)?;
     let roots = context.upload(&factors);
 
-    let mut order = BatchOrder::shuffled(images.examples(), batch, seed)?;
-    let mut pixels = vec![0.0; batch * images.pixels_per_image()];
     let mut refused = 0;
     for step in 0..steps {
-        images.fill_batch(order.batch(step)?, &mut pixels)?;
-        let gradients = network.gradients(context, &params, &pixels, 1.0)?;
-        let grads: Vec<f32> = context.download("reading gradients", &gradients.grads)?;
-        statistics(&blocking, &grads, &mut factors, config.beta2)?;
-        if (step as u64).is_multiple_of(config.root_interval) {
+        run.take(step, |grads| {
+            statistics(&blocking, grads, &mut factors, config.beta2)?;
+            if !(step as u64).is_multiple_of(config.root_interval) {
+                return Ok(());
+            }
             let uploaded = context.upload(&factors);
             let (all, threshold) = (0..problems.len(), config.residual_threshold);
             device.compute(context, &uploaded, &roots, all, config.ridge(), threshold)?;
@@ -91,8 +83,8 @@ pub fn along(
                 check: last.map(|it| it.check).fold(0.0, f64::max),
             });
             refused = sum;
-        }
-        optimizer.step(&params, &gradients.grads, shampoo.default_lr())?;
+            Ok(())
+        })?;
     }
     Ok(())
 }

@@ -2,28 +2,26 @@
 //! special kinds, and of statistics recorded from the autoencoder.
 
 mod along;
+mod steps;
 
 pub use along::{RootStep, along, along_table};
 
 use std::rc::Rc;
 use std::time::Instant;
 
-use cubecl::server::Handle;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::kronecker::accuracy::{conditioned, relative_error, root_in_f64};
 use sonew_kernels::kronecker::{
     Blocking, DeviceRoots, Limits, Method, Ridge, Root, RootProblem, Side, inverse_root, statistics,
 };
 use sonew_kernels::sweep::Strategy;
-use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Segments};
+use sonew_optimizers::{Context, OptimizerConfig};
 
+use self::steps::Steps;
 use crate::table::{Column, Table};
 use crate::train::TrainError;
-use crate::train::init::upload;
-use crate::train::order::BatchOrder;
 use crate::workloads::autoencoder::images::Images;
-use crate::workloads::autoencoder::network::{Network, Route};
-use crate::workloads::autoencoder::weights::{Weights, tensors};
+use crate::workloads::autoencoder::weights::tensors;
 
 /// A matrix to take the root of.
 pub struct Case {
@@ -101,18 +99,6 @@ pub fn cases(n: usize, seed: u64) -> Result<Vec<Case>, KernelError> {
     Ok(cases)
 }
 
-/// The parameters that a run with this seed begins with, an arena.
-fn first_parameters(
-    context: &Context,
-    segments: &Segments,
-    sizes: &[usize],
-    seed: u64,
-) -> Result<Handle, TrainError> {
-    let weights = Weights::glorot_uniform(sizes, seed)?;
-    let values = weights.values();
-    Ok(upload(context, segments, PrecisionKind::F32, &values)?)
-}
-
 /// The Kronecker statistics of every weight matrix of the autoencoder after `steps` steps of Adam.
 ///
 /// # Errors
@@ -124,27 +110,19 @@ pub fn recorded(
     steps: usize,
     seed: u64,
 ) -> Result<Vec<Case>, TrainError> {
-    let batch = images.count.min(1000);
-    let mut network = Network::new(&context, PrecisionKind::F32, sizes, batch, Route::Auto)?;
-    let mut order = BatchOrder::shuffled(images.examples(), batch, seed)?;
-    let segments = network.segments().clone();
-    let params = first_parameters(&context, &segments, sizes, seed)?;
     let adam = OptimizerConfig::named("adam")?;
-    let mut optimizer = adam.build(PrecisionKind::F32, context.clone(), &segments)?;
+    let mut run = Steps::new(&context, (images, sizes), seed, adam)?;
     let limits = Limits {
         block: usize::MAX,
         merge: 1,
         largest: usize::MAX,
     };
-    let blocking = Blocking::new(&segments, limits, None, false)?;
+    let blocking = Blocking::new(run.segments(), limits, None, false)?;
     let mut factors = vec![0f32; blocking.factor_values()];
-    let mut pixels = vec![0.0; batch * images.pixels_per_image()];
     for step in 0..steps {
-        images.fill_batch(order.batch(step)?, &mut pixels)?;
-        let gradients = network.gradients(&context, &params, &pixels, 1.0)?;
-        let grads: Vec<f32> = context.download("reading gradients", &gradients.grads)?;
-        statistics(&blocking, &grads, &mut factors, 0.95)?;
-        optimizer.step(&params, &gradients.grads, adam.default_lr())?;
+        run.take(step, |grads| {
+            Ok(statistics(&blocking, grads, &mut factors, 0.95)?)
+        })?;
     }
     let tensors = tensors(sizes)?;
     let cases = blocking.factors().iter().map(|factor| {
