@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Throughput};
 use sonew_benches::{Criterion, run};
-use sonew_harness::bench::{BenchError, Model, Request, Work, each_product, kernels, prove};
-use sonew_harness::freed_memory;
+use sonew_harness::lab::bench::{BenchError, Model, Request, Work, each_product, kernels, prove};
+use sonew_harness::process::freed_memory;
 use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind};
 use sonew_runtime::{Device, Selector};
 

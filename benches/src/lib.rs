@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Throughput};
-use sonew_harness::bench::{BenchError, Subject, Timer, Work};
+use sonew_harness::lab::bench::{BenchError, Subject, Timer, Work};
 
 /// A group of criterion's as what times kernels.
 pub struct Criterion<'a, 'b>(pub &'a mut BenchmarkGroup<'b, WallTime>);

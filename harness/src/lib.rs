@@ -1,36 +1,16 @@
-//! The parts of the MNIST autoencoder benchmark: what goes in (images, first weights, batch order, learning rates)
-//! and what comes out (run folders, curves, tables). The `sonew` binary puts them together.
+//! The benchmark of the optimizers, and what is measured and verified beside it. The `sonew` binary puts the parts together.
+//!
+//! * [`train`] takes the steps of a run, records and plots them; it knows what it trains as a
+//!   [`Workload`](workloads::Workload) only.
+//! * [`workloads`] holds what is trained, a folder each: data, layout, first weights, gradients, evaluation.
+//! * [`lab`] verifies, measures, tunes and inspects the kernels.
+//! * [`cli`] says what can be asked for, [`process`] what the program asks of the system.
 
 pub mod arrays;
-pub mod bench;
 pub mod cli;
-pub mod compare;
-pub mod data;
-pub mod freed_memory;
-pub mod init;
-#[cfg(feature = "cuda")]
-pub mod inspect;
-pub mod interrupt;
-pub mod kept_kernels;
-pub mod kernel_io;
-pub mod network;
-mod not_a_number;
-pub mod order;
-pub mod plan;
-pub mod plot;
-pub mod progress;
-pub mod record;
+pub mod lab;
+pub mod process;
 mod replace_file;
-pub mod report;
-pub mod roots;
-pub mod runtime_folder;
-pub mod schedule;
-pub mod source;
-pub mod stability;
-pub mod streams;
-pub mod summary;
 pub mod table;
 pub mod train;
-pub mod training_contract;
-pub mod tune;
-pub mod verify;
+pub mod workloads;

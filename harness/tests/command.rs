@@ -6,7 +6,7 @@ use std::path::Path;
 
 use program::{fails, sonew, succeeds};
 use sonew_harness::arrays::{self, Array, Arrays};
-use sonew_harness::record::{EpochRecord, LogLine, read_log, read_run};
+use sonew_harness::train::record::{EpochRecord, LogLine, read_log, read_run};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()

@@ -6,7 +6,7 @@ use std::io::pipe;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use sonew_harness::record::{RunStatus, read_run};
+use sonew_harness::train::record::{RunStatus, read_run};
 
 /// Which streams have lost their reader.
 #[derive(Clone, Copy, Debug, PartialEq)]

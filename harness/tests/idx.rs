@@ -4,7 +4,7 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use sonew_harness::data::{IdxError, Images};
+use sonew_harness::workloads::autoencoder::images::{IdxError, Images};
 
 fn idx_file(magic: u32, count: u32, rows: u32, cols: u32, pixels: &[u8]) -> Vec<u8> {
     let mut bytes: Vec<u8> = [magic, count, rows, cols]

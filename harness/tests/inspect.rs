@@ -3,7 +3,9 @@
 use std::env;
 use std::fmt::Write;
 
-use sonew_harness::inspect::{Arch, Inspected, ProductCost, Request, Tools, inspect, products};
+use sonew_harness::lab::inspect::{
+    Arch, Inspected, ProductCost, Request, Tools, inspect, products,
+};
 use sonew_kernels::context::Profile;
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::Blueprint;

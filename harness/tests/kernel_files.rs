@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use made::{Case, Set, inputs, numbers, set, symmetric, text};
 use program::{fails, sonew, succeeds};
 use sonew_harness::arrays::{Array, Arrays, Values};
-use sonew_harness::kernel_io::{Absent, KernelSpec, Setting, kernel, kernels};
+use sonew_harness::lab::kernel_files::{Absent, KernelSpec, Setting, kernel, kernels};
 
 const DEVICE: [&str; 2] = ["--device", "wgpu:cpu"];
 

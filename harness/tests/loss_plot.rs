@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use sonew_harness::plot::{Curve, LossPlot, Scale};
+use sonew_harness::train::plot::{Curve, LossPlot, Scale};
 
 fn folder(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
@@ -26,6 +26,7 @@ fn drawn(name: &str, plot: &LossPlot) -> String {
 fn plot(caption: &str, curves: Vec<Curve>) -> LossPlot {
     LossPlot {
         caption: caption.into(),
+        loss_unit: "nats per image".into(),
         curves,
         scale: Scale::Log,
     }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use program::{fails, succeeds};
-use sonew_harness::bench::{Bench, Part, TrainingTime};
-use sonew_harness::report::{Request, report};
+use sonew_harness::lab::bench::{Bench, Part, TrainingTime};
+use sonew_harness::lab::report::{Request, report};
 use sonew_optimizers::OptimizerConfig;
 use sonew_runtime::Selector;
 

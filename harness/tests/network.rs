@@ -1,8 +1,8 @@
 //! The autoencoder's loss and gradient against the f64 oracle, through a real device.
 
-use sonew_harness::data::Images;
-use sonew_harness::init::Weights;
-use sonew_harness::network::{Network, Route};
+use sonew_harness::workloads::autoencoder::images::Images;
+use sonew_harness::workloads::autoencoder::network::{Network, Route};
+use sonew_harness::workloads::autoencoder::weights::Weights;
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::network::reference::{Layer, loss_and_gradients};
 use sonew_kernels::precision::PrecisionKind;
@@ -44,12 +44,7 @@ impl Check {
         )
         .unwrap();
         let segments = network.segments().clone();
-        let tensors: Vec<&[f32]> = self
-            .weights
-            .layers
-            .iter()
-            .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
-            .collect();
+        let tensors = self.weights.values();
         let params = context.upload(&segments.gather(&tensors).unwrap());
         let gradients = network
             .gradients(&context, &params, &pixels(), 1.0)

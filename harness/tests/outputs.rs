@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use sonew_harness::arrays::{self, Array, Arrays};
-use sonew_harness::tune::TunedFile;
+use sonew_harness::lab::tune::TunedFile;
 
 fn some() -> BTreeMap<String, Array> {
     BTreeMap::from([("a".to_owned(), Array::f32([2], vec![1.0, 2.0]))])

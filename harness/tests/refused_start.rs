@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use program::{fails, sonew, succeeds};
-use sonew_harness::record::{RunStatus, read_run};
+use sonew_harness::train::record::{RunStatus, read_run};
 
 const SMALL: &[&str] = &[
     "--device",

@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use sonew_harness::data::Images;
-use sonew_harness::init::Weights;
-use sonew_harness::network::{Network, Route};
+use sonew_harness::workloads::autoencoder::images::Images;
+use sonew_harness::workloads::autoencoder::network::{Network, Route};
+use sonew_harness::workloads::autoencoder::weights::Weights;
 use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Profile};
 use sonew_runtime::Selector;
 
@@ -26,11 +26,7 @@ fn images() -> Images {
 fn cost_of_a_step(context: &Rc<Context>, name: &str, precision: PrecisionKind) -> [u64; 3] {
     let mut network = Network::new(context, precision, &SIZES, BATCH, Route::Device).unwrap();
     let weights = Weights::glorot_uniform(&SIZES, 1).unwrap();
-    let tensors: Vec<&[f32]> = weights
-        .layers
-        .iter()
-        .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
-        .collect();
+    let tensors = weights.values();
     let arena = network.segments().gather(&tensors).unwrap();
     let params = context.upload(&precision.encode(&arena));
     let config = OptimizerConfig::named(name).unwrap();
@@ -95,11 +91,7 @@ fn losses_of_more_steps_than_the_device_keeps_are_all_told_and_those_of_the_host
     let losses = |route| {
         let kind = PrecisionKind::F32;
         let mut network = Network::new(&context, kind, &SIZES, BATCH, route).unwrap();
-        let tensors: Vec<&[f32]> = weights
-            .layers
-            .iter()
-            .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
-            .collect();
+        let tensors = weights.values();
         let params = context.upload(&network.segments().gather(&tensors).unwrap());
         let set = network.image_set(&context, &images).unwrap();
         let order = network.order(&context, &set, (0..12).collect()).unwrap();

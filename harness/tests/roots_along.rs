@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use sonew_harness::data::Images;
-use sonew_harness::roots::{along, along_table};
+use sonew_harness::lab::roots::{along, along_table};
+use sonew_harness::workloads::autoencoder::images::Images;
 use sonew_optimizers::Context;
 use sonew_runtime::{Selector, open};
 

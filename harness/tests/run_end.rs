@@ -9,8 +9,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use sonew_harness::record::{RunFile, RunStatus, read_log, read_run};
-use sonew_harness::summary::RunSummary;
+use sonew_harness::train::record::{RunFile, RunStatus, read_log, read_run};
+use sonew_harness::train::summary::RunSummary;
 
 const SMALL: &[&str] = &[
     "--device",

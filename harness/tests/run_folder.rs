@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use sonew_harness::record::{
+use sonew_harness::train::record::{
     EpochRecord, LogLine, RecordError, RunFolder, RunStatus, StepRecord, read_log, read_run,
 };
 

@@ -4,8 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sonew_harness::arrays::{self, Array, Arrays, ArraysError, Values};
-use sonew_harness::init::{AUTOENCODER_SIZES, InitError, Weights};
-use sonew_harness::order::{BatchOrder, OrderError};
+use sonew_harness::train::init::InitError;
+use sonew_harness::train::order::{BatchOrder, OrderError};
+use sonew_harness::workloads::Examples;
+use sonew_harness::workloads::autoencoder::weights::{AUTOENCODER_SIZES, Weights};
+
+fn images(count: usize) -> Examples {
+    Examples {
+        count,
+        one: "image",
+        many: "images",
+    }
+}
 
 fn file_with(folder: &Path, named: &[(&str, Array)]) -> PathBuf {
     let path = folder.join("arrays.safetensors");
@@ -453,7 +463,7 @@ fn weights_of_another_width_are_taken_and_arrays_beside_them_are_named() {
 
 #[test]
 fn every_epoch_is_a_fresh_permutation_without_the_incomplete_batch() {
-    let mut order = BatchOrder::shuffled(10, 3, 7).unwrap();
+    let mut order = BatchOrder::shuffled(images(10), 3, 7).unwrap();
     assert_eq!(order.steps_per_epoch(), 3);
     let mut epoch = |number: usize| -> Vec<u32> {
         (0..3)
@@ -478,7 +488,7 @@ fn every_epoch_is_a_fresh_permutation_without_the_incomplete_batch() {
 #[test]
 fn a_seed_gives_the_same_order_for_ever() {
     let first = |seed| {
-        BatchOrder::shuffled(60_000, 4, seed)
+        BatchOrder::shuffled(images(60_000), 4, seed)
             .unwrap()
             .batch(0)
             .unwrap()
@@ -491,14 +501,14 @@ fn a_seed_gives_the_same_order_for_ever() {
 #[test]
 fn a_batch_larger_than_the_data_is_refused() {
     assert!(matches!(
-        BatchOrder::shuffled(10, 11, 0),
+        BatchOrder::shuffled(images(10), 11, 0),
         Err(OrderError::Batch {
             batch: 11,
-            images: 10
+            examples: Examples { count: 10, .. }
         })
     ));
     assert!(matches!(
-        BatchOrder::shuffled(10, 0, 0),
+        BatchOrder::shuffled(images(10), 0, 0),
         Err(OrderError::Batch { .. })
     ));
 }
@@ -507,9 +517,9 @@ fn a_batch_larger_than_the_data_is_refused() {
 fn an_order_reads_back_as_saved() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("order.safetensors");
-    let mut drawn = BatchOrder::shuffled(10, 3, 7).unwrap();
+    let mut drawn = BatchOrder::shuffled(images(10), 3, 7).unwrap();
     drawn.save(&path, 5).unwrap();
-    let mut read = BatchOrder::load(&path, 10, 3, 5).unwrap();
+    let mut read = BatchOrder::load(&path, images(10), 3, 5).unwrap();
     for step in 0..5 {
         assert_eq!(read.batch(step).unwrap(), drawn.batch(step).unwrap());
     }
@@ -519,23 +529,23 @@ fn an_order_reads_back_as_saved() {
     ));
     assert!(
         matches!(
-            BatchOrder::load(&path, 10, 3, 6),
+            BatchOrder::load(&path, images(10), 3, 6),
             Err(OrderError::Shape { .. })
         ),
         "too few steps"
     );
     assert!(
         matches!(
-            BatchOrder::load(&path, 10, 5, 3),
+            BatchOrder::load(&path, images(10), 5, 3),
             Err(OrderError::Shape { .. })
         ),
         "another batch size"
     );
     assert!(matches!(
-        BatchOrder::load(&path, 9, 3, 5),
+        BatchOrder::load(&path, images(9), 3, 5),
         Err(OrderError::Index {
             index: 9,
-            images: 9,
+            examples: Examples { count: 9, .. },
             ..
         })
     ));
@@ -548,11 +558,13 @@ fn an_order_of_any_integers_is_read_and_stands_alone_in_its_file() {
     let signed = bytes(&[3, 0, 2, 1], i64::to_le_bytes);
     let order = ("order", "I64", "[2, 2]", &signed[..]);
     std::fs::write(&path, stored(&[order])).unwrap();
-    let mut read = BatchOrder::load(&path, 4, 2, 2).unwrap();
+    let mut read = BatchOrder::load(&path, images(4), 2, 2).unwrap();
     assert_eq!(read.batch(0).unwrap(), [3, 0]);
     assert_eq!(read.batch(1).unwrap(), [2, 1]);
     std::fs::write(&path, stored(&[order, ("Order", "I64", "[0]", &[])])).unwrap();
-    let error = BatchOrder::load(&path, 4, 2, 2).unwrap_err().to_string();
+    let error = BatchOrder::load(&path, images(4), 2, 2)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("\"Order\" differs"), "{error}");
 }
 
@@ -564,7 +576,7 @@ fn an_order_of_floats_is_refused() {
         &[("order", Array::f32([1, 2], vec![0.0, 1.0]))],
     );
     assert!(matches!(
-        BatchOrder::load(&path, 9, 2, 1),
+        BatchOrder::load(&path, images(9), 2, 1),
         Err(OrderError::Arrays(ArraysError::WrongType { .. }))
     ));
 }

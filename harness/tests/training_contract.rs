@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::rc::Rc;
 
-use sonew_harness::network::Route;
-use sonew_harness::training_contract::CASES;
+use sonew_harness::lab::training_contract::CASES;
+use sonew_harness::workloads::autoencoder::network::Route;
 use sonew_optimizers::{Context, PrecisionKind, Profile};
 use sonew_runtime::Selector;
 

@@ -5,10 +5,12 @@ mod kernel;
 mod naming;
 mod numerics;
 mod run;
+mod workload;
 
 pub use inspect::{Forced, InspectArgs};
 pub use kernel::KernelArgs;
 pub use run::{PlanError, RunArgs};
+pub use workload::WorkloadArgs;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +19,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use sonew_optimizers::PrecisionKind;
 use sonew_runtime::Selector;
 
-use crate::source::Target;
+use crate::lab::source::Target;
 
 /// SONew and its baselines on the MNIST autoencoder, on any GPU or none.
 #[derive(Debug, Parser)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args};
+use clap::Args;
 use sonew_kernels::product::Multiplication;
 use sonew_optimizers::{Numerics, OptimizerConfig, PrecisionKind};
 
@@ -10,10 +10,9 @@ use super::DeviceArgs;
 use super::kernel::key_value;
 use super::naming;
 use super::numerics::NumericsArgs;
-use crate::data::{IdxError, Images, embedded};
-use crate::init::AUTOENCODER_SIZES;
-use crate::plan::Plan;
-use crate::schedule::Schedule;
+use super::workload::WorkloadArgs;
+use crate::train::plan::Plan;
+use crate::train::schedule::Schedule;
 
 /// A run.
 #[derive(Debug, Clone, Args)]
@@ -21,12 +20,9 @@ pub struct RunArgs {
     /// The device.
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Images in the IDX format, raw, .gz or .zst, instead of the embedded MNIST training set.
-    #[arg(long, value_name = "FILE")]
-    pub data: Option<PathBuf>,
-    /// Use only the first N images.
-    #[arg(long, value_name = "N")]
-    pub train_images: Option<usize>,
+    /// What is trained.
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
     /// Epochs.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: u32,
@@ -36,9 +32,6 @@ pub struct RunArgs {
     /// Images of a batch.
     #[arg(long, default_value_t = 1000)]
     pub batch: usize,
-    /// Units of each layer, comma-separated; the middle one is the code.
-    #[arg(long, value_delimiter = ',', action = ArgAction::Set, default_values_t = AUTOENCODER_SIZES)]
-    pub sizes: Vec<usize>,
     /// Seed of the first weights and of the batch order.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -108,27 +101,9 @@ pub enum PlanError {
         /// What was found.
         found: String,
     },
-    /// The images.
-    #[error(transparent)]
-    Images(#[from] IdxError),
 }
 
 impl RunArgs {
-    /// The images asked for.
-    ///
-    /// # Errors
-    /// Files that are no images, and more images asked for than there are.
-    pub fn images(&self) -> Result<Images, PlanError> {
-        let images = match &self.data {
-            Some(path) => Images::open(path)?,
-            None => embedded::train_images()?,
-        };
-        Ok(match self.train_images {
-            Some(count) => images.first(count)?,
-            None => images,
-        })
-    }
-
     /// The runs of `optimizers`, each `NAME[:KEY=VALUE]…`. `--set` reaches every optimizer that has the key.
     ///
     /// # Errors
@@ -211,7 +186,7 @@ impl RunArgs {
             epochs: self.epochs as usize,
             steps: self.steps.map(|steps| steps as usize),
             batch: self.batch,
-            sizes: self.sizes.clone(),
+            workload: self.workload.settings(),
             seed: self.seed,
             init: self.init.clone(),
             order: self.order.clone(),

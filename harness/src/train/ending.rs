@@ -1,7 +1,7 @@
 //! How a run, or a comparison of runs, ended.
 
 use super::TrainError;
-use crate::record::RunStatus;
+use super::record::RunStatus;
 
 /// How a run, or a comparison of runs, ended.
 #[derive(Debug)]

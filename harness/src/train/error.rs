@@ -15,7 +15,7 @@ pub enum TrainError {
         /// Which of the run's options may help.
         advice: &'static str,
     },
-    /// The loss over all images is NaN or infinite at the end.
+    /// The loss over all examples is NaN or infinite at the end.
     #[error("the loss after epoch {epoch} is {loss}; {cause}; try {advice}")]
     NoLoss {
         /// The epoch, from 0 on.
@@ -47,7 +47,7 @@ pub enum TrainError {
         /// What became of it.
         source: Box<TrainError>,
     },
-    /// The data do not fit the network or the batch.
+    /// An option does not fit the data.
     #[error("{argument} is {found}, expected {expected}")]
     Shape {
         /// What does not fit.
@@ -59,7 +59,7 @@ pub enum TrainError {
     },
     /// The run needs more memory than there is.
     #[error(
-        "{argument} needs {found} bytes of {place}, expected at most {expected}; make --sizes or --batch smaller"
+        "{argument} needs {found} bytes of {place}, expected at most {expected}; make {options} smaller"
     )]
     Memory {
         /// What needs it.
@@ -70,34 +70,33 @@ pub enum TrainError {
         place: &'static str,
         /// The bytes there are.
         expected: String,
+        /// Which of the run's options make it smaller.
+        options: &'static str,
     },
     /// The optimizer.
     #[error(transparent)]
     Optimizer(#[from] sonew_optimizers::Error),
-    /// The network.
+    /// What is trained.
     #[error(transparent)]
-    Network(#[from] crate::network::NetworkError),
+    Workload(Box<dyn std::error::Error + Send + Sync>),
     /// A kernel or a transfer.
     #[error(transparent)]
     Kernel(#[from] sonew_kernels::error::Error),
     /// The first weights.
     #[error(transparent)]
-    Init(#[from] crate::init::InitError),
+    Init(#[from] crate::train::init::InitError),
     /// The batch order.
     #[error(transparent)]
-    Order(#[from] crate::order::OrderError),
-    /// The images.
-    #[error(transparent)]
-    Images(#[from] crate::data::IdxError),
+    Order(#[from] crate::train::order::OrderError),
     /// The schedule.
     #[error(transparent)]
-    Schedule(#[from] crate::schedule::ScheduleError),
+    Schedule(#[from] crate::train::schedule::ScheduleError),
     /// The run folder.
     #[error(transparent)]
-    Record(#[from] crate::record::RecordError),
+    Record(#[from] crate::train::record::RecordError),
     /// The plot.
     #[error(transparent)]
-    Plot(#[from] crate::plot::PlotError),
+    Plot(#[from] crate::train::plot::PlotError),
 }
 
 impl TrainError {

@@ -1,19 +1,31 @@
 //! One run: steps over shuffled batches, the loss on the full training set after each epoch, a record of both.
 
+pub mod compare;
 mod ending;
 mod error;
+pub mod init;
+mod not_a_number;
+pub mod order;
+pub mod plan;
+pub mod plot;
+pub mod progress;
+pub mod record;
 mod run;
+pub mod schedule;
 mod start;
+pub mod summary;
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::interrupt::Interrupt;
-use crate::plan::Plan;
-use crate::plot::{Curve, LossPlot, Scale};
-use crate::progress::Progress;
-use crate::record::RunFolder;
-use crate::streams::note;
-use crate::summary::RunSummary;
+use crate::process::interrupt::Interrupt;
+use crate::process::streams::note;
+use plan::Plan;
+use plot::{Curve, LossPlot, Scale};
+use progress::Progress;
+use record::RunFolder;
+use summary::RunSummary;
 
 pub use ending::Ending;
 pub use error::TrainError;
@@ -28,7 +40,9 @@ struct Config<'a> {
     cubecl: &'static str,
     device: &'a sonew_runtime::DeviceInfo,
     parameters: usize,
-    images: usize,
+    /// How many examples, by what they are called.
+    #[serde(flatten)]
+    examples: BTreeMap<&'static str, usize>,
     steps_per_epoch: usize,
     /// How the optimizer treats each tensor, if it tells them apart.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -54,7 +68,7 @@ pub fn train(
         Err(error) => Ending::by(error),
         Ok(()) => {
             let total = plan.total_steps(run.order.steps_per_epoch());
-            let mut progress = Progress::start(total, quiet);
+            let mut progress = Progress::start(total, run.workload.examples().many, quiet);
             let outcome = run.epochs(folder, &mut summary, interrupt, &mut progress);
             progress.finish();
             outcome.map_or_else(Ending::by, Ending::without_error)
@@ -64,7 +78,8 @@ pub fn train(
     ending.and(folder.finish(ending.status.clone(), &summary));
     if !summary.losses.is_empty() {
         let plot = LossPlot {
-            caption: "MNIST autoencoder".into(),
+            caption: run.workload.title().into(),
+            loss_unit: run.workload.loss_unit().into(),
             curves: vec![Curve::of_losses(plan.folder.clone(), &summary.losses)],
             scale: Scale::Log,
         };
@@ -85,6 +100,7 @@ fn begin(
     folder: &mut RunFolder,
 ) -> Result<(), TrainError> {
     let tensors = run.tensors();
+    let examples = run.workload.examples();
     if run.plan.verbose {
         for line in &tensors {
             note(&format!("{}: {line}", run.plan.label));
@@ -95,8 +111,8 @@ fn begin(
         version: env!("CARGO_PKG_VERSION"),
         cubecl: "0.10.0",
         device,
-        parameters: run.network.segments().parameters(),
-        images: run.images.count,
+        parameters: run.workload.segments().parameters(),
+        examples: BTreeMap::from([(examples.many, examples.count)]),
         steps_per_epoch: run.order.steps_per_epoch(),
         tensors,
         plan: run.plan,

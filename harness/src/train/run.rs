@@ -7,17 +7,15 @@ use cubecl::server::Handle;
 use sonew_optimizers::{Context, NonFinite, Optimizer};
 use sonew_runtime::save_kernels;
 
-use super::TrainError;
+use super::order::BatchOrder;
+use super::plan::Plan;
+use super::progress::Progress;
+use super::record::{EpochRecord, RunFolder, StepRecord};
 use super::start::Start;
-use crate::data::Images;
-use crate::init::Weights;
-use crate::interrupt::Interrupt;
-use crate::network::{ImageSet, Network, Order, Route};
-use crate::order::BatchOrder;
-use crate::plan::Plan;
-use crate::progress::Progress;
-use crate::record::{EpochRecord, RunFolder, StepRecord};
-use crate::summary::RunSummary;
+use super::summary::RunSummary;
+use super::{TrainError, init};
+use crate::process::interrupt::Interrupt;
+use crate::workloads::{Objective, Workload};
 
 /// Steps after which losses are fetched where that takes a wait.
 const TOLD_TOGETHER: usize = 64;
@@ -54,11 +52,10 @@ struct Untold {
 /// A run that can begin: its states are allocated, and nothing is recorded yet.
 pub struct Run<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) images: &'a Images,
-    pub(super) network: Network,
+    pub(super) workload: &'a dyn Workload,
     pub(super) optimizer: Box<dyn Optimizer>,
     pub(super) order: BatchOrder,
-    set: ImageSet<'a>,
+    objective: Box<dyn Objective + 'a>,
     context: Rc<Context>,
     params: Handle,
 }
@@ -67,56 +64,49 @@ impl<'a> Run<'a> {
     /// Allocates what the run needs; `start` and `plan` belong together.
     ///
     /// # Errors
-    /// [`TrainError`] with what the network or the optimizer refuses.
+    /// [`TrainError`] with what the workload or the optimizer refuses.
     pub fn new(context: Rc<Context>, start: &'a Start, plan: &'a Plan) -> Result<Self, TrainError> {
-        let network = Network::with_products(
-            &context,
-            plan.numerics.precision,
-            &plan.sizes,
-            plan.batch,
-            Route::Auto,
-            plan.products,
-        )?;
-        let segments = network.segments();
+        let workload = &*start.workload;
+        let precision = plan.numerics.precision;
+        let objective = workload.objective(&context, precision, plan.batch, plan.products)?;
+        let segments = workload.segments();
         let optimizer = plan
             .optimizer
             .build(plan.numerics, context.clone(), segments)?;
         let drawn;
-        let weights = match &start.given {
+        let first = match &start.given {
             Some(given) => given,
             None => {
-                drawn = Weights::glorot_uniform(&plan.sizes, plan.seed)?;
+                drawn = init::draw(workload.tensors(), plan.seed);
                 &drawn
             }
         };
-        let tensors: Vec<&[f32]> = weights
-            .layers
-            .iter()
-            .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
-            .collect();
-        let params = plan.numerics.precision.encode(&segments.gather(&tensors)?);
+        let first: Vec<&[f32]> = first.iter().map(Vec::as_slice).collect();
         Ok(Self {
             plan,
-            images: &start.images,
+            workload,
             optimizer,
             order: start.order.clone(),
-            params: context.upload(&params),
-            set: network.image_set(&context, &start.images)?,
+            objective,
+            params: init::upload(&context, segments, precision, &first)?,
             context,
-            network,
         })
     }
 
     /// How the optimizer treats each tensor, a line each; none if it treats all alike.
     pub(super) fn tensors(&self) -> Vec<String> {
-        let shapes = self.network.segments().shapes();
+        let tensors = self.workload.tensors();
         let assignments = self.optimizer.assignments();
-        let lines = assignments.iter().zip(shapes).enumerate();
+        let lines = assignments.iter().zip(tensors);
         lines
-            .map(|(tensor, (assignment, shape))| {
-                format!("{} {shape:?}: {assignment}", tensor_name(tensor))
-            })
+            .map(|(assignment, tensor)| format!("{} {:?}: {assignment}", tensor.name, tensor.shape))
             .collect()
+    }
+
+    /// The name of a tensor in messages.
+    fn tensor_name(&self, tensor: usize) -> &str {
+        let tensor = self.workload.tensors().get(tensor);
+        tensor.map_or("no tensor", |it| &it.name)
     }
 
     /// Takes all steps, recording each epoch in `folder` and `summary`. Says whether it was interrupted before the last.
@@ -141,7 +131,7 @@ impl<'a> Run<'a> {
             let parts_before = self.optimizer.parts();
             let mut split = Split::default();
             let indices = self.order.batches(begin..end)?;
-            let order = self.network.order(&self.context, &self.set, indices)?;
+            self.objective.set_order(&self.context, indices)?;
             for step in begin..end {
                 if interrupt.requested() {
                     self.tell(&mut untold, folder, progress)?;
@@ -149,9 +139,9 @@ impl<'a> Run<'a> {
                 }
                 let taken_before = self.optimizer.steps();
                 let number = step - begin;
-                let at_once = self.network.tells_at_once();
+                let at_once = self.objective.tells_at_once();
                 let timed = at_once || number % TIMED_APART == (end - begin - 1).min(1);
-                let outcome = self.step(step, (&order, number), timed.then_some(&mut split));
+                let outcome = self.step(step, number, timed.then_some(&mut split));
                 if outcome.is_ok() {
                     done += 1;
                     let taken = self.optimizer.steps() > taken_before;
@@ -170,9 +160,7 @@ impl<'a> Run<'a> {
             let [of_network, of_optimizer] = split.of_steps(steps);
             optimizer += of_optimizer;
             let started = Instant::now();
-            let loss = self
-                .network
-                .evaluate(&self.context, &self.params, &self.set)?;
+            let loss = self.objective.evaluate(&self.context, &self.params)?;
             let evaluation = started.elapsed().as_secs_f64();
             evaluating += evaluation;
             let parts = self.optimizer.parts();
@@ -216,7 +204,11 @@ impl<'a> Run<'a> {
             folder.log(&record)?;
             // A run may be killed later.
             save_kernels();
-            progress.epoch(&describe(&self.plan.label, &record));
+            progress.epoch(&describe(
+                &self.plan.label,
+                &record,
+                self.workload.examples().many,
+            ));
         }
         match summary.losses.last() {
             Some(&loss) if !loss.is_finite() => Err(TrainError::NoLoss {
@@ -233,7 +225,7 @@ impl<'a> Run<'a> {
     fn step(
         &mut self,
         step: usize,
-        (order, number): (&Order, usize),
+        number: usize,
         split: Option<&mut Split>,
     ) -> Result<(), TrainError> {
         // Waits are for the split of time only.
@@ -243,10 +235,8 @@ impl<'a> Run<'a> {
         }
         let started = Instant::now();
         let scale = self.optimizer.loss_scale();
-        let batch = (&self.set, order);
-        let grads = self
-            .network
-            .gradients_of(&self.context, &self.params, batch, number, scale)?;
+        let (context, params) = (&self.context, &self.params);
+        let grads = self.objective.gradients(context, params, number, scale)?;
         if timed {
             self.context.wait("gradients")?;
         }
@@ -257,7 +247,7 @@ impl<'a> Run<'a> {
         if let Err(sonew_optimizers::Error::NonFinite { tensor, index, .. }) = &taken {
             return Err(TrainError::NonFinite {
                 step,
-                tensor: tensor_name(*tensor),
+                tensor: self.tensor_name(*tensor).to_owned(),
                 index: *index,
             });
         }
@@ -279,7 +269,7 @@ impl<'a> Run<'a> {
         folder: &mut RunFolder,
         progress: &mut Progress,
     ) -> Result<(), TrainError> {
-        let losses = self.network.losses(&self.context)?;
+        let losses = self.objective.losses(&self.context)?;
         for ((step, taken), loss) in std::mem::take(&mut untold.steps).into_iter().zip(losses) {
             untold.told += 1;
             progress.step(untold.told, Some(loss as f32), self.plan.batch);
@@ -350,20 +340,14 @@ impl<'a> Run<'a> {
             Some((tensor, at)) => format!(
                 "{} gradients are not finite, first in {} at {at}",
                 report.non_finite_gradients,
-                tensor_name(tensor)
+                self.tensor_name(tensor)
             ),
             None => "the gradients are finite, so the weights grew too large".into(),
         }
     }
 }
 
-/// The name of a tensor in files and messages: w0, b0, w1, …
-fn tensor_name(tensor: usize) -> String {
-    let kind = if tensor.is_multiple_of(2) { 'w' } else { 'b' };
-    format!("{kind}{}", tensor / 2)
-}
-
-fn describe(label: &str, record: &EpochRecord) -> String {
+fn describe(label: &str, record: &EpochRecord, examples: &str) -> String {
     let mut seen = match record.pivots_cut {
         Some(cut) if cut > 0 => format!(", {cut} pivots cut"),
         _ => String::new(),
@@ -381,7 +365,7 @@ fn describe(label: &str, record: &EpochRecord) -> String {
         seen += &format!(", {refused} roots refused so far");
     }
     format!(
-        "{label} epoch {}: loss {:.3} at lr {:.3e}, {:.1} s (forward and backward {:.1}, optimizer {:.1}) + {:.1} s evaluation, {:.0} images/s{seen}",
+        "{label} epoch {}: loss {:.3} at lr {:.3e}, {:.1} s (forward and backward {:.1}, optimizer {:.1}) + {:.1} s evaluation, {:.0} {examples}/s{seen}",
         record.epoch,
         record.loss,
         record.lr,

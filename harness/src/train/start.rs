@@ -2,62 +2,46 @@
 
 use std::rc::Rc;
 
-use sonew_kernels::network::DenseLayers;
-use sonew_kernels::segments::Segments;
 use sonew_optimizers::Context;
-use sonew_runtime::{DeviceInfo, Processor};
+use sonew_runtime::DeviceInfo;
 
 use super::TrainError;
-use crate::data::Images;
-use crate::init::Weights;
-use crate::network::{self, NetworkError};
-use crate::order::BatchOrder;
-use crate::plan::Plan;
+use super::init;
+use super::order::BatchOrder;
+use super::plan::Plan;
+use crate::workloads::{Memory, Workload};
 
 /// What the runs of a command start from: they differ in the optimizer and the precision only.
 pub struct Start {
-    pub(super) images: Images,
+    pub(super) workload: Box<dyn Workload>,
     pub(super) order: BatchOrder,
-    /// From a file, if they are not drawn.
-    pub(super) given: Option<Weights>,
-    segments: Segments,
+    /// The first values of the tensors from a file, if they are not drawn.
+    pub(super) given: Option<Vec<Vec<f32>>>,
 }
 
 impl Start {
-    /// Checks what can be checked without a device: the sizes, the batch, the schedule, and the files of first weights and
-    /// batches.
+    /// Checks what can be checked without a device: the batch, the schedule, and the files of first weights and batches.
     ///
     /// # Errors
     /// [`TrainError`] with what does not fit.
-    pub fn of(plan: &Plan, images: Images) -> Result<Self, TrainError> {
-        let pixels = images.pixels_per_image();
-        if plan.sizes.first() != Some(&pixels) || plan.sizes.last() != Some(&pixels) {
-            return Err(TrainError::Shape {
-                argument: "--sizes",
-                found: format!("{:?}", plan.sizes),
-                expected: format!(
-                    "a list that starts and ends with the {pixels} pixels of an image"
-                ),
-            });
-        }
-        let segments = network::segments(&plan.sizes)?;
+    pub fn of(plan: &Plan, workload: Box<dyn Workload>) -> Result<Self, TrainError> {
+        let examples = workload.examples();
         // A file of batches is looked at only once the batch itself is known to be possible.
-        let drawn = BatchOrder::shuffled(images.count, plan.batch, plan.seed)?;
+        let drawn = BatchOrder::shuffled(examples, plan.batch, plan.seed)?;
         let steps = plan.total_steps(drawn.steps_per_epoch());
         let order = match &plan.order {
-            Some(path) => BatchOrder::load(path, images.count, plan.batch, steps)?,
+            Some(path) => BatchOrder::load(path, examples, plan.batch, steps)?,
             None => drawn,
         };
         plan.schedule.covers(plan.epochs)?;
         let given = match &plan.init {
-            Some(path) => Some(Weights::load(path, &plan.sizes)?),
+            Some(path) => Some(init::load(path, workload.tensors())?),
             None => None,
         };
         Ok(Self {
-            images,
+            workload,
             order,
             given,
-            segments,
         })
     }
 
@@ -66,33 +50,30 @@ impl Start {
     /// # Errors
     /// [`TrainError::Memory`].
     pub fn fits(&self, plan: &Plan, device: &DeviceInfo) -> Result<(), TrainError> {
-        let arena = self.segments.arena_len() as u128;
-        let rows = plan.batch as u128;
-        let widest = plan.sizes.iter().max().map_or(0, |&units| units as u128);
-        let units: u128 = plan.sizes.iter().map(|&units| units as u128).sum();
-        let layers = network::layers_in_arena(&plan.sizes)?.0;
-        let values = DenseLayers::batch_values(&layers, plan.batch) as u128;
-        let (largest, argument) = match device.processor {
-            Processor::Gpu if values > arena => (values, "the values of a batch"),
-            _ => (arena, "the parameter arena"),
-        };
+        let arena = 4 * self.workload.segments().arena_len() as u128;
+        let Memory {
+            buffer,
+            host,
+            options,
+        } = self.workload.memory(device.profile, plan.batch);
         let memory = |argument, found, place, expected| TrainError::Memory {
             argument,
             found,
             place,
             expected,
+            options,
         };
-        if 4 * largest > device.max_buffer_bytes.into() {
+        let (largest, argument) = if buffer > arena {
+            (buffer, "the values of a batch")
+        } else {
+            (arena, "the parameter arena")
+        };
+        if largest > device.max_buffer_bytes.into() {
             let expected = device.max_buffer_bytes.to_string();
-            return Err(memory(argument, 4 * largest, "one device buffer", expected));
+            return Err(memory(argument, largest, "one device buffer", expected));
         }
-        // Weights as drawn and laid out, and the inputs, of which the device has a copy beside those of every layer; on the host also
-        // their gradient, activations, and two gradients of those.
-        let network = match device.processor {
-            Processor::Gpu => values + rows * self.images.pixels_per_image() as u128,
-            Processor::Cpu => arena + rows * (units + 2 * widest),
-        };
-        let found = 4 * (2 * arena + network);
+        // Weights as drawn and laid out come on top of what the workload needs.
+        let found = 2 * arena + host;
         let bytes = usize::try_from(found).unwrap_or(usize::MAX);
         // The system says at once whether it has as much, and the program does not abort if it has not.
         let mut room = Vec::<u8>::new();
@@ -111,11 +92,11 @@ impl Start {
     /// As [`OptimizerConfig::build`](sonew_optimizers::OptimizerConfig::build), and where the device lacks the matrix units that are
     /// asked for.
     pub fn suits(&self, plan: &Plan, context: &Rc<Context>) -> Result<(), TrainError> {
-        let asked = plan.products.parts(context, None);
-        asked.map_err(NetworkError::Kernel)?;
+        plan.products.parts(context, None)?;
+        let segments = self.workload.segments();
         let built = plan
             .optimizer
-            .build(plan.numerics, context.clone(), &self.segments);
+            .build(plan.numerics, context.clone(), segments);
         Ok(built.map(drop)?)
     }
 }

@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use sonew_harness::arrays::{Arrays, ArraysError, FormatError};
-use sonew_harness::init::Weights;
-use sonew_harness::order::BatchOrder;
+use sonew_harness::train::order::BatchOrder;
+use sonew_harness::workloads::Examples;
+use sonew_harness::workloads::autoencoder::weights::Weights;
 
 use crate::damage::Damage;
 use crate::memory::peak;
@@ -150,7 +151,12 @@ fn a_header_of_very_many_arrays_makes_no_endless_error() {
     let many = names.iter().map(|name| (name.as_str(), "F32", "[0]", 0));
     let header = header_of(&many.collect::<Vec<_>>());
     fs::write(&path, file(header.as_bytes(), &[])).unwrap();
-    let error = BatchOrder::load(&path, 10, 2, 1).unwrap_err().to_string();
+    let ten = Examples {
+        count: 10,
+        one: "image",
+        many: "images",
+    };
+    let error = BatchOrder::load(&path, ten, 2, 1).unwrap_err().to_string();
     assert!(
         error.contains("\"order\"") && error.contains("4980 more"),
         "{error}"

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use sonew_harness::data::{IdxError, Images};
+use sonew_harness::workloads::autoencoder::images::{IdxError, Images};
 
 use crate::CASES;
 use crate::damage::Damage;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sonew_harness::tune::{TunedFile, TunedFileError};
+use sonew_harness::lab::tune::{TunedFile, TunedFileError};
 
 use crate::damage::Damage;
 use crate::memory::peak;

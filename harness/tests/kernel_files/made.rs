@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sonew_harness::arrays::{self, Array, Values};
-use sonew_harness::kernel_io::{Absent, Found, KernelIoError, KernelSpec, Prepared};
+use sonew_harness::lab::kernel_files::{Absent, Found, KernelFileError, KernelSpec, Prepared};
 use tempfile::TempDir;
 
 /// Options, as they are given.
@@ -129,7 +129,7 @@ impl Case {
     }
 
     /// What the oracle says, without a process of its own.
-    pub fn oracle(&self, kernel: &str, set: &Set) -> Result<Found, KernelIoError> {
+    pub fn oracle(&self, kernel: &str, set: &Set) -> Result<Found, KernelFileError> {
         let set: Vec<_> = set
             .iter()
             .map(|(key, text)| ((*key).to_owned(), text.clone()))

@@ -9,8 +9,8 @@ use crate::Outcome;
 /// Prints the costs of the kernels that were asked for.
 #[cfg(feature = "cuda")]
 pub fn inspect(args: &InspectArgs) -> Outcome {
-    use sonew_harness::inspect::{PRODUCT, Request, Tools, inspect, products, tables};
-    use sonew_harness::streams::{note, print, progress};
+    use sonew_harness::lab::inspect::{PRODUCT, Request, Tools, inspect, products, tables};
+    use sonew_harness::process::streams::{note, print, progress};
 
     let request = Request {
         kernel: args.kernel.clone(),

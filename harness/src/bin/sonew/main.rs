@@ -13,12 +13,12 @@ use std::process::ExitCode;
 use measures::{BenchJob, RootsAlongJob, RootsJob, StabilityJob, TuneJob, VerifyJob};
 use on_device::on_device;
 use sonew_harness::cli::{Cli, Command};
-use sonew_harness::freed_memory;
-use sonew_harness::report;
-use sonew_harness::runtime_folder;
-use sonew_harness::stability::Comparison;
-use sonew_harness::streams::note;
-use sonew_harness::verify::Request;
+use sonew_harness::lab::report;
+use sonew_harness::lab::stability::Comparison;
+use sonew_harness::lab::verify::Request;
+use sonew_harness::process::freed_memory;
+use sonew_harness::process::runtime_folder;
+use sonew_harness::process::streams::note;
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 

@@ -5,17 +5,17 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use sonew_harness::bench::{self, Bench, Effort};
-use sonew_harness::data::embedded;
-use sonew_harness::init::AUTOENCODER_SIZES;
-use sonew_harness::report;
-use sonew_harness::roots;
-use sonew_harness::stability::Comparison;
-use sonew_harness::streams::{note, print, progress};
+use sonew_harness::lab::bench::{self, Bench, Effort};
+use sonew_harness::lab::report;
+use sonew_harness::lab::roots;
+use sonew_harness::lab::stability::Comparison;
+use sonew_harness::lab::tune::tiles::{self, PRODUCT};
+use sonew_harness::lab::tune::{self, TunedFile};
+use sonew_harness::lab::verify::{self, Request};
+use sonew_harness::process::streams::{note, print, progress};
 use sonew_harness::table::Table;
-use sonew_harness::tune::tiles::{self, PRODUCT};
-use sonew_harness::tune::{self, TunedFile};
-use sonew_harness::verify::{self, Request};
+use sonew_harness::workloads::autoencoder::images::embedded;
+use sonew_harness::workloads::autoencoder::weights::AUTOENCODER_SIZES;
 use sonew_optimizers::{Context, PrecisionKind, Units};
 use sonew_runtime::DeviceInfo;
 

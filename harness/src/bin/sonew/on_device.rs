@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use sonew_harness::cli::DeviceArgs;
-use sonew_harness::kept_kernels;
-use sonew_harness::tune::TunedFile;
+use sonew_harness::lab::tune::TunedFile;
+use sonew_harness::process::kept_kernels;
 use sonew_optimizers::Context;
 use sonew_runtime::DeviceInfo;
 

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use sonew_harness::cli::KernelArgs;
-use sonew_harness::kernel_io::{self, Found, KernelIoError, Prepared};
-use sonew_harness::streams::note;
+use sonew_harness::lab::kernel_files::{self, Found, KernelFileError, Prepared};
+use sonew_harness::process::streams::note;
 use sonew_optimizers::Context;
 use sonew_runtime::DeviceInfo;
 
@@ -20,9 +20,9 @@ pub fn kernel(args: KernelArgs) -> Outcome {
         (Some(name), Some(input), Some(output)) => (name, input, output),
         _ => return Err("expected a kernel, --in FILE and --out FILE, or --list".into()),
     };
-    let spec = kernel_io::kernel(&name)?;
+    let spec = kernel_files::kernel(&name)?;
     if args.allow_refused && !spec.may_refuse {
-        return Err(Box::new(KernelIoError::NoEffect {
+        return Err(Box::new(KernelFileError::NoEffect {
             kernel: spec.name,
             flag: "--allow-refused",
             reason: "for it always finds a result",

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use sonew_harness::cli::RunArgs;
-use sonew_harness::compare::compare;
-use sonew_harness::interrupt::{EXIT_STATUS, Interrupt};
-use sonew_harness::plan::Plan;
-use sonew_harness::record::{
+use sonew_harness::process::interrupt::{EXIT_STATUS, Interrupt};
+use sonew_harness::process::streams::{note, print};
+use sonew_harness::train::compare::compare;
+use sonew_harness::train::plan::Plan;
+use sonew_harness::train::record::{
     Contents, RecordError, RunFile, RunFolder, RunStatus, check_folder, read_run, timestamp,
 };
-use sonew_harness::schedule::Schedule;
-use sonew_harness::streams::{note, print};
+use sonew_harness::train::schedule::Schedule;
 use sonew_harness::train::{Ending, Run, Start, TrainError, train};
 use sonew_optimizers::Context;
 use sonew_runtime::DeviceInfo;
@@ -31,7 +31,7 @@ pub fn start(run: &RunArgs, optimizers: &[String], compare: bool) -> Outcome {
     if !compare && plans.len() > 1 {
         return Err("train takes one --precision; compare takes several".into());
     }
-    let start = Start::of(first, run.images()?)?;
+    let start = Start::of(first, run.workload.open()?)?;
     let job = RunJob {
         run: run.clone(),
         plans,

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use sonew_harness::kernel_io::{kernel, kernels};
-use sonew_harness::source::{Target, source};
-use sonew_harness::streams::print;
+use sonew_harness::lab::kernel_files::{kernel, kernels};
+use sonew_harness::lab::source::{Target, source};
+use sonew_harness::process::streams::print;
 use sonew_optimizers::{OptimizerConfig, PrecisionKind};
 
 use crate::Outcome;

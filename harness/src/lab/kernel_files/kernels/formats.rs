@@ -1,0 +1,156 @@
+//! Values in the formats of parameters: converted, rounded, and looked at.
+
+use cubecl::server::Handle;
+use sonew_kernels::context::Context;
+use sonew_kernels::error::Error as KernelError;
+use sonew_kernels::precision::{F32, Precision, PrecisionKind, PrecisionVisitor, inspect, require};
+use sonew_kernels::sweep::{Strategy, Sweep};
+
+use crate::lab::kernel_files::KernelFileError;
+use crate::lab::kernel_files::found::{Found, non_finite, wide};
+use crate::lab::kernel_files::inputs::Inputs;
+use crate::lab::kernel_files::settings::Setting;
+use crate::lab::kernel_files::spec::{KernelSpec, N};
+use crate::lab::kernel_files::table::Kernel;
+use crate::lab::kernel_files::tensor::Tensor;
+
+/// Each format by the precision whose parameters have it.
+pub(super) const FORMATS: [(&str, PrecisionKind); 3] = [
+    ("bf16", PrecisionKind::Bf16),
+    ("f16", PrecisionKind::F16),
+    ("f32", PrecisionKind::F32),
+];
+
+/// Refuses a device that lacks a format.
+pub(super) fn require_format(context: &Context, format: PrecisionKind) -> Result<(), KernelError> {
+    struct Has<'a>(&'a Context);
+    impl PrecisionVisitor for Has<'_> {
+        type Output = Result<(), KernelError>;
+        fn visit<P: Precision>(self) -> Self::Output {
+            require::<P>(self.0)
+        }
+    }
+    format.accept(Has(context))
+}
+
+/// An arena in a format, widened.
+pub(super) fn widened(
+    tensor: &Tensor<'_>,
+    format: PrecisionKind,
+    narrow: &Handle,
+) -> Result<Vec<f32>, KernelError> {
+    let back = tensor.empty();
+    format.widen(tensor.context, &tensor.segments, narrow, &back)?;
+    tensor.read(&back)
+}
+
+/// Room for an arena in a format.
+pub(super) fn empty(tensor: &Tensor<'_>, format: PrecisionKind) -> Handle {
+    let zeros = vec![0.0; tensor.segments.arena_len()];
+    tensor.context.upload(&format.encode(&zeros))
+}
+
+/// Values and a format.
+pub(in crate::lab::kernel_files) struct Convert {
+    x: Vec<f32>,
+    format: PrecisionKind,
+}
+
+fn rounded(x: &[f32], format: PrecisionKind) -> Found {
+    let mut y = x.to_vec();
+    format.round_all(&mut y);
+    Found::new().values("y", [y.len()], y)
+}
+
+impl Kernel for Convert {
+    fn spec() -> KernelSpec {
+        KernelSpec::new(
+            "convert",
+            "y is x, stored in a format and read again; to nearest, ties to even",
+        )
+        .needs("x", &[N])
+        .gives("y", &[N])
+        .set(Setting::choice("format", &FORMATS, "the format"))
+    }
+
+    fn read(inputs: &mut Inputs) -> Result<Self, KernelFileError> {
+        Ok(Self {
+            format: inputs.settings.choice("format", &FORMATS),
+            x: inputs.take("x"),
+        })
+    }
+
+    fn oracle(&self) -> Result<Found, KernelFileError> {
+        Ok(rounded(&self.x, self.format))
+    }
+
+    fn run(&self, context: &Context) -> Result<Found, KernelFileError> {
+        require_format(context, self.format)?;
+        let n = self.x.len();
+        let tensor = Tensor::new(context, "convert", n)?;
+        let x = tensor.upload(&self.x)?;
+        let narrow = empty(&tensor, self.format);
+        self.format.narrow(context, &tensor.segments, &x, &narrow)?;
+        Ok(Found::new().values("y", [n], widened(&tensor, self.format, &narrow)?))
+    }
+}
+
+/// A gradient, and what it is multiplied with.
+pub(in crate::lab::kernel_files) struct Inspect {
+    g: Vec<f32>,
+    factor: f64,
+}
+
+impl Kernel for Inspect {
+    fn spec() -> KernelSpec {
+        let summary =
+            "how many values of g are not finite, which is the first (n if none), and factor · g";
+        KernelSpec::new("inspect", summary)
+            .needs("g", &[N])
+            .gives("scaled", &[N])
+            .counts("non_finite")
+            .counts("first_non_finite")
+            .set(Setting::number("factor", "1", "the factor"))
+    }
+
+    fn read(inputs: &mut Inputs) -> Result<Self, KernelFileError> {
+        Ok(Self {
+            factor: inputs.settings.number("factor"),
+            g: inputs.take("g"),
+        })
+    }
+
+    fn oracle(&self) -> Result<Found, KernelFileError> {
+        let n = self.g.len();
+        let scaled: Vec<_> = wide(&self.g).iter().map(|g| self.factor * g).collect();
+        let first = self.g.iter().position(|g| !g.is_finite());
+        Ok(Found::new()
+            .exact("scaled", [n], &scaled)
+            .count("non_finite", non_finite(&self.g))
+            .count("first_non_finite", first.unwrap_or(n) as u64))
+    }
+
+    fn run(&self, context: &Context) -> Result<Found, KernelFileError> {
+        let n = self.g.len();
+        let tensor = Tensor::new(context, "inspect", n)?;
+        let (grads, scaled) = (tensor.upload(&self.g)?, tensor.empty());
+        let sweep = Sweep::plain::<F32>(context, "inspect");
+        let slots = tensor.slots(sweep);
+        let segments = &tensor.segments;
+        type Format = <F32 as Precision>::Params;
+        inspect::<Format>(
+            context,
+            segments,
+            &grads,
+            Some(&scaled),
+            self.factor,
+            &slots,
+            Strategy::Forced(sweep),
+        )?;
+        let noted = tensor.noted(&slots)?;
+        Ok(Found::new()
+            .values("scaled", [n], tensor.read(&scaled)?)
+            .count("non_finite", noted.count)
+            .count("first_non_finite", noted.first))
+    }
+}

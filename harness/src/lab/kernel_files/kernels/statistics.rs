@@ -1,0 +1,125 @@
+//! SONew's statistics.
+
+use sonew_kernels::context::Context;
+use sonew_kernels::precision::F32;
+use sonew_kernels::sonew::{Decay, StatisticsBuffers, reference, statistics};
+use sonew_kernels::sweep::{Strategy, Sweep};
+
+use crate::lab::kernel_files::KernelFileError;
+use crate::lab::kernel_files::found::{Found, non_finite, wide};
+use crate::lab::kernel_files::inputs::Inputs;
+use crate::lab::kernel_files::settings::{Setting, Settings};
+use crate::lab::kernel_files::spec::{B, KernelSpec, N};
+use crate::lab::kernel_files::table::Kernel;
+use crate::lab::kernel_files::tensor::Tensor;
+
+/// Statistics of a tensor, and how a gradient enters them.
+pub(in crate::lab::kernel_files) struct Statistics {
+    pub g: Vec<f32>,
+    pub moment: Vec<f32>,
+    pub diagonal: Vec<f32>,
+    pub edges: Vec<Vec<f32>>,
+    pub beta1: f64,
+    pub decay: Decay,
+}
+
+/// The two decays, and the sum instead of one.
+pub(super) fn decay_settings() -> [Setting; 3] {
+    [
+        Setting::decay("beta1", "0.9", "decay of m"),
+        Setting::decay("beta2", "0.999", "decay of H"),
+        Setting::positive("lambda", "none", "instead of beta2: H ← H + P(g gᵀ)/λ").or_none(),
+    ]
+}
+
+/// How old statistics and the new product are weighed: by λ if it is given, else by β₂.
+fn decay(settings: &Settings) -> Decay {
+    match settings.optional_number("lambda") {
+        Some(lambda) => Decay::Sum(lambda),
+        None => Decay::Average(settings.number("beta2")),
+    }
+}
+
+impl Statistics {
+    /// Takes the gradient, the states and the decays.
+    pub fn take(inputs: &mut Inputs) -> Self {
+        Self {
+            beta1: inputs.settings.number("beta1"),
+            decay: decay(&inputs.settings),
+            g: inputs.take("g"),
+            moment: inputs.take("moment"),
+            diagonal: inputs.take("diagonal"),
+            edges: inputs.take_band("edges"),
+        }
+    }
+
+    /// The statistics after the gradient, in f64.
+    pub fn accumulated(&self) -> reference::Statistics {
+        let mut h = reference::Statistics {
+            moment: wide(&self.moment),
+            diagonal: wide(&self.diagonal),
+            edges: self.edges.iter().map(|edge| wide(edge)).collect(),
+        };
+        h.accumulate(&wide(&self.g), self.beta1, self.decay);
+        h
+    }
+
+    /// Adds those of the oracle to what was found.
+    pub fn with_exact(&self, found: Found, h: &reference::Statistics) -> Found {
+        let n = self.g.len();
+        found
+            .exact("moment", [n], &h.moment)
+            .exact("diagonal", [n], &h.diagonal)
+            .exact("edges", [h.edges.len(), n], &h.edges.concat())
+            .count("non_finite", non_finite(&self.g))
+    }
+}
+
+impl Kernel for Statistics {
+    fn spec() -> KernelSpec {
+        let summary = "m ← β₁ m + (1−β₁) g; H ← β₂ H + (1−β₂) P(g gᵀ)";
+        let spec = KernelSpec::new("statistics", summary)
+            .needs("g", &[N])
+            .state("moment", &[N])
+            .state("diagonal", &[N])
+            .needs("edges", &[B, N])
+            .gives("moment", &[N])
+            .gives("diagonal", &[N])
+            .gives("edges", &[B, N])
+            .counts("non_finite");
+        decay_settings().into_iter().fold(spec, KernelSpec::set)
+    }
+
+    fn read(inputs: &mut Inputs) -> Result<Self, KernelFileError> {
+        Ok(Self::take(inputs))
+    }
+
+    fn oracle(&self) -> Result<Found, KernelFileError> {
+        Ok(self.with_exact(Found::new(), &self.accumulated()))
+    }
+
+    fn run(&self, context: &Context) -> Result<Found, KernelFileError> {
+        let n = self.g.len();
+        let tensor = Tensor::new(context, "statistics", n)?;
+        let grads = tensor.upload(&self.g)?;
+        let (moment, diagonal) = (tensor.upload(&self.moment)?, tensor.upload(&self.diagonal)?);
+        let edges = tensor.upload_all(&self.edges)?;
+        let sweep = Sweep::of::<F32>(context, "statistics", edges.len());
+        let evidence = tensor.slots(sweep);
+        let buffers = StatisticsBuffers {
+            grads: &grads,
+            moment: &moment,
+            diagonal: &diagonal,
+            edges: &edges,
+            evidence: &evidence,
+        };
+        let forced = Strategy::Forced(sweep);
+        let segments = &tensor.segments;
+        statistics::<F32>(context, segments, buffers, self.beta1, self.decay, forced)?;
+        Ok(Found::new()
+            .values("moment", [n], tensor.read(&moment)?)
+            .values("diagonal", [n], tensor.read(&diagonal)?)
+            .values("edges", [edges.len(), n], tensor.read_all(&edges)?)
+            .count("non_finite", tensor.noted(&evidence)?.count))
+    }
+}

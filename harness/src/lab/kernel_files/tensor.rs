@@ -1,0 +1,116 @@
+//! One tensor of n values on a device, in an arena of its own.
+
+use cubecl::server::Handle;
+use sonew_kernels::context::Context;
+use sonew_kernels::error::Error as KernelError;
+use sonew_kernels::evidence::{Evidence, Slots};
+use sonew_kernels::segments::Segments;
+use sonew_kernels::sonew::Reduction;
+use sonew_kernels::sweep::Sweep;
+
+use super::KernelFileError;
+
+/// The arena, and what goes there and comes back.
+pub(super) struct Tensor<'a> {
+    pub context: &'a Context,
+    pub segments: Segments,
+    kernel: &'static str,
+    n: usize,
+}
+
+/// What a sweep noted: how often, and at which value first, n if never.
+pub(super) struct Noted {
+    pub count: u64,
+    pub first: u64,
+}
+
+impl<'a> Tensor<'a> {
+    pub fn new(
+        context: &'a Context,
+        kernel: &'static str,
+        n: usize,
+    ) -> Result<Self, KernelFileError> {
+        let segments = Segments::new(&[n])?;
+        // States may hold copies of some columns beside the arena.
+        require_room(context, kernel, segments.arena_len() / 8 * 9)?;
+        Ok(Self {
+            context,
+            segments,
+            kernel,
+            n,
+        })
+    }
+
+    /// n values as an arena.
+    pub fn upload(&self, values: &[f32]) -> Result<Handle, KernelError> {
+        Ok(self.context.upload(&self.segments.gather(&[values])?))
+    }
+
+    /// Arenas of n values each.
+    pub fn upload_all(&self, lines: &[Vec<f32>]) -> Result<Vec<Handle>, KernelError> {
+        lines.iter().map(|line| self.upload(line)).collect()
+    }
+
+    /// An arena of zeros.
+    pub fn empty(&self) -> Handle {
+        self.zeros(self.segments.arena_len())
+    }
+
+    /// Zeros.
+    pub fn zeros(&self, count: usize) -> Handle {
+        self.context.upload(&vec![0f32; count])
+    }
+
+    /// Slots of evidence.
+    pub fn slots(&self, sweep: Sweep) -> Slots {
+        Slots::of(self.context, &self.segments, sweep)
+    }
+
+    /// For each block the tensor it belongs to.
+    pub fn table(&self) -> Handle {
+        self.context.upload(&self.segments.tensor_of_block())
+    }
+
+    /// Sums over the tensor, and scratch for them.
+    pub fn reduction(&self) -> (Reduction, Handle) {
+        let partials = self.zeros(self.segments.blocks() - 2);
+        (Reduction::new(self.context, &self.segments), partials)
+    }
+
+    /// The values of an arena, or of what begins with one.
+    pub fn read(&self, arena: &Handle) -> Result<Vec<f32>, KernelError> {
+        let start = self.segments.tensors()[0].start;
+        let n = self.n;
+        self.context.view(self.kernel, arena, |values: &[f32]| {
+            values[start..start + n].to_vec()
+        })
+    }
+
+    /// Those of several, one after the other.
+    pub fn read_all(&self, arenas: &[Handle]) -> Result<Vec<f32>, KernelError> {
+        let mut all = Vec::with_capacity(arenas.len() * self.n);
+        for arena in arenas {
+            all.extend(self.read(arena)?);
+        }
+        Ok(all)
+    }
+
+    /// What was noted in slots.
+    pub fn noted(&self, slots: &Slots) -> Result<Noted, KernelError> {
+        let seen = Evidence::read(self.context, self.kernel, slots)?;
+        let first = seen.first.and_then(|at| self.segments.locate(at));
+        Ok(Noted {
+            count: seen.count,
+            first: first.map_or(self.n, |(_, index)| index) as u64,
+        })
+    }
+}
+
+/// Requires that the device has a buffer of so many f32: it is not asked for one that would end its driver.
+pub(super) fn require_room(
+    context: &Context,
+    kernel: &'static str,
+    values: usize,
+) -> Result<(), KernelError> {
+    context.require_buffer(kernel, "an array", 4 * values as u64)
+}

@@ -1,0 +1,354 @@
+//! The network in device memory, the route of graphics processors.
+
+use cubecl::server::Handle;
+use sonew_kernels::context::Context;
+use sonew_kernels::network::{DenseLayers, ImageOrder, Layer as Dense, PackedImages};
+use sonew_kernels::precision::PrecisionKind;
+use sonew_kernels::product::Multiplication;
+use sonew_kernels::segments::Segments;
+
+use super::image_set::check_images;
+use super::layout::Layout;
+use super::{Gradients, NetworkError};
+
+/// Batches whose losses the device keeps before they are fetched.
+const SLOTS: usize = 64;
+
+/// Layers, and room for the values of one batch.
+pub(super) struct DeviceRoute {
+    precision: PrecisionKind,
+    /// Parameters in f32 and the gradient in the parameters' format, where that is another.
+    narrow: Option<[Handle; 2]>,
+    segments: Segments,
+    layers: DenseLayers,
+    pixels: usize,
+    batch: usize,
+    /// The gradient, an arena whose gaps stay zero.
+    gradient: Handle,
+    /// Batches whose losses are on the device.
+    unread: usize,
+    /// Losses that were fetched and not asked for yet.
+    losses: Vec<f64>,
+}
+
+impl DeviceRoute {
+    pub fn new(
+        context: &Context,
+        precision: PrecisionKind,
+        layout: Layout,
+        batch: usize,
+        products: Multiplication,
+    ) -> Result<Self, NetworkError> {
+        let Layout { segments, layers } = layout;
+        let arena = segments.arena_len();
+        let dense: Vec<Dense> = layers.iter().map(Dense::from).collect();
+        let pixels = layers.first().map_or(0, |layer| layer.inputs);
+        let mut layers = DenseLayers::new(context, dense, precision, arena, batch, products)?;
+        layers.reserve(context, SLOTS)?;
+        let wide = || context.upload(&vec![0f32; arena]);
+        let narrow = (precision.parameter_bytes() < 4).then(|| {
+            let zeros = precision.encode(&vec![0.0; arena]);
+            [wide(), context.upload(&zeros)]
+        });
+        Ok(Self {
+            precision,
+            narrow,
+            gradient: wide(),
+            segments,
+            layers,
+            pixels,
+            batch,
+            unread: 0,
+            losses: Vec::new(),
+        })
+    }
+
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// The loss of a full batch and its gradient, times `scale`.
+    pub fn gradients(
+        &mut self,
+        context: &Context,
+        params: &Handle,
+        images: &[f32],
+        scale: f64,
+    ) -> Result<Gradients, NetworkError> {
+        check_images(images, self.batch, self.pixels)?;
+        self.settle(context)?;
+        let images = context.upload(images);
+        self.layers.place(context, &images, self.batch)?;
+        let grads = self.of_batch(context, params, scale, 0)?;
+        let losses = self.layers.mean_losses(context, &[self.batch])?;
+        Ok(Gradients {
+            loss: losses.iter().sum(),
+            grads,
+        })
+    }
+
+    /// The gradient, times `scale`, of the batch that begins at image `first` of an order; its loss stays on the device.
+    pub fn gradients_of(
+        &mut self,
+        context: &Context,
+        params: &Handle,
+        (images, order): (&PackedImages, &ImageOrder),
+        first: usize,
+        scale: f64,
+    ) -> Result<Handle, NetworkError> {
+        if self.unread == SLOTS {
+            self.settle(context)?;
+        }
+        self.layers
+            .gather(context, images, order, first, self.batch)?;
+        let slot = self.unread;
+        self.unread += 1;
+        self.of_batch(context, params, scale, slot)
+    }
+
+    /// The losses of the batches since this was last asked; waits for them.
+    pub fn losses(&mut self, context: &Context) -> Result<Vec<f64>, NetworkError> {
+        self.settle(context)?;
+        Ok(std::mem::take(&mut self.losses))
+    }
+
+    /// Fetches the losses that the device has, before their slots are used again.
+    fn settle(&mut self, context: &Context) -> Result<(), NetworkError> {
+        if self.unread > 0 {
+            let rows = vec![self.batch; self.unread];
+            let found = self.layers.mean_losses(context, &rows)?;
+            self.losses.extend(found);
+            self.unread = 0;
+        }
+        Ok(())
+    }
+
+    /// The gradient of the batch that was taken in.
+    fn of_batch(
+        &mut self,
+        context: &Context,
+        params: &Handle,
+        scale: f64,
+        slot: usize,
+    ) -> Result<Handle, NetworkError> {
+        let params = &self.wide_params(context, params)?;
+        let layers = &mut self.layers;
+        layers.forward(context, params, self.batch, Some(scale), slot)?;
+        layers.backward(context, params, &self.gradient)?;
+        let Some([_, narrow]) = &self.narrow else {
+            return Ok(self.gradient.clone());
+        };
+        self.precision
+            .narrow(context, &self.segments, &self.gradient, narrow)?;
+        Ok(narrow.clone())
+    }
+
+    /// The parameters in f32.
+    fn wide_params(&self, context: &Context, params: &Handle) -> Result<Handle, NetworkError> {
+        let Some([wide, _]) = &self.narrow else {
+            return Ok(params.clone());
+        };
+        self.precision
+            .widen(context, &self.segments, params, wide)?;
+        Ok(wide.clone())
+    }
+
+    /// The mean loss over all images, in batches; the last may be short.
+    pub fn evaluate(
+        &mut self,
+        context: &Context,
+        params: &Handle,
+        (images, order): (&PackedImages, &ImageOrder),
+    ) -> Result<f64, NetworkError> {
+        self.settle(context)?;
+        let params = &self.wide_params(context, params)?;
+        let (count, batch) = (images.count(), self.batch);
+        let layers = &mut self.layers;
+        layers.reserve(context, count.div_ceil(batch))?;
+        let starts = (0..count).step_by(batch);
+        let rows: Vec<usize> = starts.map(|first| batch.min(count - first)).collect();
+        for (slot, &rows) in rows.iter().enumerate() {
+            layers.gather(context, images, order, slot * batch, rows)?;
+            layers.forward(context, params, rows, None, slot)?;
+        }
+        let losses = layers.mean_losses(context, &rows)?;
+        let total: f64 = losses.iter().zip(&rows).map(|(l, &n)| l * n as f64).sum();
+        Ok(total / count as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sonew_kernels::context::Profile;
+    use sonew_kernels::network::reference::{Layer as Oracle, loss_and_gradients};
+    use sonew_runtime::{Device, Selector};
+
+    use super::*;
+    use crate::workloads::autoencoder::images::Images;
+    use crate::workloads::autoencoder::network::{Network, Route};
+    use crate::workloads::autoencoder::weights::Weights;
+
+    const SIZES: [usize; 5] = [7, 5, 3, 5, 7];
+    const BATCH: usize = 4;
+
+    struct Found {
+        loss: f64,
+        evaluated: f64,
+        gradients: Vec<Vec<f32>>,
+        gaps_are_zero: bool,
+    }
+
+    /// Both routes, each asked twice, with the last layer's weights `scale` times as large.
+    struct BothRoutes {
+        scale: f32,
+        precision: PrecisionKind,
+    }
+
+    impl BothRoutes {
+        fn weights(&self) -> Weights {
+            let mut weights = Weights::glorot_uniform(&SIZES, 3).unwrap();
+            for (l, layer) in weights.layers.iter_mut().enumerate() {
+                for (i, bias) in layer.bias.iter_mut().enumerate() {
+                    *bias = ((i + l) as f32).sin() * 0.3;
+                }
+            }
+            for w in &mut weights.layers[3].weight {
+                *w *= self.scale;
+            }
+            for layer in &mut weights.layers {
+                self.precision.round_all(&mut layer.weight);
+                self.precision.round_all(&mut layer.bias);
+            }
+            weights
+        }
+    }
+
+    /// Five images in batches of four: the last batch is short.
+    fn images() -> Images {
+        Images {
+            count: BATCH + 1,
+            rows: 1,
+            cols: SIZES[0],
+            pixels: (0..(BATCH + 1) * SIZES[0])
+                .map(|i| (i * 37) as u8)
+                .collect(),
+        }
+    }
+
+    fn values(count: usize) -> Vec<f32> {
+        let mut values = vec![0.0; count * SIZES[0]];
+        let indices: Vec<u32> = (0..count as u32).collect();
+        images().fill_batch(&indices, &mut values).unwrap();
+        values
+    }
+
+    impl BothRoutes {
+        fn run(self, device: Device) -> [Found; 2] {
+            let context = Context::new(device.client, Profile::LLVMPIPE);
+            let weights = self.weights();
+            let tensors = weights.values();
+            [Route::Host, Route::Device].map(|route| {
+                let products = Multiplication::Auto;
+                let mut network = Network::with_products(
+                    &context,
+                    self.precision,
+                    &SIZES,
+                    BATCH,
+                    route,
+                    products,
+                )
+                .unwrap();
+                let segments = network.segments().clone();
+                let arena = segments.gather(&tensors).unwrap();
+                let params = context.upload(&self.precision.encode(&arena));
+                let evaluated = {
+                    let images = images();
+                    let set = network.image_set(&context, &images).unwrap();
+                    network.evaluate(&context, &params, &set).unwrap()
+                };
+                // What a call leaves behind does not show in the next.
+                let mut ask = || {
+                    network
+                        .gradients(&context, &params, &values(BATCH), 1.0)
+                        .unwrap()
+                };
+                let first = ask().loss;
+                let gradients = ask();
+                assert_eq!(first.to_bits(), gradients.loss.to_bits());
+                let bytes: Vec<u8> = context.download("test", &gradients.grads).unwrap();
+                let arena = self.precision.decode(&bytes);
+                let gaps_are_zero = arena
+                    .iter()
+                    .enumerate()
+                    .all(|(at, &g)| g == 0.0 || segments.locate(at).is_some());
+                Found {
+                    loss: gradients.loss,
+                    evaluated,
+                    gradients: segments.scatter(&arena),
+                    gaps_are_zero,
+                }
+            })
+        }
+    }
+
+    #[test]
+    fn both_routes_follow_the_oracle_even_for_large_logits() {
+        for scale in [1.0, 60.0] {
+            // f32 through four layers: some 100 roundings.
+            follow_the_oracle(scale, PrecisionKind::F32, 1e-5, 2e-5);
+        }
+    }
+
+    #[test]
+    fn both_routes_follow_the_oracle_in_formats_of_16_bits() {
+        // Four layers forward and back with three roundings each.
+        for (precision, digits) in [
+            (PrecisionKind::Bf16, 8),
+            (PrecisionKind::F16, 11),
+            (PrecisionKind::Bf16Mixed, 8),
+        ] {
+            let roundoff = 0.5f64.powi(digits);
+            follow_the_oracle(1.0, precision, 6.0 * roundoff, 12.0 * roundoff);
+        }
+    }
+
+    fn follow_the_oracle(scale: f32, precision: PrecisionKind, loss_error: f64, error: f64) {
+        let check = BothRoutes { scale, precision };
+        let oracle: Vec<Oracle> = check
+            .weights()
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(l, layer)| Oracle {
+                inputs: layer.inputs,
+                weight: layer.weight.iter().map(|&w| w.into()).collect(),
+                bias: layer.bias.iter().map(|&b| b.into()).collect(),
+                linear: l == 1 || l == 3,
+            })
+            .collect();
+        let mut x = values(BATCH + 1);
+        precision.round_all(&mut x);
+        let x: Vec<f64> = x.iter().map(|&p| p.into()).collect();
+        let all = loss_and_gradients(&oracle, &x, &x, BATCH + 1).0;
+        let x = &x[..BATCH * SIZES[0]];
+        let (loss, expected) = loss_and_gradients(&oracle, x, x, BATCH);
+        let device = sonew_runtime::open(Selector::Software)
+            .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
+        for (found, route) in check.run(device).iter().zip(["host", "device"]) {
+            assert!((found.loss - loss).abs() < loss_error * loss, "{route}");
+            assert!((found.evaluated - all).abs() < loss_error * all, "{route}");
+            assert!(found.gaps_are_zero, "{route}");
+            let expected = expected.iter().flat_map(|(dw, db)| [dw, db]);
+            for (t, (found, expected)) in found.gradients.iter().zip(expected).enumerate() {
+                let largest = expected.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+                for (f, e) in found.iter().zip(expected) {
+                    let off = (f64::from(*f) - e).abs();
+                    assert!(
+                        off < error * largest,
+                        "{route}, {precision}, tensor {t}: {f:e}, expected {e:e}"
+                    );
+                }
+            }
+        }
+    }
+}

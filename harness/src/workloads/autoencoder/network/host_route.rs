@@ -1,0 +1,106 @@
+//! The route of CPU adapters: parameters are read from the device and gradients written to it; all between happens in host memory.
+
+use cubecl::server::Handle;
+use sonew_kernels::context::Context;
+use sonew_kernels::precision::PrecisionKind;
+use sonew_kernels::segments::Segments;
+
+use super::host::HostNetwork;
+use super::layout::Layout;
+use super::{Gradients, NetworkError};
+use crate::workloads::autoencoder::images::Images;
+
+/// The network in host memory, and the losses it found.
+pub(super) struct HostRoute {
+    network: HostNetwork,
+    precision: PrecisionKind,
+    batch: usize,
+    /// Of batches that were not asked for yet.
+    losses: Vec<f64>,
+    /// A batch.
+    values: Vec<f32>,
+}
+
+impl HostRoute {
+    pub fn new(precision: PrecisionKind, layout: Layout, batch: usize) -> Self {
+        Self {
+            network: HostNetwork::new(precision, layout, batch),
+            precision,
+            batch,
+            losses: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    pub fn segments(&self) -> &Segments {
+        self.network.segments()
+    }
+
+    /// The loss of a full batch and its gradient, times `scale`.
+    pub fn gradients(
+        &mut self,
+        context: &Context,
+        params: &Handle,
+        images: &[f32],
+        scale: f64,
+    ) -> Result<Gradients, NetworkError> {
+        let (network, precision) = (&mut self.network, self.precision);
+        let (loss, grads) = with_parameters(context, precision, params, move |params| {
+            network.gradients(params, images, scale)
+        })??;
+        let grads = match precision.parameter_bytes() {
+            4 => context.upload(grads),
+            _ => context.upload(&precision.encode(grads)),
+        };
+        Ok(Gradients { loss, grads })
+    }
+
+    /// The gradient, times `scale`, of a batch of these images; its loss is kept.
+    pub fn gradients_of(
+        &mut self,
+        context: &Context,
+        params: &Handle,
+        (images, indices): (&Images, &[u32]),
+        scale: f64,
+    ) -> Result<Handle, NetworkError> {
+        let mut values = std::mem::take(&mut self.values);
+        values.resize(self.batch * images.pixels_per_image(), 0.0);
+        images.fill_batch(indices, &mut values)?;
+        let found = self.gradients(context, params, &values, scale);
+        self.values = values;
+        let found = found?;
+        self.losses.push(found.loss);
+        Ok(found.grads)
+    }
+
+    /// The losses of the batches since this was last asked.
+    pub fn losses(&mut self) -> Vec<f64> {
+        std::mem::take(&mut self.losses)
+    }
+
+    /// The mean loss over all images, in batches; the last may be short.
+    pub fn evaluate(
+        &mut self,
+        context: &Context,
+        params: &Handle,
+        images: &Images,
+    ) -> Result<f64, NetworkError> {
+        let run = |params: &[f32]| self.network.evaluate(params, images);
+        with_parameters(context, self.precision, params, run)?
+    }
+}
+
+/// What `run` makes of the parameters in f32.
+fn with_parameters<O>(
+    context: &Context,
+    precision: PrecisionKind,
+    params: &Handle,
+    run: impl FnOnce(&[f32]) -> O,
+) -> Result<O, NetworkError> {
+    let operation = "reading parameters";
+    if precision.parameter_bytes() == 4 {
+        return Ok(context.view(operation, params, run)?);
+    }
+    let decoded = context.view(operation, params, |bytes| precision.decode(bytes))?;
+    Ok(run(&decoded))
+}

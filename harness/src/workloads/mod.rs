@@ -1,0 +1,16 @@
+//! What is trained: each workload is a folder here, and a line in [`ALL`].
+//!
+//! A [`Workload`] is what is known without a device: data, tensors, names. On a device it becomes an [`Objective`], which the
+//! training loop asks for gradients and losses. `docs/workloads.md` tells how to add one.
+
+pub mod autoencoder;
+mod objective;
+mod options;
+mod workload;
+
+pub use objective::Objective;
+pub use options::{Entry, Options};
+pub use workload::{Examples, Memory, Workload};
+
+/// Every workload; the first is the one that is trained where none is named.
+pub const ALL: &[Entry] = &[Entry::of::<autoencoder::AutoencoderOptions>("autoencoder")];

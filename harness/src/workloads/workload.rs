@@ -1,0 +1,65 @@
+//! What is trained, as far as it is known without a device.
+
+use sonew_kernels::context::{Context, Profile};
+use sonew_kernels::precision::PrecisionKind;
+use sonew_kernels::product::Multiplication;
+use sonew_kernels::segments::Segments;
+
+use super::Objective;
+use crate::train::TrainError;
+use crate::train::init::Tensor;
+
+/// Data, and the tensors that are trained on them. The loss is the mean of the losses of examples.
+pub trait Workload {
+    /// What stands above its plots.
+    fn title(&self) -> &str;
+
+    /// What the loss is measured in, such as nats per image.
+    fn loss_unit(&self) -> &str;
+
+    /// The examples that are trained on.
+    fn examples(&self) -> Examples;
+
+    /// What is trained, in the order of the arena.
+    fn tensors(&self) -> &[Tensor];
+
+    /// Where the tensors lie in the arena: of the shapes of [`Workload::tensors`], in their order.
+    fn segments(&self) -> &Segments;
+
+    /// What its objective needs on a device of this profile, for batches of so many examples.
+    fn memory(&self, profile: Profile, batch: usize) -> Memory;
+
+    /// The objective on a device, with parameters and gradients in the format of the precision, for batches of so many examples.
+    ///
+    /// # Errors
+    /// What the device refuses: a buffer of the size needed, or the products that were asked for.
+    fn objective<'a>(
+        &'a self,
+        context: &Context,
+        precision: PrecisionKind,
+        batch: usize,
+        products: Multiplication,
+    ) -> Result<Box<dyn Objective + 'a>, TrainError>;
+}
+
+/// The examples of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Examples {
+    /// How many there are.
+    pub count: usize,
+    /// What one of them is called in messages, such as image.
+    pub one: &'static str,
+    /// What several of them are called in records and messages, such as images.
+    pub many: &'static str,
+}
+
+/// What an objective needs beside the arenas of parameters and gradients, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Of the largest buffer on the device that the values of a batch take; 0 if they are in host memory.
+    pub buffer: u128,
+    /// Of host memory.
+    pub host: u128,
+    /// Which options make it smaller, such as --batch.
+    pub options: &'static str,
+}
