@@ -71,7 +71,7 @@ settings! {
         relative_gamma: RelativeGamma = RelativeGamma::AUTO, within GAMMA;
         /// edges of a failing pivot that are cut: outgoing (to later neighbours) or incident (all); or none: clamp (the
         /// pivot is raised to γ) or reweight (the farthest entry is changed until it is γ)
-        removal: EdgeRemoval = removal_of(band);
+        removal: EdgeRemoval = EdgeRemoval::of_band(band);
         /// whose step length is taken over, per tensor: none, sgd, momentum (SONew only), adam, rmsprop
         graft: Graft = Graft::None;
         /// ε ≥ 0 of the graft
@@ -80,15 +80,6 @@ settings! {
         weight_decay: f64 = 0.0, within NOT_NEGATIVE;
     }
     listed first: beta1, beta2, epsilon, weight_decay
-}
-
-/// What the authors' tridiagonal code does; for wider bands only the incident rule keeps X⁻¹ = H.
-fn removal_of(band: usize) -> EdgeRemoval {
-    if band <= 1 {
-        EdgeRemoval::Outgoing
-    } else {
-        EdgeRemoval::Incident
-    }
 }
 
 impl Sonew {
