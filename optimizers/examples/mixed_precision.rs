@@ -9,7 +9,7 @@ use sonew_runtime::{Selector, open};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let device = open(Selector::Auto)?;
-    let context = Rc::new(Context::new(device.client, device.info.processor));
+    let context = Rc::new(Context::new(device.client, device.info.profile));
     let precision = PrecisionKind::F16Mixed;
 
     // Shampoo looks at the shapes: a matrix has two factors, a vector one.

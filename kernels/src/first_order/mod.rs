@@ -11,7 +11,5 @@ mod rules;
 pub(crate) use average::{Average, average, moving_average};
 pub use descend::{Buffers, Hyper, descend};
 pub use reference::{Formula, descend as reference, descend_by_name as reference_by_name};
-pub use rules::{
-    Adagrad, Adam, FirstOrder, Momentum, NAMES, Nesterov, Number, RmsProp, Rule, RuleVisitor, Sgd,
-    each_rule, named_rule,
-};
+// The rules, and what is done with all of them.
+pub use rules::*;
