@@ -1,0 +1,93 @@
+//! A run of a workload that the harness does not know.
+
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
+
+use serde_json::{Map, json};
+use sonew_harness::process::interrupt::Interrupt;
+use sonew_harness::train::plan::Plan;
+use sonew_harness::train::record::{RunFolder, read_run};
+use sonew_harness::train::schedule::Schedule;
+use sonew_harness::train::summary::RunSummary;
+use sonew_harness::train::{Ending, Run, Start, train};
+use sonew_kernels::product::Multiplication;
+use sonew_optimizers::{Context, NonFinite, Numerics, OptimizerConfig, PrecisionKind};
+use sonew_runtime::Selector;
+
+use crate::points::Points;
+
+fn plan() -> Plan {
+    let mut numerics = Numerics::from(PrecisionKind::F32);
+    numerics.non_finite = NonFinite::Stop;
+    Plan {
+        optimizer: OptimizerConfig::named("sgd").unwrap(),
+        numerics,
+        products: Multiplication::Auto,
+        label: "sgd".into(),
+        folder: "sgd".into(),
+        lr: 0.5,
+        schedule: Schedule::Constant,
+        epochs: 5,
+        steps: None,
+        batch: 4,
+        workload: Map::from_iter([("space".to_owned(), json!(3))]),
+        seed: 0,
+        init: None,
+        order: None,
+        log_steps: false,
+        verbose: false,
+    }
+}
+
+fn run(points: Points, folder: &Path) -> (RunSummary, Ending) {
+    let device = sonew_runtime::open(Selector::Software)
+        .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
+    let plan = plan();
+    let start = Start::of(&plan, Box::new(points)).unwrap();
+    start.fits(&plan, &device.info).unwrap();
+    let context = Rc::new(Context::new(device.client.clone(), device.info.processor));
+    let run = Run::new(context, &start, &plan).unwrap();
+    let mut folder = RunFolder::create(folder, false).unwrap();
+    train(&device.info, run, &mut folder, &Interrupt::never(), true)
+}
+
+#[test]
+fn a_workload_from_elsewhere_is_trained_and_recorded_in_its_own_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let points = Points::new(16);
+    // The least possible: half the variance.
+    let least: f64 = (0..3)
+        .map(|axis| {
+            let values = || points.points.iter().map(|it| f64::from(it[axis]));
+            let mean = values().sum::<f64>() / 16.0;
+            values().map(|x| (x - mean).powi(2)).sum::<f64>() / 32.0
+        })
+        .sum();
+    let (summary, ending) = run(points, &path);
+    assert!(ending.error.is_none(), "{:?}", ending.error);
+    let last = summary.final_loss().unwrap();
+    // Steps on batches end near the middle, not in it.
+    assert!(last >= least && last < 1.3 * least, "{last}, {least}");
+    let config = read_run(&path).unwrap().config;
+    assert_eq!(config["points"], 16);
+    assert_eq!(config["space"], 3);
+    assert_eq!(config["parameters"], 3);
+    let plot = fs::read_to_string(path.join("loss.svg")).unwrap();
+    assert!(plot.contains("The middle of points"));
+    assert!(plot.contains("half a square per point"));
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_is_told_by_the_name_of_its_tensor() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut points = Points::new(4);
+    points.points[1][2] = f32::NAN;
+    let (_, ending) = run(points, &folder.path().join("run"));
+    let error = ending.error.unwrap().to_string();
+    assert!(
+        error.contains("a gradient of height is not finite"),
+        "{error}"
+    );
+}
