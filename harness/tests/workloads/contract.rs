@@ -3,7 +3,7 @@
 use clap::Command;
 use sonew_harness::train::init::{draw, upload};
 use sonew_harness::workloads::{ALL, Objective, Workload};
-use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
 use sonew_runtime::Selector;
@@ -76,13 +76,13 @@ impl Check<'_> {
 /// Has `check` look at every workload, on the route of CPU adapters and on that of graphics processors.
 fn each(check: impl Fn(&Check<'_>)) {
     for (name, workload) in workloads() {
-        for processor in [Processor::Cpu, Processor::Gpu] {
+        for profile in [Profile::LLVMPIPE, Profile::GPU] {
             let device = sonew_runtime::open(Selector::Software)
                 .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
             let count = workload.examples().count;
             check(&Check {
-                name: format!("{name}, {processor:?}"),
-                context: Context::new(device.client, processor),
+                name: format!("{name}, {profile:?}"),
+                context: Context::new(device.client, profile),
                 workload: &*workload,
                 batch: (1..=4).rev().find(|it| count.is_multiple_of(*it)).unwrap(),
             });

@@ -4,7 +4,7 @@ use cubecl::server::Handle;
 use sonew_harness::train::TrainError;
 use sonew_harness::train::init::{First, Tensor};
 use sonew_harness::workloads::{Examples, Memory, Objective, Workload};
-use sonew_kernels::context::{Context, Processor};
+use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
 use sonew_kernels::segments::Segments;
@@ -61,7 +61,7 @@ impl Workload for Points {
         &self.segments
     }
 
-    fn memory(&self, _: Processor, _: usize) -> Memory {
+    fn memory(&self, _: Profile, _: usize) -> Memory {
         Memory {
             buffer: 0,
             host: 0,

@@ -46,7 +46,7 @@ fn run(points: Points, folder: &Path) -> (RunSummary, Ending) {
     let plan = plan();
     let start = Start::of(&plan, Box::new(points)).unwrap();
     start.fits(&plan, &device.info).unwrap();
-    let context = Rc::new(Context::new(device.client.clone(), device.info.processor));
+    let context = Rc::new(Context::new(device.client.clone(), device.info.profile));
     let run = Run::new(context, &start, &plan).unwrap();
     let mut folder = RunFolder::create(folder, false).unwrap();
     train(&device.info, run, &mut folder, &Interrupt::never(), true)
