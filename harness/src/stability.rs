@@ -2,11 +2,12 @@
 //! statistics rounded to the format, u = L D Lᵀ m on the device against f64.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Slots;
 use sonew_kernels::error::Error;
-use sonew_kernels::evidence::{Evidence, Slots};
+use sonew_kernels::evidence::Evidence;
 use sonew_kernels::noise::noise;
 use sonew_kernels::precision::{self, HostFormat, Precision, PrecisionKind, PrecisionVisitor};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Decay, EdgeRemoval, FactorBuffers, PreconditionBuffers, Tolerance, factor,

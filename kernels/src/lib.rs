@@ -1,7 +1,7 @@
 //! The kernels of SONew, Shampoo and the first-order optimizers, and what the autoencoder needs, written once in CubeCL
 //! and generic over how a number is stored ([`precision::Storage`]) and computed with ([`precision::Arithmetic`]).
 //!
-//! * All tensors of a model lie in one buffer, the arena ([`segments`]); a launch covers all of them.
+//! * All tensors of a model lie in one buffer, the arena ([`arena`]); a launch covers all of them.
 //! * A launch function checks lengths and numbers first, then launches unchecked; the first launch of each variant is
 //!   proven ([`context`]).
 //! * How a kernel is laid out on a device is a value ([`sweep::Strategy`]): inferred, or forced by a test. What a tuner found
@@ -12,7 +12,8 @@
 // The `#[cube]` macro generates a public module and items beside each kernel that no doc comment can reach.
 #![allow(missing_docs)]
 
-mod buffers;
+pub mod arena;
+mod binding;
 pub mod catalogue;
 pub mod context;
 pub mod contract;
@@ -26,7 +27,6 @@ pub mod noise;
 pub mod norms;
 pub mod precision;
 pub mod product;
-pub mod segments;
 pub mod sonew;
 pub mod sweep;
 pub mod tuned;

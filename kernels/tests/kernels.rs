@@ -26,6 +26,8 @@ mod ghosts;
 mod identities;
 #[path = "kernels/kronecker.rs"]
 mod kronecker;
+#[path = "kernels/layout.rs"]
+mod layout;
 #[path = "kernels/matrices.rs"]
 mod matrices;
 #[path = "kernels/product.rs"]
@@ -34,8 +36,6 @@ mod product;
 mod refusals;
 #[path = "kernels/scale.rs"]
 mod scale;
-#[path = "kernels/segments.rs"]
-mod segments;
 mod software;
 #[path = "kernels/statistics.rs"]
 mod statistics;

@@ -4,13 +4,14 @@ use std::rc::Rc;
 
 use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
+use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Slots;
 use sonew_kernels::context::Context;
-use sonew_kernels::evidence::{Evidence, Slots};
+use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{
     Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
 };
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::{Error, FirstOrderConfig, Optimizer, StepReport};

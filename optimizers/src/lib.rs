@@ -37,10 +37,10 @@ pub use error::Error;
 pub use first_order::FirstOrderKind;
 pub use numerics::{LossScale, NonFinite, Numerics, StateFormat, WeightRounding};
 pub use report::{RootsReport, StepReport};
+pub use sonew_kernels::arena::Segments;
 pub use sonew_kernels::context::{Context, Profile, Units};
 pub use sonew_kernels::kronecker::Method;
 pub use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor};
-pub use sonew_kernels::segments::Segments;
 pub use sonew_kernels::sonew::{EdgeRemoval, Graft};
 
 use std::time::Duration;

@@ -6,11 +6,12 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Slots;
 use sonew_kernels::context::Context;
-use sonew_kernels::evidence::{Evidence, PivotEvidence, Slots};
+use sonew_kernels::evidence::{Evidence, PivotEvidence};
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, Form, Ghosts, Graft, GraftBuffers, PerTensor, Reduction,
     StatisticsBuffers, StepBuffers, StepRates, Tolerance, UpdateBuffers, apply_graft,

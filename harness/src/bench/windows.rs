@@ -1,8 +1,8 @@
 //! What a kernel writes at full size, held to what it writes on a window of the same values alone, on which it is proven: both ends
 //! of the tensor, seams of tiles in between, and where indices or bytes outgrow what some integer holds.
 
+use sonew_kernels::arena::{BLOCK, GAP};
 use sonew_kernels::catalogue::Output;
-use sonew_kernels::segments::{BLOCK, GAP};
 use sonew_optimizers::{Context, PrecisionKind};
 
 use super::BenchError;

@@ -1,10 +1,11 @@
 //! One tensor of n values on a device, in an arena of its own.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Slots;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
-use sonew_kernels::evidence::{Evidence, Slots};
-use sonew_kernels::segments::Segments;
+use sonew_kernels::evidence::Evidence;
 use sonew_kernels::sonew::Reduction;
 use sonew_kernels::sweep::Sweep;
 

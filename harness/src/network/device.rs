@@ -1,11 +1,11 @@
 //! The network in device memory, the route of graphics processors.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::Context;
 use sonew_kernels::network::{DenseLayers, ImageOrder, Layer as Dense, PackedImages};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
-use sonew_kernels::segments::Segments;
 
 use super::{Gradients, Layer, Layout, NetworkError, check_images};
 

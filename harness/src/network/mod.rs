@@ -14,10 +14,10 @@ mod image_set;
 use std::ops::Range;
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
-use sonew_kernels::segments::Segments;
 
 use crate::data::Images;
 
@@ -355,7 +355,7 @@ pub fn segments(sizes: &[usize]) -> Result<Segments, NetworkError> {
 /// The layers of a network as the device route knows them, and the values of their arena.
 ///
 /// # Errors
-/// As [`segments`].
+/// As [`arena`].
 pub fn layers_in_arena(
     sizes: &[usize],
 ) -> Result<(Vec<sonew_kernels::network::Layer>, usize), NetworkError> {

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
+use sonew_kernels::arena::Segments;
 use sonew_kernels::network::DenseLayers;
-use sonew_kernels::segments::Segments;
 use sonew_optimizers::Context;
 use sonew_runtime::{DeviceInfo, Processor};
 

@@ -10,11 +10,11 @@ mod sonew;
 
 use cubecl::server::Handle;
 
+use crate::arena::Segments;
+use crate::arena::Slots;
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::Slots;
 use crate::precision::{HostFormat, Precision, Storage};
-use crate::segments::Segments;
 use crate::sonew::Blueprint;
 use crate::sweep::Sweep;
 

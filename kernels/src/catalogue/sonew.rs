@@ -78,7 +78,7 @@ fn of_band(kernel: &'static str, case: impl Into<String>, band: usize) -> Proof 
 fn statistics_of<'a>(
     states: &'a [Handle],
     grads: &'a Handle,
-    evidence: &'a crate::evidence::Slots,
+    evidence: &'a crate::arena::Slots,
 ) -> StatisticsBuffers<'a> {
     StatisticsBuffers {
         grads,

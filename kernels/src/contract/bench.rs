@@ -3,12 +3,13 @@
 use cubecl::server::Handle;
 
 use super::outcome::Outcome;
+use crate::arena::Segments;
+use crate::arena::Slots;
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::{Evidence, Slots};
+use crate::evidence::Evidence;
 use crate::noise;
 use crate::precision::HostFormat;
-use crate::segments::Segments;
 use crate::sweep::Sweep;
 
 /// A device, and tensors in one arena.

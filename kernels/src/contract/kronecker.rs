@@ -5,6 +5,7 @@ use cubecl::server::Handle;
 use super::Check;
 use super::bench::{Bench, dyadic};
 use super::outcome::{Outcome, largest};
+use crate::arena::Segments;
 use crate::context::Context;
 use crate::error::Error;
 use crate::kronecker::{
@@ -12,7 +13,6 @@ use crate::kronecker::{
     Ridge, RootProblem, accuracy, descend, measure, reference,
 };
 use crate::precision::{F32, HostFormat, Precision};
-use crate::segments::Segments;
 use crate::sonew::{Graft, Reduction, norm_per_tensor};
 use crate::sweep::{Strategy, Sweep};
 

@@ -8,12 +8,13 @@ use sonew_runtime::Gpu;
 
 use super::average::{Average, average};
 use super::rules::FirstOrder;
-use crate::buffers::{array, require_arena};
+use crate::arena::Segments;
+use crate::arena::Slots;
+use crate::binding::{array, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
-use crate::evidence::{Found, Slots, magnitude_bits, note_non_finite, require_slots, slots};
+use crate::evidence::{Found, magnitude_bits, note_non_finite};
 use crate::precision::{Precision, Storage, difference, held, product, require};
-use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
 
 /// The hyperparameters of a step, as the kernel sees them.
@@ -210,7 +211,7 @@ fn launch<L: FirstOrder, S: Precision>(
     sweep.check_loops(operation, segments, context.profile(), 2 * (sweep.run + 1))?;
     let vectors = n / sweep.width;
     let grid = sweep.grid(segments, 3 + L::STATES.len());
-    let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
+    let evidence = buffers.evidence.claim(operation, grid)?;
     let variant = (type_name::<L>(), type_name::<S>(), sweep);
     let (lanes_p, lanes_s) = (
         sweep.width / S::Params::PER_WORD,
@@ -242,8 +243,8 @@ fn launch<L: FirstOrder, S: Precision>(
                 array(buffers.params, vectors),
                 array(buffers.grads, vectors),
                 states,
-                slots(evidence, grid),
-                stamp,
+                evidence.argument(),
+                evidence.stamp,
                 values,
                 sweep.runs(segments) as u32,
                 sweep,

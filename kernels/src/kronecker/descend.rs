@@ -15,12 +15,12 @@ use sonew_runtime::Gpu;
 use super::graft::{
     DescentRates, Prepared, Rates, graft_update, launch_rates, needs, norm_below, normalised,
 };
-use crate::buffers::{array, optional, require_arena, require_bytes};
+use crate::arena::{BLOCK, Segments};
+use crate::binding::{array, optional, require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::Error;
 use crate::first_order::moving_average;
 use crate::precision::{Precision, Storage, difference, product};
-use crate::segments::{BLOCK, Segments};
 use crate::sonew::Graft;
 use crate::sweep::{
     Strategy, Sweep, first_run, offset_of_unit, run_start, steps_within, stride_of_runs,

@@ -7,13 +7,13 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use crate::buffers::{require_arena, require_bytes};
+use crate::arena::Segments;
+use crate::binding::{require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
 use crate::first_order::{Average, average};
 use crate::norms::PARTS;
 use crate::precision::{Arithmetic, Precision, held, product, quotient, sum};
-use crate::segments::Segments;
 use crate::sonew::Graft;
 use crate::sweep::{Strategy, Sweep};
 

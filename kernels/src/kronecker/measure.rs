@@ -9,14 +9,15 @@ use sonew_runtime::Gpu;
 use super::graft::{
     DescentRates, Prepared, Rates, graft_update, launch_rates, needs, norm_below, normalised,
 };
-use crate::buffers::{array, optional, require_arena, require_bytes};
+use crate::arena::Slots;
+use crate::arena::{BLOCK, Segments};
+use crate::binding::{array, optional, require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::{Found, Slots, magnitude_bits, note_non_finite, require_slots, slots};
+use crate::evidence::{Found, magnitude_bits, note_non_finite};
 use crate::first_order::moving_average;
 use crate::norms::{BlockLength, measure_vector, of_block, shared_parts, show_parts};
 use crate::precision::{Precision, Storage, product};
-use crate::segments::{BLOCK, Segments};
 use crate::sonew::Graft;
 use crate::sweep::{
     Strategy, Sweep, first_run, offset_of_unit, run_start, steps_within, stride_of_runs,
@@ -188,7 +189,7 @@ pub fn measure<S: Precision>(
     let table = 4 * segments.blocks() as u64;
     require_bytes(operation, "tensor_of_block", buffers.tensor_of_block, table)?;
     let grid = sweep.grid(segments, 7);
-    let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
+    let evidence = buffers.evidence.claim(operation, grid)?;
     let rates = launch_rates(operation, rates)?;
     let vectors = n / sweep.width;
     let variant = (type_name::<S>(), sweep, graft);
@@ -208,8 +209,8 @@ pub fn measure<S: Precision>(
                 optional(norms, tensors),
                 array(buffers.norms, pairs),
                 array(buffers.tensor_of_block, segments.blocks()),
-                slots(evidence, grid),
-                stamp,
+                evidence.argument(),
+                evidence.stamp,
                 rates,
                 runs as u32,
                 (vectors - BLOCK / sweep.width) as u32,

@@ -6,11 +6,11 @@ use cubecl::server::Handle;
 use super::blocking::{Block, Blocking, Side};
 
 use super::statistics::{LARGEST, weights};
-use crate::buffers::require_bytes;
+use crate::arena::Segments;
+use crate::binding::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
 use crate::product::{Blueprint, Product, Products, Scale, View, multiply};
-use crate::segments::Segments;
 use crate::sweep::Strategy;
 
 /// The products of a blocking, as tables on the device.

@@ -8,11 +8,11 @@ use sonew_runtime::Gpu;
 
 use super::length::{BlockLength, measure_vector, of_block, shared_parts, show_parts};
 use super::reduction::Reduction;
-use crate::buffers::{array, require_arena, require_bytes};
+use crate::arena::{BLOCK, Segments};
+use crate::binding::{array, require_arena, require_bytes};
 use crate::context::{Context, Grid, Profile, Units};
 use crate::error::Error;
 use crate::precision::{Precision, Storage};
-use crate::segments::{BLOCK, Segments};
 
 /// How the blocks of an arena are shared out: on a software driver each to a unit, on a GPU several at a time to the units of a
 /// cube, neighbouring units neighbouring vectors.

@@ -7,11 +7,11 @@ use sonew_runtime::Gpu;
 
 use super::fold::{cube_max, cube_sum};
 use super::length::{Length, add, merge, read_part};
-use crate::buffers::{array, require_bytes};
+use crate::arena::Segments;
+use crate::binding::{array, require_bytes};
 use crate::context::{Context, Grid, Units};
 use crate::error::Error;
 use crate::evidence::magnitude_bits;
-use crate::segments::Segments;
 use crate::sweep::Sweep;
 
 /// How partial values are folded.

@@ -8,10 +8,10 @@ use sonew_runtime::Gpu;
 
 use super::stochastic::{Stochastic, random_bits};
 use super::{Native, Storage};
-use crate::buffers::{array, require_arena};
+use crate::arena::Segments;
+use crate::binding::{array, require_arena};
 use crate::context::Context;
 use crate::error::Error;
-use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
 
 #[cube(launch_unchecked)]

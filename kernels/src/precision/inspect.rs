@@ -8,11 +8,12 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::{Native, Storage, held};
-use crate::buffers::{array, optional, require_arena};
+use crate::arena::Segments;
+use crate::arena::Slots;
+use crate::binding::{array, optional, require_arena};
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::{Found, Slots, magnitude_bits, note_non_finite, require_slots, slots};
-use crate::segments::Segments;
+use crate::evidence::{Found, magnitude_bits, note_non_finite};
 use crate::sweep::{Strategy, Sweep, run_start};
 
 #[cube(launch_unchecked)]
@@ -78,7 +79,7 @@ pub fn inspect<S: Storage>(
     let iterations = 2 * (sweep.run + 1);
     sweep.check_loops(operation, segments, context.profile(), iterations)?;
     let grid = sweep.grid(segments, 2 + usize::from(to.is_some()));
-    let (evidence, stamp) = require_slots(operation, evidence, grid)?;
+    let evidence = evidence.claim(operation, grid)?;
     let variant = (type_name::<S>(), sweep, to.is_some());
     let vectors = n / sweep.width;
     context.launch(operation, variant, grid, move |client, cubes, units| {
@@ -93,8 +94,8 @@ pub fn inspect<S: Storage>(
                 sweep.width,
                 array(values, vectors),
                 optional(to, vectors),
-                slots(evidence, grid),
-                stamp,
+                evidence.argument(),
+                evidence.stamp,
                 factor as f32,
                 sweep.runs(segments) as u32,
                 sweep,

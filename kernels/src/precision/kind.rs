@@ -7,9 +7,9 @@ use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
 
 use super::{Bf16, Bf16Mixed, F16, F16Mixed, F32, HostFormat, Native, Precision, Storage, convert};
+use crate::arena::Segments;
 use crate::context::Context;
 use crate::error::Error;
-use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep};
 
 /// One of the precisions.

@@ -12,13 +12,14 @@ use super::elimination::{Gamma, GammaLaunch, Window, Workspace};
 use super::launch::Layout;
 use super::tile::{Tile, share_factor};
 use super::window::{Plan, append, mark, note_column, shift, solve};
-use crate::buffers::{array, require_arena};
+use crate::arena::Slots;
+use crate::arena::{BLOCK, Segments};
+use crate::binding::{array, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
-use crate::evidence::{PivotsFound, Slots, require_slots, slots};
+use crate::evidence::PivotsFound;
 use crate::graft::Graft;
 use crate::precision::{Precision, Storage, held};
-use crate::segments::{BLOCK, Segments};
 use crate::sweep::{Strategy, run_start};
 
 /// The arenas of [`factor`], all in the state's format.
@@ -219,7 +220,7 @@ pub fn factor<S: Precision>(
     }
     let width = blueprint.sweep.width;
     let grid = blueprint.sweep.grid(segments, 3 + 2 * band);
-    let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
+    let evidence = buffers.evidence.claim(operation, grid)?;
     let vectors = n / width;
     let variant = (type_name::<S>(), layout, blueprint);
     context.launch(operation, variant, grid, move |client, cubes, units| {
@@ -243,8 +244,8 @@ pub fn factor<S: Precision>(
                 sequence(buffers.edges),
                 sequence(buffers.psi),
                 array(buffers.d, vectors),
-                slots(evidence, grid),
-                stamp,
+                evidence.argument(),
+                evidence.stamp,
                 correction as f32,
                 epsilon as f32,
                 GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),

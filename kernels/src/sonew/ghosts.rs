@@ -6,7 +6,7 @@
 //! states start at zero, so the copies need no set-up.
 
 use super::blueprint::{Blueprint, EdgeRemoval, Reach};
-use crate::segments::Segments;
+use crate::arena::Segments;
 
 /// Where the ghost columns of a state lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Ghosts {
         } = *self;
         let per_run = behind + ahead;
         (0..runs).flat_map(move |run| {
-            let start = crate::segments::BLOCK + run * columns;
+            let start = crate::arena::BLOCK + run * columns;
             (0..per_run).map(move |i| {
                 let copied = if i < behind {
                     start - behind + i

@@ -8,14 +8,14 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::rates::Rates;
-use crate::buffers::{array, require_arena, require_bytes};
+use crate::arena::Segments;
+use crate::binding::{array, require_arena, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
 use crate::first_order::moving_average;
 use crate::graft::Graft;
 use crate::norms::PerTensor;
 use crate::precision::{Arithmetic, Precision, Storage, difference, held, product, quotient, sum};
-use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
 
 /// What a staged update writes and what its graft reads.

@@ -15,14 +15,14 @@ use super::rates::{Prepared, Rates};
 use super::tile::{Tile, share};
 use super::walk::walk;
 use super::window::Plan;
-use crate::buffers::{array, optional, require_arena};
+use crate::arena::Slots;
+use crate::arena::{BLOCK, Segments};
+use crate::binding::{array, optional, require_arena};
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::{Slots, require_slots, slots};
 use crate::graft::Graft;
 use crate::norms::PerTensor;
 use crate::precision::{Precision, Storage};
-use crate::segments::{BLOCK, Segments};
 
 /// What a launch does, beside how it is laid out: fixed when the kernel is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -259,9 +259,9 @@ pub(super) fn launch<S: Precision>(
     let grid = sweep.grid(segments, form.buffers(band));
     let bad = work
         .gradients
-        .map(|(_, found)| require_slots(operation, found, grid))
+        .map(|(_, found)| found.claim(operation, grid))
         .transpose()?;
-    let (cut, cut_stamp) = require_slots(operation, work.cut, grid)?;
+    let cut = work.cut.claim(operation, grid)?;
     let width = sweep.width;
     let (vectors, state_vectors) = (n / width, states / width);
     let tensors = segments.tensors().len();
@@ -281,8 +281,8 @@ pub(super) fn launch<S: Precision>(
             edges.push(array(edge, state_vectors));
         }
         let mut non_finite = SequenceArg::new();
-        if let Some((found, _)) = bad {
-            non_finite.push(slots(found, grid));
+        if let Some(found) = &bad {
+            non_finite.push(found.argument());
         }
         // SAFETY: parameters, gradients and what is staged hold the arena, states the arena and, where they are updated, the
         // ghosts of every run; tables have an entry for each block or tensor, norms two for each part, the evidence a slot for
@@ -308,9 +308,9 @@ pub(super) fn launch<S: Precision>(
                 optional(work.graft.map(|it| it.direction), vectors),
                 optional(work.graft.map(|it| it.norms), norms),
                 non_finite,
-                slots(cut, grid),
-                bad.map_or(0, |(_, stamp)| stamp),
-                cut_stamp,
+                cut.argument(),
+                bad.map_or(0, |found| found.stamp),
+                cut.stamp,
                 prepared.rates(),
                 prepared.gamma(),
                 runs as u32,

@@ -9,11 +9,11 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use crate::buffers::{array, require_arena};
+use crate::arena::{GAP, Segments};
+use crate::binding::{array, require_arena};
 use crate::context::{Context, Units};
 use crate::error::Error;
 use crate::precision::{Precision, Storage, difference, product};
-use crate::segments::{GAP, Segments};
 use crate::sweep::{Strategy, Sweep, run_start};
 
 /// The arenas of [`precondition`], all in the state's format.

@@ -6,12 +6,12 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use crate::buffers::{array, require_arena, require_bytes};
+use crate::arena::Segments;
+use crate::binding::{array, require_arena, require_bytes};
 use crate::context::{Context, Units};
 use crate::error::Error;
 use crate::norms::{AT_ONCE, PARTS, Reduction, VECTORS, WIDTH, per_block_grid, shared_parts};
 use crate::precision::{Precision, Storage};
-use crate::segments::Segments;
 
 #[cube(launch_unchecked)]
 fn row_sum_kernel<S: Storage, N: Size>(

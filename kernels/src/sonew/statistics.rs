@@ -13,13 +13,14 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use crate::buffers::{array, require_arena};
+use crate::arena::Slots;
+use crate::arena::{GAP, Segments};
+use crate::binding::{array, require_arena};
 use crate::context::Context;
 use crate::error::{Error, require_decay};
-use crate::evidence::{Found, Slots, magnitude_bits, note_non_finite, require_slots, slots};
+use crate::evidence::{Found, magnitude_bits, note_non_finite};
 use crate::first_order::{Average, average, moving_average};
 use crate::precision::{Precision, Storage, held, product, require, sum};
-use crate::segments::{GAP, Segments};
 use crate::sweep::{Strategy, Sweep, run_start};
 
 /// How old statistics and the new product are weighed.
@@ -203,7 +204,7 @@ fn launch<S: Precision>(
     sweep.check::<S>(operation)?;
     sweep.check_loops(operation, segments, context.profile(), 2 * (sweep.run + 1))?;
     let grid = sweep.grid(segments, 4 + band);
-    let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
+    let evidence = buffers.evidence.claim(operation, grid)?;
     let (rho, omega) = decay.weights();
     let variant = (type_name::<S>(), sweep, band);
     context.launch(operation, variant, grid, move |client, cubes, units| {
@@ -224,8 +225,8 @@ fn launch<S: Precision>(
                 array(buffers.moment, n / width),
                 array(buffers.diagonal, n / width),
                 edges,
-                slots(evidence, grid),
-                stamp,
+                evidence.argument(),
+                evidence.stamp,
                 average(beta1),
                 rho as f32,
                 omega as f32,

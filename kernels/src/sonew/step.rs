@@ -11,11 +11,11 @@ use super::graft::GraftBuffers;
 use super::launch::{Work, launch};
 use super::rates::Prepared;
 use super::statistics::{Decay, check_range};
+use crate::arena::Segments;
+use crate::arena::Slots;
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
-use crate::evidence::Slots;
 use crate::precision::{Precision, require};
-use crate::segments::Segments;
 use crate::sweep::Strategy;
 
 /// The buffers of a step. States hold [`super::Ghosts::state_len`] values.

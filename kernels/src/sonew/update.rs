@@ -6,12 +6,12 @@ use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::graft::GraftBuffers;
 use super::launch::{Work, launch};
 use super::rates::Prepared;
+use crate::arena::Segments;
+use crate::arena::Slots;
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
-use crate::evidence::Slots;
 use crate::norms::PerTensor;
 use crate::precision::Precision;
-use crate::segments::Segments;
 use crate::sweep::Strategy;
 
 /// ε, what is added to the diagonal of Ĥ.

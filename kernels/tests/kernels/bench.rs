@@ -1,10 +1,11 @@
 //! The test bench: one device, arenas in and out, inputs and tolerances.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Slots;
 use sonew_kernels::context::{Context, Profile};
-use sonew_kernels::evidence::{Evidence, Slots};
+use sonew_kernels::evidence::Evidence;
 use sonew_kernels::precision::HostFormat;
-use sonew_kernels::segments::Segments;
 
 use crate::software::{self, Turn};
 

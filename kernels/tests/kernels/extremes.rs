@@ -1,12 +1,12 @@
 //! Gradients at the ends of the number range and statistics at the edge of singularity.
 
+use sonew_kernels::arena::Segments;
 use sonew_kernels::error::Error;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{
     Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
 };
 use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Graft, GraftBuffers, PerTensor,

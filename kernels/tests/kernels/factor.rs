@@ -1,8 +1,8 @@
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::Profile;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Factor, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Decay, EdgeRemoval, FactorBuffers, PreconditionBuffers, Tolerance, factor,

@@ -1,9 +1,9 @@
 use cubecl::prelude::*;
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::Grid;
 use sonew_kernels::error::Error;
 use sonew_kernels::first_order::{Adam, Buffers, Hyper, descend};
 use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{Decay, StatisticsBuffers, statistics};
 use sonew_kernels::sweep::{Strategy, Sweep};
 use sonew_runtime::Gpu;

@@ -4,11 +4,11 @@ use cubecl::prelude::*;
 use half::{bf16, f16};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::Grid;
 use sonew_kernels::precision::{
     HostFormat, Native, Pairs, Stochastic, Storage, round_stochastically,
 };
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::Strategy;
 use sonew_runtime::{Client, Gpu};
 

@@ -1,9 +1,9 @@
 //! What must hold of the factor whatever computes it, and of the fused update beside the oracle.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Factor, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, PerTensor, Reduction,

@@ -1,10 +1,10 @@
+use sonew_kernels::arena::Segments;
 use sonew_kernels::error::Error;
 use sonew_kernels::kronecker::{
     Blocking, DescentRates, DeviceBlocking, Limits, MeasureBuffers, Method, Ridge, Stop, Workspace,
     direction, inverse_root, measure, reference, statistics,
 };
 use sonew_kernels::precision::{F32, HostFormat, Pairs};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::Graft;
 use sonew_kernels::sweep::Strategy;
 

@@ -1,12 +1,12 @@
 //! What the kernels of SONew refuse, and that the error names the argument.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Slots;
 use sonew_kernels::context::Profile;
 use sonew_kernels::error::Error;
-use sonew_kernels::evidence::Slots;
 use sonew_kernels::first_order::{Buffers, Hyper, Sgd, descend};
 use sonew_kernels::precision::{Bf16, F32, Precision, Storage};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Form, Graft, GraftBuffers,
     PerTensor, PreconditionBuffers, Reduction, StatisticsBuffers, Tolerance, UpdateBuffers,

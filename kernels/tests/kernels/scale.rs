@@ -1,13 +1,13 @@
 //! What a power of two in front of the data changes: beside the contract's checks of any unit, the roots, the ends of the range,
 //! and what is counted there.
 
+use sonew_kernels::arena::Segments;
 use sonew_kernels::evidence::{Evidence, PivotEvidence};
 use sonew_kernels::first_order::{Adagrad, Adam, Buffers, FirstOrder, Hyper, RmsProp, descend};
 use sonew_kernels::kronecker::{
     DeviceRoots, Method, Ridge, RootEvidence, RootProblem, inverse_root,
 };
 use sonew_kernels::precision::{F16, F32, HostFormat, Precision};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{Statistics, factor as oracle};
 use sonew_kernels::sonew::{
     Damping, Descent, EdgeRemoval, FactorBuffers, PerTensor, Reduction, Tolerance, UpdateBuffers,

@@ -1,6 +1,6 @@
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
 use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::Statistics;
 use sonew_kernels::sonew::{
     Decay, Reduction, StatisticsBuffers, largest_row_sum, norm_per_tensor, statistics,

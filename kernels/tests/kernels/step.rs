@@ -1,10 +1,11 @@
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Slots;
 use sonew_kernels::context::Profile;
 use sonew_kernels::error::Error;
-use sonew_kernels::evidence::{Evidence, Slots};
+use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Decay, EdgeRemoval, Ghosts, StepBuffers, StepRates, Tolerance, step,

@@ -1,10 +1,11 @@
 //! A step by teams of units beside the walk of single ones: the same bits. What else teams do is in `team_forms.rs`.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Slots;
 use sonew_kernels::context::Profile;
-use sonew_kernels::evidence::{Evidence, PivotEvidence, Slots};
+use sonew_kernels::evidence::{Evidence, PivotEvidence};
 use sonew_kernels::precision::{Bf16, Bf16Compact, F16, F32, HostFormat, Precision, Storage};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
     Blueprint, Decay, EdgeRemoval, Ghosts, StepBuffers, StepRates, Tolerance, step,
 };

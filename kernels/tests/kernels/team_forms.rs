@@ -1,11 +1,12 @@
 //! What teams do beside the plain step, and the walks of single units: the same bits.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Slots;
 use sonew_kernels::context::{Context, Profile};
-use sonew_kernels::evidence::{PivotEvidence, Slots};
+use sonew_kernels::evidence::PivotEvidence;
 use sonew_kernels::kronecker::{self, DescentBuffers, DescentRates, MeasureBuffers, measure};
 use sonew_kernels::precision::{Bf16, F16, F32, HostFormat, Precision};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Ghosts, Graft, GraftBuffers,
     PerTensor, Reduction, StepBuffers, StepRates, UpdateBuffers, factor, largest_row_sum,

@@ -1,7 +1,7 @@
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::Profile;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, Graft, GraftBuffers, PerTensor, Reduction,

@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sonew_kernels::arena::{GAP, Segments};
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::LARGEST_ORDER;
 use sonew_kernels::precision::{self, Bf16Compact, Bf16States, F32, Precision, PrecisionVisitor};
-use sonew_kernels::segments::{GAP, Segments};
 use sonew_kernels::sonew::Graft;
 
 use crate::first_order::{self, FirstOrderKind};

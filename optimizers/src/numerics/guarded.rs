@@ -4,10 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Slots;
 use sonew_kernels::context::Context;
-use sonew_kernels::evidence::{Evidence, Slots};
+use sonew_kernels::evidence::Evidence;
 use sonew_kernels::precision::{Native, Precision, convert, inspect, round_stochastically};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::{Strategy, Sweep};
 
 use super::loss_scale::Scale;

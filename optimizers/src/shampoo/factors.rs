@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::{self, Blocking, DeviceBlocking, Workspace};
 use sonew_kernels::precision::{HostFormat, Native, Precision, Storage, convert};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::{Error, FactorFormat};

@@ -16,15 +16,16 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Slots;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
-use sonew_kernels::evidence::{Evidence, Slots};
+use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::kronecker::{
     self, Assignment, Blocking, DescentBuffers, DescentRates, MeasureBuffers,
 };
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{Graft, Reduction, norm_per_tensor};
 use sonew_kernels::sweep::{Strategy, Sweep};
 

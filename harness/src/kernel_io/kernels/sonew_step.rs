@@ -1,9 +1,9 @@
 //! A whole step of SONew.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Slots;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
-use sonew_kernels::evidence::Slots;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::{

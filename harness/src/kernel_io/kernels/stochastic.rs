@@ -1,10 +1,10 @@
 //! Rounding at random.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::BLOCK;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor, round_stochastically};
-use sonew_kernels::segments::BLOCK;
 use sonew_kernels::sweep::{Strategy, Sweep};
 
 use super::formats::{FORMATS, empty, require_format, widened};

@@ -1,4 +1,4 @@
-//! The flat arena: where each tensor starts.
+//! Where each tensor of an arena starts.
 //!
 //! All tensors of a model lie in one buffer, and so do their gradients and each of the optimizer's states, in the same
 //! layout: a leading pad of one block, then each tensor from a block boundary on, followed by at least [`GAP`] zeros,

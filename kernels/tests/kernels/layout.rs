@@ -1,6 +1,6 @@
 //! Where tensors lie in an arena.
 
-use sonew_kernels::segments::{BLOCK, GAP, Segments};
+use sonew_kernels::arena::{BLOCK, GAP, Segments};
 
 #[test]
 fn every_tensor_starts_at_a_block_and_is_followed_by_a_gap() {

@@ -1,4 +1,4 @@
-//! Length checks that stand between a caller's buffer and an unchecked launch.
+//! Buffers as the arguments of a kernel, and the length checks that stand between them and an unchecked launch.
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
