@@ -2,6 +2,8 @@
 
 #[path = "kernels/agreement.rs"]
 mod agreement;
+#[path = "kernels/arena.rs"]
+mod arena;
 #[path = "kernels/bench.rs"]
 mod bench;
 #[path = "kernels/blocking.rs"]

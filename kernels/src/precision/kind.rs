@@ -6,7 +6,7 @@ use std::str::FromStr;
 use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
 
-use super::{Bf16, Bf16Mixed, F16, F16Mixed, F32, HostFormat, Native, Precision, Storage, convert};
+use super::{Bf16, Bf16Mixed, F16, F16Mixed, F32, Format, HostFormat, Native, Precision, convert};
 use crate::arena::Segments;
 use crate::context::Context;
 use crate::error::Error;
@@ -74,40 +74,31 @@ impl PrecisionKind {
 
 /// What is asked of the parameters' format.
 impl PrecisionKind {
-    /// Bytes of a parameter.
-    pub fn parameter_bytes(self) -> usize {
-        struct Bytes;
-        impl PrecisionVisitor for Bytes {
-            type Output = usize;
-            fn visit<P: Precision>(self) -> usize {
-                <P::Params as Storage>::BYTES
+    /// The format itself.
+    pub fn format(self) -> Format {
+        struct Of;
+        impl PrecisionVisitor for Of {
+            type Output = Format;
+            fn visit<P: Precision>(self) -> Format {
+                P::Params::FORMAT
             }
         }
-        self.accept(Bytes)
+        self.accept(Of)
+    }
+
+    /// Bytes of a parameter.
+    pub fn parameter_bytes(self) -> usize {
+        self.format().bytes()
     }
 
     /// As [`HostFormat::encode`].
     pub fn encode(self, values: &[f32]) -> Vec<u8> {
-        struct Encode<'a>(&'a [f32]);
-        impl PrecisionVisitor for Encode<'_> {
-            type Output = Vec<u8>;
-            fn visit<P: Precision>(self) -> Vec<u8> {
-                P::Params::encode(self.0)
-            }
-        }
-        self.accept(Encode(values))
+        self.format().encode(values)
     }
 
     /// As [`HostFormat::decode`].
     pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
-        struct Decode<'a>(&'a [u8]);
-        impl PrecisionVisitor for Decode<'_> {
-            type Output = Vec<f32>;
-            fn visit<P: Precision>(self) -> Vec<f32> {
-                P::Params::decode(self.0)
-            }
-        }
-        self.accept(Decode(bytes))
+        self.format().decode(bytes)
     }
 
     /// As [`HostFormat::round_all`].

@@ -48,6 +48,25 @@ impl Ghosts {
         8 * self.per_run() <= self.columns
     }
 
+    /// Whether they are those of the layout.
+    pub(crate) fn fit(&self, segments: &Segments) -> bool {
+        self.arena == segments.arena_len()
+    }
+
+    /// Themselves, unless there are none.
+    pub(crate) fn any(self) -> Option<Self> {
+        (self.state_len() > self.arena).then_some(self)
+    }
+
+    /// How many they are, in words.
+    pub(crate) fn description(&self) -> String {
+        let (runs, columns) = (self.runs, self.columns);
+        format!(
+            "{} ghost columns for each of {runs} runs of {columns}",
+            self.per_run()
+        )
+    }
+
     fn per_run(&self) -> usize {
         self.behind + self.ahead
     }
