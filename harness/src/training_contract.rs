@@ -19,7 +19,9 @@ use sonew_kernels::network::reference::{Layer, loss_and_gradients};
 use sonew_kernels::precision::{Bf16, HostFormat, Precision, PrecisionKind, PrecisionVisitor};
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{Decay, Tolerance};
-use sonew_optimizers::{Context, FirstOrderKind, OptimizerConfig, ShampooConfig, SonewConfig};
+use sonew_optimizers::{
+    Arena, Context, FirstOrderKind, OptimizerConfig, ShampooConfig, SonewConfig,
+};
 
 use crate::init::Weights;
 use crate::network::{Network, Route};
@@ -174,8 +176,7 @@ impl Case {
             .flat_map(|layer| [&layer.weight, &layer.bias])
             .map(|values| values.iter().map(|&x| x as f32).collect())
             .collect();
-        let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
-        let params = context.upload(&precision.encode(&segments.gather(&slices)?));
+        let params = Arena::of(context, &segments, precision.format(), &narrow)?;
         let mut optimizer = self
             .config()?
             .build(precision, context.clone(), &segments)?;

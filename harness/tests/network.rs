@@ -3,9 +3,10 @@
 use sonew_harness::data::Images;
 use sonew_harness::init::Weights;
 use sonew_harness::network::{Network, Route};
+use sonew_kernels::arena::Arena;
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::network::reference::{Layer, loss_and_gradients};
-use sonew_kernels::precision::PrecisionKind;
+use sonew_kernels::precision::{Format, PrecisionKind};
 use sonew_kernels::product::Multiplication;
 use sonew_runtime::{Device, Selector};
 
@@ -50,11 +51,12 @@ impl Check {
             .iter()
             .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
             .collect();
-        let params = context.upload(&segments.gather(&tensors).unwrap());
+        let params = Arena::of(&context, &segments, Format::F32, &tensors).unwrap();
         let gradients = network
             .gradients(&context, &params, &pixels(), 1.0)
             .unwrap();
-        let arena: Vec<f32> = context.download("test", &gradients.grads).unwrap();
+        let all = gradients.grads.view(&context, "test", <[f32]>::to_vec);
+        let arena = all.unwrap();
         // Seven images in batches of six: the last batch is short.
         let mut bytes: Vec<u8> = pixels().iter().map(|p| (p * 255.0).round() as u8).collect();
         bytes.extend_from_within(..SIZES[0]);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use sonew_harness::data::Images;
 use sonew_harness::init::Weights;
 use sonew_harness::network::{Network, Route};
-use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Profile};
+use sonew_optimizers::{Arena, Context, OptimizerConfig, PrecisionKind, Profile};
 use sonew_runtime::Selector;
 
 /// As many layers as the paper's autoencoder.
@@ -31,8 +31,8 @@ fn cost_of_a_step(context: &Rc<Context>, name: &str, precision: PrecisionKind) -
         .iter()
         .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
         .collect();
-    let arena = network.segments().gather(&tensors).unwrap();
-    let params = context.upload(&precision.encode(&arena));
+    let layout = network.segments();
+    let params = Arena::of(context, layout, precision.format(), &tensors).unwrap();
     let config = OptimizerConfig::named(name).unwrap();
     let segments = network.segments().clone();
     let mut optimizer = config.build(precision, context.clone(), &segments).unwrap();
@@ -100,7 +100,8 @@ fn losses_of_more_steps_than_the_device_keeps_are_all_told_and_those_of_the_host
             .iter()
             .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
             .collect();
-        let params = context.upload(&network.segments().gather(&tensors).unwrap());
+        let layout = network.segments();
+        let params = Arena::of(&context, layout, kind.format(), &tensors).unwrap();
         let set = network.image_set(&context, &images).unwrap();
         let order = network.order(&context, &set, (0..12).collect()).unwrap();
         for number in 0..150 {

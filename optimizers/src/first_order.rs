@@ -2,10 +2,8 @@
 
 use std::rc::Rc;
 
-use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
-use sonew_kernels::arena::Segments;
-use sonew_kernels::arena::Slots;
+use sonew_kernels::arena::{Arena, Segments, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{
@@ -108,7 +106,7 @@ struct Rule<L, P> {
     config: FirstOrderConfig,
     context: Rc<Context>,
     segments: Segments,
-    states: Vec<Handle>,
+    states: Vec<Arena>,
     evidence: Slots,
     sweep: Sweep,
     step: u64,
@@ -121,9 +119,8 @@ impl<L: FirstOrder, P: Precision> Rule<L, P> {
             FirstOrderKind::Adagrad => config.initial_accumulator as f32,
             _ => 0.0,
         };
-        let n = segments.arena_len();
         let states = (0..L::STATES.len())
-            .map(|_| context.upload(&P::State::encode(&vec![start; n])))
+            .map(|_| Arena::filled(&context, segments, P::State::FORMAT, start))
             .collect();
         let sweep = Sweep::of::<P>(&context, L::NAME, 0);
         Self {
@@ -140,7 +137,7 @@ impl<L: FirstOrder, P: Precision> Rule<L, P> {
 }
 
 impl<L: FirstOrder, P: Precision> Optimizer for Rule<L, P> {
-    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+    fn step(&mut self, params: &Arena, grads: &Arena, lr: f64) -> Result<(), Error> {
         let hyper = Hyper {
             lr,
             beta1: self.config.beta1,
@@ -155,13 +152,7 @@ impl<L: FirstOrder, P: Precision> Optimizer for Rule<L, P> {
             states: &self.states,
             evidence: &self.evidence,
         };
-        descend::<L, P>(
-            &self.context,
-            &self.segments,
-            buffers,
-            hyper,
-            Strategy::Forced(self.sweep),
-        )?;
+        descend::<L, P>(&self.context, buffers, hyper, Strategy::Forced(self.sweep))?;
         self.step += 1;
         Ok(())
     }

@@ -6,8 +6,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use cubecl::server::Handle;
-use sonew_kernels::arena::Segments;
-use sonew_kernels::arena::Slots;
+use sonew_kernels::arena::{Arena, Segments, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::{Evidence, PivotEvidence};
 use sonew_kernels::first_order::Hyper;
@@ -25,9 +24,9 @@ pub(crate) struct Sonew<P> {
     config: SonewConfig,
     context: Rc<Context>,
     segments: Segments,
-    moment: Handle,
-    diagonal: Handle,
-    edges: Vec<Handle>,
+    moment: Arena,
+    diagonal: Arena,
+    edges: Vec<Arena>,
     tensor_of_block: Handle,
     non_finite: Slots,
     cut: Slots,
@@ -53,10 +52,10 @@ struct Scratch {
 
 /// What grafting needs.
 struct Staged {
-    direction: Handle,
+    direction: Arena,
     block_norms: Handle,
     tensor_norms: Handle,
-    second: Option<Handle>,
+    second: Option<Arena>,
 }
 
 impl<P: Precision> Sonew<P> {
@@ -79,13 +78,12 @@ impl<P: Precision> Sonew<P> {
             let bytes = (P::State::BYTES * ghosts.state_len()) as u64;
             context.require_buffer("building SONew", "a state with its ghost columns", bytes)?;
         }
-        let zeros = |values: usize| context.upload(&P::State::encode(&vec![0.0; values]));
-        let arena = || zeros(segments.arena_len());
+        let arena = || Arena::zeros(&context, segments, P::State::FORMAT);
         let state = || {
             if fused {
-                zeros(ghosts.state_len())
+                Arena::zeros_with_ghosts(&context, segments, P::State::FORMAT, ghosts)
             } else {
-                arena()
+                Ok(arena())
             }
         };
         let values = |count: usize| context.upload(&vec![0f32; count]);
@@ -106,9 +104,11 @@ impl<P: Precision> Sonew<P> {
             staged,
         });
         Ok(Self {
-            moment: state(),
-            diagonal: state(),
-            edges: (0..config.band).map(|_| state()).collect(),
+            moment: state()?,
+            diagonal: state()?,
+            edges: (0..config.band)
+                .map(|_| state())
+                .collect::<Result<_, _>>()?,
             tensor_of_block: context.upload(&segments.tensor_of_block()),
             non_finite: slots(if fused { blueprint.sweep } else { sweep }),
             cut: slots(blueprint.sweep),
@@ -149,7 +149,6 @@ impl<P: Precision> Sonew<P> {
         };
         largest_row_sum::<P>(
             &self.context,
-            &self.segments,
             &scratch.reduction,
             &self.diagonal,
             &self.edges,
@@ -181,8 +180,8 @@ impl<P: Precision> Sonew<P> {
     /// Everything in one launch; with a graft u is staged.
     fn step_fused(
         &self,
-        params: &Handle,
-        grads: &Handle,
+        params: &Arena,
+        grads: &Arena,
         graft: Option<GraftBuffers<'_>>,
         lr: f64,
         t: u64,
@@ -190,7 +189,6 @@ impl<P: Precision> Sonew<P> {
         let config = self.config;
         step::<P>(
             &self.context,
-            &self.segments,
             StepBuffers {
                 params,
                 graft,
@@ -219,8 +217,8 @@ impl<P: Precision> Sonew<P> {
     /// Statistics in a launch of their own, then what needs them.
     fn step_apart(
         &self,
-        params: &Handle,
-        grads: &Handle,
+        params: &Arena,
+        grads: &Arena,
         graft: Option<GraftBuffers<'_>>,
         lr: f64,
         t: u64,
@@ -228,7 +226,6 @@ impl<P: Precision> Sonew<P> {
         let config = self.config;
         statistics::<P>(
             &self.context,
-            &self.segments,
             StatisticsBuffers {
                 grads,
                 moment: &self.moment,
@@ -259,7 +256,7 @@ impl<P: Precision> Sonew<P> {
     }
 
     /// Where u is staged for the graft, and the norm of the gradient if it needs that.
-    fn stage<'a>(&'a self, grads: &'a Handle) -> Result<Option<GraftBuffers<'a>>, Error> {
+    fn stage<'a>(&'a self, grads: &'a Arena) -> Result<Option<GraftBuffers<'a>>, Error> {
         let config = self.config;
         let Some((scratch, staged)) = self.staged() else {
             return Ok(None);
@@ -268,7 +265,6 @@ impl<P: Precision> Sonew<P> {
         if rmsprop {
             norm_per_tensor::<P>(
                 &self.context,
-                &self.segments,
                 &scratch.reduction,
                 grads,
                 &scratch.block_partials,
@@ -288,7 +284,7 @@ impl<P: Precision> Sonew<P> {
     }
 
     /// Takes the norms of the blocks together, and descends along what was staged.
-    fn graft(&self, params: &Handle, lr: f64) -> Result<(), Error> {
+    fn graft(&self, params: &Arena, lr: f64) -> Result<(), Error> {
         let Some((scratch, staged)) = self.staged() else {
             return Ok(());
         };
@@ -300,7 +296,6 @@ impl<P: Precision> Sonew<P> {
         )?;
         apply_graft::<P>(
             &self.context,
-            &self.segments,
             params,
             &staged.direction,
             &staged.tensor_norms,
@@ -315,7 +310,6 @@ impl<P: Precision> Sonew<P> {
     fn update(&self, descent: Descent<'_>, damping: Damping<'_>, t: u64) -> Result<(), Error> {
         update::<P>(
             &self.context,
-            &self.segments,
             UpdateBuffers {
                 moment: &self.moment,
                 diagonal: &self.diagonal,
@@ -334,7 +328,7 @@ impl<P: Precision> Sonew<P> {
 }
 
 impl<P: Precision> Optimizer for Sonew<P> {
-    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+    fn step(&mut self, params: &Arena, grads: &Arena, lr: f64) -> Result<(), Error> {
         let t = self.step + 1;
         let graft = self.stage(grads)?;
         if self.fused {

@@ -13,8 +13,7 @@ mod image_set;
 
 use std::ops::Range;
 
-use cubecl::server::Handle;
-use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::{Arena, Segments};
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
@@ -60,8 +59,8 @@ pub enum Route {
 pub struct Gradients {
     /// Nats per image, before the update.
     pub loss: f64,
-    /// The gradient, an arena; on the device route the next call writes to the same one.
-    pub grads: Handle,
+    /// The gradient; on the device route the next call writes to the same one.
+    pub grads: Arena,
 }
 
 /// The network, with room for one batch.
@@ -161,12 +160,12 @@ impl Network {
     /// The loss of a batch and its gradient times `scale`; `images` is [batch, pixels] in [0, 1].
     ///
     /// # Errors
-    /// [`NetworkError::Shape`] for a batch or an arena of another size; launch failures found when the parameters or
+    /// [`NetworkError::Shape`] for a batch of another size; [`NetworkError::Kernel`] for an arena of another layout or format, and for launch failures found when the parameters or
     /// the loss are read.
     pub fn gradients(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         images: &[f32],
         scale: f64,
     ) -> Result<Gradients, NetworkError> {
@@ -174,13 +173,11 @@ impl Network {
         match &mut self.place {
             Place::Host(host) => {
                 let (loss, grads) =
-                    with_parameters(context, self.precision, params, move |params| {
+                    params.view(context, "reading parameters", move |params| {
                         host.gradients(params, images, scale)
                     })??;
-                let grads = match self.precision.parameter_bytes() {
-                    4 => context.upload(grads),
-                    _ => context.upload(&self.precision.encode(grads)),
-                };
+                let (layout, format) = (params.layout(), self.precision.format());
+                let grads = Arena::from_values(context, layout, format, grads)?;
                 Ok(Gradients { loss, grads })
             }
             Place::Device(device) => device.gradients(context, params, images, scale),
@@ -223,11 +220,11 @@ impl Network {
     pub fn gradients_of(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         (set, order): (&ImageSet<'_>, &Order),
         number: usize,
         scale: f64,
-    ) -> Result<Handle, NetworkError> {
+    ) -> Result<Arena, NetworkError> {
         let first = number * self.batch;
         let indices = order.images(first..first + self.batch)?;
         let on_device = set.on_device.as_ref().zip(order.on_device.as_ref());
@@ -269,14 +266,14 @@ impl Network {
     pub fn evaluate(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         set: &ImageSet<'_>,
     ) -> Result<f64, NetworkError> {
         self.check_params(params)?;
         match (&mut self.place, &set.on_device) {
             (Place::Host(host), _) => {
                 let run = |params: &[f32]| host.evaluate(params, set.images);
-                with_parameters(context, self.precision, params, run)?
+                params.view(context, "reading parameters", run)?
             }
             (Place::Device(device), Some((packed, order))) => {
                 device.evaluate(context, params, (packed, order))
@@ -289,7 +286,7 @@ impl Network {
         }
     }
 
-    fn check_params(&self, params: &Handle) -> Result<(), NetworkError> {
+    fn check_params(&self, params: &Arena) -> Result<(), NetworkError> {
         check_params(self.precision, self.segments(), params)
     }
 }
@@ -297,33 +294,9 @@ impl Network {
 fn check_params(
     precision: PrecisionKind,
     segments: &Segments,
-    params: &Handle,
+    params: &Arena,
 ) -> Result<(), NetworkError> {
-    let expected = (precision.parameter_bytes() * segments.arena_len()) as u64;
-    let found = params.size_in_used();
-    if found == expected {
-        return Ok(());
-    }
-    Err(NetworkError::Shape {
-        argument: "the parameter arena",
-        found: format!("{found} bytes"),
-        expected: format!("{expected}"),
-    })
-}
-
-/// What `run` makes of the parameters in f32.
-fn with_parameters<O>(
-    context: &Context,
-    precision: PrecisionKind,
-    params: &Handle,
-    run: impl FnOnce(&[f32]) -> O,
-) -> Result<O, NetworkError> {
-    let operation = "reading parameters";
-    if precision.parameter_bytes() == 4 {
-        return Ok(context.view(operation, params, run)?);
-    }
-    let decoded = context.view(operation, params, |bytes| precision.decode(bytes))?;
-    Ok(run(&decoded))
+    Ok(params.require("network", "params", segments, precision.format())?)
 }
 
 /// One layer's part of the arena.

@@ -73,8 +73,10 @@ pub fn along(
     for step in 0..steps {
         images.fill_batch(order.batch(step)?, &mut pixels)?;
         let gradients = network.gradients(context, &params, &pixels, 1.0)?;
-        let grads: Vec<f32> = context.download("reading gradients", &gradients.grads)?;
-        statistics(&blocking, &grads, &mut factors, config.beta2)?;
+        let accumulate = |grads: &[f32]| statistics(&blocking, grads, &mut factors, config.beta2);
+        gradients
+            .grads
+            .view(context, "reading gradients", accumulate)??;
         if (step as u64).is_multiple_of(config.root_interval) {
             let uploaded = context.upload(&factors);
             let (all, threshold) = (0..problems.len(), config.residual_threshold);

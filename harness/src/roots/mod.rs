@@ -8,14 +8,14 @@ pub use along::{RootStep, along, along_table};
 use std::rc::Rc;
 use std::time::Instant;
 
-use cubecl::server::Handle;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::kronecker::accuracy::{conditioned, relative_error, root_in_f64};
 use sonew_kernels::kronecker::{
     Blocking, DeviceRoots, Limits, Method, Ridge, Root, RootProblem, Side, inverse_root, statistics,
 };
+use sonew_kernels::precision::Format;
 use sonew_kernels::sweep::Strategy;
-use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Segments};
+use sonew_optimizers::{Arena, Context, OptimizerConfig, PrecisionKind, Segments};
 
 use crate::data::Images;
 use crate::init::Weights;
@@ -100,19 +100,19 @@ pub fn cases(n: usize, seed: u64) -> Result<Vec<Case>, KernelError> {
     Ok(cases)
 }
 
-/// The parameters that a run with this seed begins with, an arena.
+/// The parameters that a run with this seed begins with.
 fn first_parameters(
     context: &Context,
     segments: &Segments,
     sizes: &[usize],
     seed: u64,
-) -> Result<Handle, TrainError> {
+) -> Result<Arena, TrainError> {
     let weights = Weights::glorot_uniform(sizes, seed)?;
     let layers = weights.layers.iter();
     let tensors: Vec<&[f32]> = layers
         .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
         .collect();
-    Ok(context.upload(&segments.gather(&tensors)?))
+    Ok(Arena::of(context, segments, Format::F32, &tensors)?)
 }
 
 /// The Kronecker statistics of every weight matrix of the autoencoder after `steps` steps of Adam.
@@ -144,8 +144,10 @@ pub fn recorded(
     for step in 0..steps {
         images.fill_batch(order.batch(step)?, &mut pixels)?;
         let gradients = network.gradients(&context, &params, &pixels, 1.0)?;
-        let grads: Vec<f32> = context.download("reading gradients", &gradients.grads)?;
-        statistics(&blocking, &grads, &mut factors, 0.95)?;
+        let accumulate = |grads: &[f32]| statistics(&blocking, grads, &mut factors, 0.95);
+        gradients
+            .grads
+            .view(&context, "reading gradients", accumulate)??;
         optimizer.step(&params, &gradients.grads, adam.default_lr())?;
     }
     let cases = blocking.factors().iter().map(|factor| {

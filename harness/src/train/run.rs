@@ -3,8 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use cubecl::server::Handle;
-use sonew_optimizers::{Context, NonFinite, Optimizer};
+use sonew_optimizers::{Arena, Context, NonFinite, Optimizer};
 use sonew_runtime::save_kernels;
 
 use super::TrainError;
@@ -60,7 +59,7 @@ pub struct Run<'a> {
     pub(super) order: BatchOrder,
     set: ImageSet<'a>,
     context: Rc<Context>,
-    params: Handle,
+    params: Arena,
 }
 
 impl<'a> Run<'a> {
@@ -94,13 +93,14 @@ impl<'a> Run<'a> {
             .iter()
             .flat_map(|layer| [&layer.weight[..], &layer.bias[..]])
             .collect();
-        let params = plan.numerics.precision.encode(&segments.gather(&tensors)?);
+        let format = plan.numerics.precision.format();
+        let params = Arena::of(&context, segments, format, &tensors)?;
         Ok(Self {
             plan,
             images: &start.images,
             optimizer,
             order: start.order.clone(),
-            params: context.upload(&params),
+            params,
             set: network.image_set(&context, &start.images)?,
             context,
             network,

@@ -215,13 +215,22 @@ impl Arena {
         array(&self.handle, self.values() / width)
     }
 
-    /// Refuses an arena that has them.
-    pub(super) fn require_no_ghosts(&self, operation: &'static str) -> Result<(), Error> {
-        self.require(operation, "arena", &self.layout, self.format, None)
+    /// Requires that it is of that layout and format, without ghost columns.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if not, with `argument` as its name.
+    pub fn require(
+        &self,
+        operation: &'static str,
+        argument: &'static str,
+        layout: &Segments,
+        format: Format,
+    ) -> Result<(), Error> {
+        self.check(operation, argument, layout, format, None)
     }
 
     /// Refuses another format, another layout, and other ghost columns than expected.
-    fn require(
+    fn check(
         &self,
         operation: &'static str,
         argument: &'static str,
@@ -284,8 +293,11 @@ fn ghosts_of(layout: &Segments, ghosts: Ghosts) -> Result<Option<Ghosts>, Error>
     })
 }
 
-/// Requires arenas of that layout in a format, without ghost columns.
-pub(crate) fn require<'a, S: HostFormat>(
+/// Requires arenas of that layout in a format, without ghost columns; each has the name of an argument.
+///
+/// # Errors
+/// [`Error::Shape`] with the first that is not.
+pub fn require<'a, S: HostFormat>(
     operation: &'static str,
     layout: &Segments,
     arenas: impl IntoIterator<Item = (&'static str, &'a Arena)>,
@@ -301,7 +313,7 @@ pub(crate) fn require_with_ghosts<'a, S: HostFormat>(
     arenas: impl IntoIterator<Item = (&'static str, &'a Arena)>,
 ) -> Result<(), Error> {
     for (argument, arena) in arenas {
-        arena.require(operation, argument, layout, S::FORMAT, ghosts)?;
+        arena.check(operation, argument, layout, S::FORMAT, ghosts)?;
     }
     Ok(())
 }

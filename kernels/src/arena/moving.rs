@@ -60,7 +60,7 @@ impl Arena {
     pub fn write(&self, context: &Context, tensor: usize, from: &Handle) -> Result<(), Error> {
         let operation = "arena write";
         let place = self.place(operation, tensor)?;
-        self.require_no_ghosts(operation)?;
+        self.require(operation, "arena", self.layout(), self.format())?;
         let (found, expected) = (from.size_in_used(), place.bytes as u64);
         if found != expected && found != (place.words * WORD) as u64 {
             return Err(Error::Length {

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
 
 use super::{Bf16, Bf16Mixed, F16, F16Mixed, F32, Format, HostFormat, Native, Precision, convert};
-use crate::arena::Segments;
+use crate::arena::Arena;
 use crate::context::Context;
 use crate::error::Error;
 use crate::sweep::{Strategy, Sweep};
@@ -117,18 +116,11 @@ impl PrecisionKind {
     ///
     /// # Errors
     /// As [`convert`].
-    pub fn widen(
-        self,
-        context: &Context,
-        segments: &Segments,
-        from: &Handle,
-        to: &Handle,
-    ) -> Result<(), Error> {
+    pub fn widen(self, context: &Context, from: &Arena, to: &Arena) -> Result<(), Error> {
         let buffers = [from, to];
         let widens = true;
         self.accept(Transfer {
             context,
-            segments,
             buffers,
             widens,
         })
@@ -138,18 +130,11 @@ impl PrecisionKind {
     ///
     /// # Errors
     /// As [`convert`].
-    pub fn narrow(
-        self,
-        context: &Context,
-        segments: &Segments,
-        from: &Handle,
-        to: &Handle,
-    ) -> Result<(), Error> {
+    pub fn narrow(self, context: &Context, from: &Arena, to: &Arena) -> Result<(), Error> {
         let buffers = [from, to];
         let widens = false;
         self.accept(Transfer {
             context,
-            segments,
             buffers,
             widens,
         })
@@ -159,8 +144,7 @@ impl PrecisionKind {
 /// A conversion between the parameters' format and f32.
 struct Transfer<'a> {
     context: &'a Context,
-    segments: &'a Segments,
-    buffers: [&'a Handle; 2],
+    buffers: [&'a Arena; 2],
     widens: bool,
 }
 
@@ -169,12 +153,12 @@ impl PrecisionVisitor for Transfer<'_> {
 
     fn visit<P: Precision>(self) -> Self::Output {
         let [from, to] = self.buffers;
-        let (context, segments) = (self.context, self.segments);
+        let context = self.context;
         let sweep = Strategy::Forced(Sweep::plain::<P>(context, "convert"));
         if self.widens {
-            convert::<P::Params, Native<f32>>(context, segments, from, to, sweep)
+            convert::<P::Params, Native<f32>>(context, from, to, sweep)
         } else {
-            convert::<Native<f32>, P::Params>(context, segments, from, to, sweep)
+            convert::<Native<f32>, P::Params>(context, from, to, sweep)
         }
     }
 }

@@ -16,8 +16,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use cubecl::server::Handle;
-use sonew_kernels::arena::Segments;
-use sonew_kernels::arena::Slots;
+use sonew_kernels::arena::{self, Arena, Segments, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::evidence::Evidence;
@@ -50,9 +49,9 @@ pub(crate) struct Shampoo<P> {
 
 /// States and scratch on the device.
 struct Device {
-    second: Option<Handle>,
-    momentum: Handle,
-    graft_momentum: Handle,
+    second: Option<Arena>,
+    momentum: Arena,
+    graft_momentum: Arena,
     tensor_of_block: Handle,
     /// For each tensor 0, and whether it is preconditioned.
     nothing: Handle,
@@ -83,7 +82,7 @@ impl<P: Precision> Shampoo<P> {
         let factors = 4 * blocking.factor_values() as u64;
         context.require_buffer("building Shampoo", "the factors of all tensors", factors)?;
         let sweep = Sweep::measuring::<P>(&context, "kronecker-descent");
-        let arena = || context.upload(&P::State::encode(&vec![0.0; segments.arena_len()]));
+        let arena = || Arena::zeros(&context, segments, P::State::FORMAT);
         let values = |count: usize| context.upload(&vec![0f32; count]);
         let tensors = segments.tensors().len();
         let flags: Vec<u32> = blocking
@@ -151,21 +150,10 @@ impl<P: Precision> Shampoo<P> {
     }
 
     /// Refuses what a launch would refuse, before any state has moved.
-    fn check(&self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+    fn check(&self, params: &Arena, grads: &Arena, lr: f64) -> Result<(), Error> {
         let operation = "shampoo";
-        let bytes = <P::Params as Storage>::BYTES;
-        let expected = (bytes * self.segments.arena_len()) as u64;
-        for (argument, buffer) in [("params", params), ("grads", grads)] {
-            let found = buffer.size_in_used();
-            if found != expected {
-                return Err(Error::Kernel(KernelError::Length {
-                    operation,
-                    argument,
-                    found,
-                    expected,
-                }));
-            }
-        }
+        let arenas = [("params", params), ("grads", grads)];
+        arena::require::<P::Params>(operation, &self.segments, arenas)?;
         if lr >= 0.0 && (lr as f32).is_finite() {
             return Ok(());
         }
@@ -180,9 +168,9 @@ impl<P: Precision> Shampoo<P> {
     /// Graft, momenta and descent on the device.
     fn descend(
         &mut self,
-        params: &Handle,
-        grads: &Handle,
-        direction: &Handle,
+        params: &Arena,
+        grads: &Arena,
+        direction: &Arena,
         lr: f64,
     ) -> Result<(), Error> {
         let config = self.config;
@@ -191,7 +179,6 @@ impl<P: Precision> Shampoo<P> {
         if norms {
             norm_per_tensor::<P>(
                 &self.context,
-                &self.segments,
                 &self.reduction,
                 grads,
                 &device.block_partials,
@@ -209,7 +196,6 @@ impl<P: Precision> Shampoo<P> {
         let grad_norms = norms.then_some(&device.grad_norms);
         kronecker::measure::<P>(
             &self.context,
-            &self.segments,
             MeasureBuffers {
                 grads,
                 direction,
@@ -232,7 +218,6 @@ impl<P: Precision> Shampoo<P> {
         let started = self.step >= config.start_step;
         kronecker::descend::<P>(
             &self.context,
-            &self.segments,
             DescentBuffers {
                 params,
                 grads,
@@ -259,7 +244,7 @@ impl<P: Precision> Shampoo<P> {
 }
 
 impl<P: Precision> Optimizer for Shampoo<P> {
-    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+    fn step(&mut self, params: &Arena, grads: &Arena, lr: f64) -> Result<(), Error> {
         let mut clock = Instant::now();
         let mut lap = |part: &mut Duration| {
             let now = Instant::now();
@@ -267,9 +252,7 @@ impl<P: Precision> Optimizer for Shampoo<P> {
             clock = now;
         };
         self.check(params, grads, lr)?;
-        let values = self
-            .factors
-            .read::<P>(&self.context, &self.segments, grads)?;
+        let values = self.factors.read::<P>(&self.context, grads)?;
         if self.step.is_multiple_of(self.config.statistics_interval) {
             self.factors.accumulate(
                 &self.context,
