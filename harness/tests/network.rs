@@ -3,9 +3,10 @@
 use sonew_harness::workloads::autoencoder::images::Images;
 use sonew_harness::workloads::autoencoder::network::{Network, Route};
 use sonew_harness::workloads::autoencoder::weights::Weights;
+use sonew_kernels::arena::Arena;
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::network::reference::{Layer, loss_and_gradients};
-use sonew_kernels::precision::PrecisionKind;
+use sonew_kernels::precision::{Format, PrecisionKind};
 use sonew_kernels::product::Multiplication;
 use sonew_runtime::{Device, Selector};
 
@@ -45,11 +46,12 @@ impl Check {
         .unwrap();
         let segments = network.segments().clone();
         let tensors = self.weights.values();
-        let params = context.upload(&segments.gather(&tensors).unwrap());
+        let params = Arena::of(&context, &segments, Format::F32, &tensors).unwrap();
         let gradients = network
             .gradients(&context, &params, &pixels(), 1.0)
             .unwrap();
-        let arena: Vec<f32> = context.download("test", &gradients.grads).unwrap();
+        let all = gradients.grads.view(&context, "test", <[f32]>::to_vec);
+        let arena = all.unwrap();
         // Seven images in batches of six: the last batch is short.
         let mut bytes: Vec<u8> = pixels().iter().map(|p| (p * 255.0).round() as u8).collect();
         bytes.extend_from_within(..SIZES[0]);

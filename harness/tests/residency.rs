@@ -5,7 +5,7 @@ use std::rc::Rc;
 use sonew_harness::workloads::autoencoder::images::Images;
 use sonew_harness::workloads::autoencoder::network::{Network, Route};
 use sonew_harness::workloads::autoencoder::weights::Weights;
-use sonew_optimizers::{Context, OptimizerConfig, PrecisionKind, Profile};
+use sonew_optimizers::{Arena, Context, OptimizerConfig, PrecisionKind, Profile};
 use sonew_runtime::Selector;
 
 /// As many layers as the paper's autoencoder.
@@ -27,8 +27,8 @@ fn cost_of_a_step(context: &Rc<Context>, name: &str, precision: PrecisionKind) -
     let mut network = Network::new(context, precision, &SIZES, BATCH, Route::Device).unwrap();
     let weights = Weights::glorot_uniform(&SIZES, 1).unwrap();
     let tensors = weights.values();
-    let arena = network.segments().gather(&tensors).unwrap();
-    let params = context.upload(&precision.encode(&arena));
+    let layout = network.segments();
+    let params = Arena::of(context, layout, precision.format(), &tensors).unwrap();
     let config = OptimizerConfig::named(name).unwrap();
     let segments = network.segments().clone();
     let mut optimizer = config.build(precision, context.clone(), &segments).unwrap();
@@ -92,7 +92,8 @@ fn losses_of_more_steps_than_the_device_keeps_are_all_told_and_those_of_the_host
         let kind = PrecisionKind::F32;
         let mut network = Network::new(&context, kind, &SIZES, BATCH, route).unwrap();
         let tensors = weights.values();
-        let params = context.upload(&network.segments().gather(&tensors).unwrap());
+        let layout = network.segments();
+        let params = Arena::of(&context, layout, kind.format(), &tensors).unwrap();
         let set = network.image_set(&context, &images).unwrap();
         let order = network.order(&context, &set, (0..12).collect()).unwrap();
         for number in 0..150 {

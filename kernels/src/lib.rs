@@ -1,7 +1,7 @@
 //! The kernels of SONew, Shampoo and the first-order optimizers, and what the autoencoder needs, written once in CubeCL
 //! and generic over how a number is stored ([`precision::Storage`]) and computed with ([`precision::Arithmetic`]).
 //!
-//! * All tensors of a model lie in one buffer, the arena ([`segments`]); a launch covers all of them.
+//! * All tensors of a model lie in one buffer, the arena ([`arena`]); a launch covers all of them.
 //! * A launch function checks lengths and numbers first, then launches unchecked; the first launch of each variant is
 //!   proven ([`context`]).
 //! * How a kernel is laid out on a device is a value ([`sweep::Strategy`]): inferred, or forced by a test. What a tuner found
@@ -10,7 +10,8 @@
 //! * What a kernel noticed stays on the device until somebody reads it ([`evidence`]).
 //! * Each family has an oracle, plain f64 loops from the formulas, in its `reference` module.
 
-mod buffers;
+pub mod arena;
+mod binding;
 pub mod catalogue;
 pub mod context;
 pub mod contract;
@@ -24,7 +25,6 @@ pub mod noise;
 pub mod norms;
 pub mod precision;
 pub mod product;
-pub mod segments;
 pub mod sonew;
 pub mod sweep;
 pub mod tuned;

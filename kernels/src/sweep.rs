@@ -3,11 +3,11 @@
 use cubecl::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::arena::{BLOCK, Segments};
 use crate::context::{Context, Grid, Profile, Units};
 use crate::error::Error;
 use crate::norms::{PART, PARTS};
 use crate::precision::{Precision, Storage, require};
-use crate::segments::{BLOCK, Segments};
 
 /// Columns of a team's run, at most: units of a cube times values of a vector.
 const MOST_COLUMNS: usize = 1 << 13;

@@ -2,6 +2,8 @@
 
 #[path = "kernels/agreement.rs"]
 mod agreement;
+#[path = "kernels/arena.rs"]
+mod arena;
 #[path = "kernels/bench.rs"]
 mod bench;
 #[path = "kernels/blocking.rs"]
@@ -26,6 +28,8 @@ mod ghosts;
 mod identities;
 #[path = "kernels/kronecker.rs"]
 mod kronecker;
+#[path = "kernels/layout.rs"]
+mod layout;
 #[path = "kernels/matrices.rs"]
 mod matrices;
 #[path = "kernels/product.rs"]
@@ -34,8 +38,6 @@ mod product;
 mod refusals;
 #[path = "kernels/scale.rs"]
 mod scale;
-#[path = "kernels/segments.rs"]
-mod segments;
 mod software;
 #[path = "kernels/statistics.rs"]
 mod statistics;

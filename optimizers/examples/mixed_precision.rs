@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::rc::Rc;
 
-use sonew_optimizers::{Context, PrecisionKind, Segments, Shampoo};
+use sonew_optimizers::{Arena, Context, PrecisionKind, Segments, Shampoo};
 use sonew_runtime::{Selector, open};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -14,8 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Shampoo looks at the shapes: a matrix has two factors, a vector one.
     let segments = Segments::with_shapes(vec![vec![16, 32], vec![16]])?;
-    let start = segments.gather(&[&[4f32; 16 * 32], &[4f32; 16]])?;
-    let params = context.upload(&precision.encode(&start));
+    let params = Arena::filled(&context, &segments, precision.format(), 4.0);
     let settings = Shampoo::default()
         .start_step(0)
         .root_interval(5)
@@ -27,15 +26,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     for call in 0..=40 {
-        let bytes: Vec<u8> = context.download("mixed precision", &params)?;
-        let arena = precision.decode(&bytes);
+        let weights = params.tensors(&context)?;
         if call % 10 == 0 {
-            let loss: f32 = arena.iter().map(|w| 0.5 * w * w).sum();
+            let loss: f32 = weights.iter().flatten().map(|w| 0.5 * w * w).sum();
             println!("call {call:2}: loss {loss:.1}");
         }
         let scale = shampoo.loss_scale() as f32;
-        let scaled: Vec<f32> = arena.iter().map(|w| scale * w).collect();
-        let grads = context.upload(&precision.encode(&scaled));
+        let scaled = |tensor: &Vec<f32>| tensor.iter().map(|w| scale * w).collect::<Vec<_>>();
+        let gradients: Vec<_> = weights.iter().map(scaled).collect();
+        let grads = Arena::of(&context, &segments, precision.format(), &gradients)?;
         shampoo.step(&params, &grads, 0.1)?;
     }
     let skipped = shampoo.report()?.skipped_steps;

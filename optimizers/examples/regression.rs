@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::rc::Rc;
 
-use sonew_optimizers::{Context, Graft, PrecisionKind, Segments, Sonew};
+use sonew_optimizers::{Arena, Context, Graft, PrecisionKind, Segments, Sonew};
 use sonew_runtime::{Selector, open};
 
 const WEIGHTS: usize = 64;
@@ -15,20 +15,21 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // One tensor. All tensors of a model lie in one arena, and one step moves them all.
     let segments = Segments::new(&[WEIGHTS])?;
-    let params = context.upload(&segments.gather(&[&[0f32; WEIGHTS]])?);
+    let precision = PrecisionKind::F32;
+    let params = Arena::zeros(&context, &segments, precision.format());
     // The direction of SONew, with the length of Adam's step.
     let settings = Sonew::tridiagonal().graft(Graft::Adam);
-    let mut sonew = settings.build(PrecisionKind::F32, context.clone(), &segments)?;
+    let mut sonew = settings.build(precision, context.clone(), &segments)?;
 
     let mut noise = Noise(1);
     for step in 0..=400 {
-        let arena: Vec<f32> = context.download("regression", &params)?;
-        let weights = &segments.scatter(&arena)[0];
+        let weights = &params.tensors(&context)?[0];
         if step % 100 == 0 {
             let squares: f32 = weights.iter().map(|w| (w - 1.0) * (w - 1.0)).sum();
             println!("step {step:3}: {:.4} from the solution", squares.sqrt());
         }
-        let grads = context.upload(&segments.gather(&[&gradient(weights, &mut noise)])?);
+        let gradient = gradient(weights, &mut noise);
+        let grads = Arena::of(&context, &segments, precision.format(), &[gradient])?;
         sonew.step(&params, &grads, 0.05)?;
     }
     println!("pivots cut: {:?}", sonew.report()?.pivots_cut);

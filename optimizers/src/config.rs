@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::{self, Bf16Compact, Bf16States, F32, Precision, PrecisionVisitor};
-use sonew_kernels::segments::Segments;
 
 use crate::first_order::FirstOrder;
 use crate::numerics::{Guarded, Numerics};

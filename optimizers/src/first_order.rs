@@ -2,13 +2,12 @@
 
 use std::rc::Rc;
 
-use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
+use sonew_kernels::arena::{Arena, Segments, Slots};
 use sonew_kernels::context::Context;
-use sonew_kernels::evidence::{Evidence, Slots};
+use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{self as kernels, Buffers, Hyper, descend};
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::settings::{DECAY, Family, NOT_NEGATIVE, key, settings};
@@ -148,7 +147,7 @@ struct FirstOrderOptimizer<L, P> {
     config: FirstOrder,
     context: Rc<Context>,
     segments: Segments,
-    states: Vec<Handle>,
+    states: Vec<Arena>,
     evidence: Slots,
     sweep: Sweep,
     step: u64,
@@ -158,9 +157,8 @@ struct FirstOrderOptimizer<L, P> {
 impl<L: kernels::FirstOrder, P: Precision> FirstOrderOptimizer<L, P> {
     fn new(config: FirstOrder, context: Rc<Context>, segments: &Segments) -> Self {
         let start = config.first_state() as f32;
-        let n = segments.arena_len();
         let states = (0..L::STATES.len())
-            .map(|_| context.upload(&P::State::encode(&vec![start; n])))
+            .map(|_| Arena::filled(&context, segments, P::State::FORMAT, start))
             .collect();
         let sweep = Sweep::of::<P>(&context, L::NAME, 0);
         Self {
@@ -177,7 +175,7 @@ impl<L: kernels::FirstOrder, P: Precision> FirstOrderOptimizer<L, P> {
 }
 
 impl<L: kernels::FirstOrder, P: Precision> Optimizer for FirstOrderOptimizer<L, P> {
-    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+    fn step(&mut self, params: &Arena, grads: &Arena, lr: f64) -> Result<(), Error> {
         let hyper = Hyper {
             lr,
             beta1: self.config.beta1,
@@ -192,13 +190,7 @@ impl<L: kernels::FirstOrder, P: Precision> Optimizer for FirstOrderOptimizer<L, 
             states: &self.states,
             evidence: &self.evidence,
         };
-        descend::<L, P>(
-            &self.context,
-            &self.segments,
-            buffers,
-            hyper,
-            Strategy::Forced(self.sweep),
-        )?;
+        descend::<L, P>(&self.context, buffers, hyper, Strategy::Forced(self.sweep))?;
         self.step += 1;
         Ok(())
     }

@@ -8,13 +8,14 @@
 //!
 //! ```no_run
 //! # use std::rc::Rc;
-//! # use sonew_optimizers::{Context, Graft, PrecisionKind, Segments, Sonew};
+//! # use sonew_optimizers::{Arena, Context, Graft, PrecisionKind, Segments, Sonew};
 //! # fn f(context: Rc<Context>, weights: &[f32]) -> Result<(), Box<dyn std::error::Error>> {
 //! let segments = Segments::new(&[weights.len()])?;
-//! let params = context.upload(&segments.gather(&[weights])?);
-//! let grads = context.upload(&vec![0.1f32; segments.arena_len()]);
+//! let precision = PrecisionKind::F32;
+//! let params = Arena::of(&context, &segments, precision.format(), &[weights])?;
+//! let grads = Arena::filled(&context, &segments, precision.format(), 0.1);
 //! let sonew = Sonew::tridiagonal().beta2(0.99).graft(Graft::Adam);
-//! let mut optimizer = sonew.build(PrecisionKind::F32, context, &segments)?;
+//! let mut optimizer = sonew.build(precision, context, &segments)?;
 //! optimizer.step(&params, &grads, 1e-4)?;
 //! println!("{:?}", optimizer.report()?);
 //! # Ok(()) }
@@ -47,30 +48,28 @@ pub use report::{RootsReport, StepReport};
 pub use settings::Setting;
 pub use shampoo::{FactorFormat, ProductsPlace, RidgeForm, RootChoice, Shampoo};
 pub use sonew::{PrecisionGamma, RelativeGamma, Sonew, StatisticsForm};
+pub use sonew_kernels::arena::{Arena, Segments};
 pub use sonew_kernels::context::{Context, Profile, Units};
 pub use sonew_kernels::kronecker::Method;
 pub use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor};
-pub use sonew_kernels::segments::Segments;
 pub use sonew_kernels::sonew::{EdgeRemoval, Graft};
 
 use std::time::Duration;
 
-use cubecl::server::Handle;
-
 /// Moves the parameters of one arena.
 pub trait Optimizer {
-    /// Takes one step with learning rate `lr` ≥ 0: updates the states from `grads` and `params` from the states, both
-    /// arenas of the layout and in the format that the optimizer was built for.
+    /// Takes one step with learning rate `lr` ≥ 0: updates the states from `grads` and `params` from the states, both of
+    /// the layout and in the format that the optimizer was built for.
     ///
     /// Only enqueues work, but for Shampoo with products or roots on the host. Non-finite gradients are counted
     /// ([`StepReport`]) and spoil the tensor they belong to, no other; Shampoo stops when a root fails too often because of
     /// them.
     ///
     /// # Errors
-    /// A buffer of another length, or a learning rate that is negative or not finite, before anything has moved. The
+    /// An arena of another layout or format, or a learning rate that is negative or not finite, before anything has moved. The
     /// failure of a kernel's first launch, and [`Error::Root`] of Shampoo: states may have moved by then, so the
     /// optimizer is of no further use. Later failures of launches come out where results are read.
-    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error>;
+    fn step(&mut self, params: &Arena, grads: &Arena, lr: f64) -> Result<(), Error>;
 
     /// What the last step saw. Waits for the device.
     ///

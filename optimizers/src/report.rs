@@ -1,8 +1,8 @@
 //! What a step saw, fetched from the device on request.
 
 use serde::Serialize;
+use sonew_kernels::arena::Segments;
 use sonew_kernels::evidence::{Evidence, PivotEvidence};
-use sonew_kernels::segments::Segments;
 
 /// What the last step saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]

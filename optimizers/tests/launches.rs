@@ -9,7 +9,8 @@ use sonew_kernels::sonew::Blueprint;
 use sonew_kernels::sweep::Sweep;
 use sonew_kernels::tuned::{Tuned, Tuning};
 use sonew_optimizers::{
-    Context, NonFinite, Numerics, OptimizerConfig, PrecisionKind, Profile, Segments, WeightRounding,
+    Arena, Context, NonFinite, Numerics, OptimizerConfig, PrecisionKind, Profile, Segments,
+    WeightRounding,
 };
 
 /// Kernels that the second step launches.
@@ -30,8 +31,8 @@ fn launches(
     let mut optimizer = config
         .build(PrecisionKind::F32, context.clone(), &segments)
         .unwrap();
-    let values = vec![0.5f32; segments.arena_len()];
-    let (params, grads) = (context.upload(&values), context.upload(&values));
+    let half = |_| Arena::filled(&context, &segments, PrecisionKind::F32.format(), 0.5);
+    let [params, grads] = [0; 2].map(half);
     optimizer.step(&params, &grads, 1e-3).unwrap();
     let before = context.launches();
     optimizer.step(&params, &grads, 1e-3).unwrap();
@@ -93,12 +94,8 @@ fn refusal(
     let context = Rc::new(Context::new(client, Profile::LLVMPIPE).with_tuned(tuned));
     let segments = Segments::with_shapes(vec![vec![3, 5], vec![7]]).unwrap();
     let mut optimizer = config.build(numerics, context.clone(), &segments).unwrap();
-    let arena = vec![0u8; 4 * segments.arena_len()];
-    let bytes = precision.parameter_bytes() * segments.arena_len();
-    let (params, grads) = (
-        context.upload(&arena[..bytes]),
-        context.upload(&arena[..bytes]),
-    );
+    let zeros = |_| Arena::zeros(&context, &segments, precision.format());
+    let [params, grads] = [0; 2].map(zeros);
     let error = optimizer.step(&params, &grads, 1e-3).unwrap_err();
     error.to_string()
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use sonew_kernels::noise;
 use sonew_kernels::precision::HostFormat;
 use sonew_optimizers::{
-    Context, Error, FirstOrder, NonFinite, Numerics, Optimizer, OptimizerConfig, Precision,
+    Arena, Context, Error, FirstOrder, NonFinite, Numerics, Optimizer, OptimizerConfig, Precision,
     PrecisionKind, PrecisionVisitor, Segments, Shampoo, Sonew,
 };
 
@@ -196,12 +196,14 @@ impl PrecisionVisitor for Descend {
                         .collect()
                 })
                 .collect();
-            let slices: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
-            segments.gather(&slices).unwrap()
+            segments.gather(&tensors).unwrap()
         };
         let start = wave(11);
         let curvature: Vec<f32> = wave(5).iter().map(|x| 1.0 + 0.5 * x).collect();
-        let params = context.upload(&P::Params::encode(&start));
+        let upload = |values: &[f32]| {
+            Arena::from_values(&context, &segments, P::Params::FORMAT, values).unwrap()
+        };
+        let params = upload(&start);
         let mut w = start.clone();
         for _ in 0..quadratic.steps {
             let scale = if quadratic.zero_gradient { 0.0 } else { 1.0 };
@@ -210,10 +212,10 @@ impl PrecisionVisitor for Descend {
                 .zip(&curvature)
                 .map(|(w, c)| scale * w * c)
                 .collect();
-            let gradient = context.upload(&P::Params::encode(&gradient));
+            let gradient = upload(&gradient);
             optimizer.step(&params, &gradient, quadratic.lr).unwrap();
-            let bytes: Vec<u8> = context.download("quadratic", &params).unwrap();
-            w = P::Params::decode(&bytes);
+            let all = params.view(&context, "quadratic", <[f32]>::to_vec);
+            w = all.unwrap();
         }
         let report = optimizer.report().unwrap();
         assert_eq!(report.step, quadratic.steps as u64);

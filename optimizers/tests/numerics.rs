@@ -2,10 +2,9 @@
 
 mod software;
 
-use cubecl::server::Handle;
 use sonew_optimizers::{
-    Error, LossScale, NonFinite, Numerics, Optimizer, OptimizerConfig, PrecisionKind, Segments,
-    StateFormat, WeightRounding,
+    Arena, Error, LossScale, NonFinite, Numerics, Optimizer, OptimizerConfig, PrecisionKind,
+    Segments, StateFormat, WeightRounding,
 };
 
 use software::Software;
@@ -35,20 +34,18 @@ impl Bench {
             .unwrap()
     }
 
-    fn upload(&self, precision: PrecisionKind, value: impl Fn(usize, usize) -> f32) -> Handle {
+    fn upload(&self, precision: PrecisionKind, value: impl Fn(usize, usize) -> f32) -> Arena {
         let tensors: Vec<Vec<f32>> = LENGTHS
             .iter()
             .enumerate()
             .map(|(t, &n)| (0..n).map(|i| value(t, i)).collect())
             .collect();
-        let slices: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
-        let arena = self.segments.gather(&slices).unwrap();
-        self.device.context.upload(&precision.encode(&arena))
+        let (context, format) = (&self.device.context, precision.format());
+        Arena::of(context, &self.segments, format, &tensors).unwrap()
     }
 
-    fn read(&self, precision: PrecisionKind, arena: &Handle) -> Vec<f32> {
-        let bytes: Vec<u8> = self.device.context.download("test", arena).unwrap();
-        self.segments.scatter(&precision.decode(&bytes)).concat()
+    fn read(&self, arena: &Arena) -> Vec<f32> {
+        arena.tensors(&self.device.context).unwrap().concat()
     }
 }
 
@@ -69,7 +66,7 @@ fn small_steps(bench: &Bench, numerics: Numerics) -> Vec<f32> {
     for _ in 0..512 {
         sgd.step(&params, &grads, 1.0 / 8192.0).unwrap();
     }
-    bench.read(precision, &params)
+    bench.read(&params)
 }
 
 #[test]
@@ -146,7 +143,7 @@ fn statistics_in_the_parameters_format_halve_the_state_and_are_rounded_when_they
             let grads = bench.upload(mixed, |t, i| ((i + 31 * step + t) as f32).sin());
             momentum.step(&params, &grads, 0.3).unwrap();
         }
-        bench.read(mixed, &params)
+        bench.read(&params)
     };
     // From nothing the first momentum is the gradient, which bf16 holds; bf16 arithmetic would round η b too.
     assert!(run(compact, 1) == run(mixed.into(), 1));
@@ -190,13 +187,13 @@ fn a_nan_in_one_tensor_skips_the_step_or_stops_with_its_name() {
             }
             let report = skipping.report().unwrap();
             assert_eq!((report.skipped_steps, report.step), (2, 2), "{what}");
-            let same = bench.read(precision, &skipped) == bench.read(precision, &expected);
+            let same = bench.read(&skipped) == bench.read(&expected);
             assert!(same, "{what}: a skipped step left a trace");
 
             let mut stopping = bench.optimizer(name, with(NonFinite::Stop));
             let params = start();
             stopping.step(&params, &good, 0.01).unwrap();
-            let before = bench.read(precision, &params);
+            let before = bench.read(&params);
             let error = stopping.step(&params, &bad, 0.01).unwrap_err();
             let expected = Error::NonFinite {
                 step: 1,
@@ -205,7 +202,7 @@ fn a_nan_in_one_tensor_skips_the_step_or_stops_with_its_name() {
                 count: 2,
             };
             assert_eq!(error, expected, "{what}");
-            assert!(bench.read(precision, &params) == before, "{what}");
+            assert!(bench.read(&params) == before, "{what}");
         }
     }
 }
@@ -251,8 +248,8 @@ fn a_loss_scale_that_overflows_is_halved_until_the_run_recovers() {
     );
     let skipped = optimizer.report().unwrap().skipped_steps;
     assert_eq!((skipped, taken), (9, 31));
-    let found = bench.read(precision, &params);
-    let expected = bench.read(PrecisionKind::F32, &expected);
+    let found = bench.read(&params);
+    let expected = bench.read(&expected);
     // A weight of at most 1 rounded to 11 digits in each step; the directions differ by as much.
     let allowed = 40.0 / 2048.0;
     for (f, e) in found.iter().zip(&expected) {
@@ -300,7 +297,7 @@ fn gradients_that_underflow_in_f16_arrive_with_a_loss_scale() {
         // Half of the least f16 is rounded to 0.
         let grads = bench.upload(precision, |_, _| scale * 2e-8);
         adam.step(&params, &grads, 0.125).unwrap();
-        let moved = bench.read(precision, &params).iter().all(|&w| w < 1.0);
+        let moved = bench.read(&params).iter().all(|&w| w < 1.0);
         assert_eq!(moved, moves);
     }
 }

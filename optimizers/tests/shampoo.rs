@@ -4,7 +4,7 @@ mod software;
 
 use sonew_kernels::kronecker::reference;
 use sonew_kernels::noise::noise;
-use sonew_optimizers::{Error, Optimizer, OptimizerConfig, PrecisionKind, Segments};
+use sonew_optimizers::{Arena, Error, Optimizer, OptimizerConfig, PrecisionKind, Segments};
 
 use software::Software;
 
@@ -29,21 +29,19 @@ impl Bench {
             .unwrap()
     }
 
-    fn upload(&self, segments: &Segments, tensors: &[Vec<f64>]) -> cubecl::server::Handle {
+    fn upload(&self, segments: &Segments, tensors: &[Vec<f64>]) -> Arena {
         let narrow: Vec<Vec<f32>> = tensors
             .iter()
             .map(|t| t.iter().map(|&x| x as f32).collect())
             .collect();
-        let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
-        self.device
-            .context
-            .upload(&segments.gather(&slices).unwrap())
+        let format = PrecisionKind::F32.format();
+        Arena::of(&self.device.context, segments, format, &narrow).unwrap()
     }
 
-    fn read(&self, segments: &Segments, arena: &cubecl::server::Handle) -> Vec<Vec<f64>> {
-        let values: Vec<f32> = self.device.context.download("test", arena).unwrap();
+    fn read(&self, arena: &Arena) -> Vec<Vec<f64>> {
+        let tensors = arena.tensors(&self.device.context).unwrap();
         let widen = |t: Vec<f32>| t.into_iter().map(f64::from).collect();
-        segments.scatter(&values).into_iter().map(widen).collect()
+        tensors.into_iter().map(widen).collect()
     }
 }
 
@@ -139,14 +137,14 @@ fn thirty_steps_on_a_network_follow_plain_f64_through_the_start_of_preconditioni
         let params = bench.upload(&segments, &expected);
         for step in 0..30 {
             // Each side follows its own weights.
-            let own = network_gradient(&bench.read(&segments, &params));
+            let own = network_gradient(&bench.read(&params));
             let grads = bench.upload(&segments, &own);
             optimizer.step(&params, &grads, 0.01).unwrap();
             let g = network_gradient(&expected);
             for (t, oracle) in oracles.iter_mut().enumerate() {
                 oracle.step(&mut expected[t], &g[t], 0.01, &[]);
             }
-            let found = bench.read(&segments, &params);
+            let found = bench.read(&params);
             for (t, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 let size = expected.iter().fold(0.0f64, |most, x| most.max(x.abs()));
                 for (f, e) in found.iter().zip(expected) {
@@ -213,7 +211,7 @@ fn failed_roots_follow_plain_f64(bench: &Bench, segments: &Segments, settings: &
             let failed: &[usize] = if t == 1 && step < 12 { &[0, 1] } else { &[] };
             oracle.step(&mut expected[t], &g[t], 0.01, failed);
         }
-        let found = bench.read(segments, &params);
+        let found = bench.read(&params);
         for (found, expected) in found.iter().zip(&expected) {
             for (f, e) in found.iter().zip(expected) {
                 assert!((f - e).abs() <= 1e-4, "step {step}: {f} instead of {e}");
@@ -289,7 +287,7 @@ fn spread_roots_come_to_use_at_the_interval_s_end(place: &str) {
         let params = bench.upload(&segments, &network_start());
         let grads = bench.upload(&segments, &gradient(step));
         optimizer.step(&params, &grads, 0.01).unwrap();
-        bench.read(&segments, &params)
+        bench.read(&params)
     };
     for step in 0..4 {
         let (a, b) = (moved(&mut spread, step), moved(&mut plain, step));
@@ -333,14 +331,14 @@ fn roots_may_be_spread_over_fewer_or_more_steps_than_there_are_factors() {
         let mut optimizer = bench.optimizer(&settings, &segments);
         let params = bench.upload(&segments, &network_start());
         for _ in 0..60 {
-            let g = network_gradient(&bench.read(&segments, &params));
+            let g = network_gradient(&bench.read(&params));
             optimizer
                 .step(&params, &bench.upload(&segments, &g), 0.01)
                 .unwrap();
         }
         let report = optimizer.report().unwrap().roots.unwrap();
         assert_eq!((report.refused, report.raised), (0, 0));
-        let w = bench.read(&segments, &params);
+        let w = bench.read(&params);
         assert!(w.concat().iter().all(|x| x.is_finite()), "{interval}");
     }
 }
@@ -366,7 +364,7 @@ fn factors_in_bf16_are_rounded_when_they_change_and_take_half_the_state() {
         let params = bench.upload(&segments, &[vec![0.0]]);
         let grads = bench.upload(&segments, &[vec![1.3]]);
         shampoo.step(&params, &grads, 1.0).unwrap();
-        let w = bench.read(&segments, &params)[0][0];
+        let w = bench.read(&params)[0][0];
         (w, shampoo.state_bytes_per_parameter())
     };
     let g = f64::from(1.3f32);
@@ -403,19 +401,24 @@ fn what_a_step_refuses_has_moved_nothing() {
         bench.upload(&segments, &network_start()),
         bench.upload(&segments, &network_start()),
     );
-    let short = bench.device.context.upload(&[0f32; 4]);
+    let other = Segments::new(&[4]).unwrap();
+    let other = bench.upload(&other, &[vec![0.0; 4]]);
+    let half = PrecisionKind::Bf16.format();
+    let narrow = Arena::zeros(&bench.device.context, &segments, half);
     for step in 0..14 {
-        let g = network_gradient(&bench.read(&segments, &pa));
+        let g = network_gradient(&bench.read(&pa));
         let grads = bench.upload(&segments, &g);
         if step == 5 {
             assert!(a.step(&pa, &grads, -1.0).is_err());
-            assert!(a.step(&short, &grads, 0.01).is_err());
-            assert!(a.step(&pa, &short, 0.01).is_err());
+            for wrong in [&other, &narrow] {
+                assert!(a.step(wrong, &grads, 0.01).is_err());
+                assert!(a.step(&pa, wrong, 0.01).is_err());
+            }
         }
         a.step(&pa, &grads, 0.01).unwrap();
         b.step(&pb, &grads, 0.01).unwrap();
     }
-    assert_eq!(bench.read(&segments, &pa), bench.read(&segments, &pb));
+    assert_eq!(bench.read(&pa), bench.read(&pb));
 }
 
 #[test]
@@ -477,7 +480,7 @@ fn any_shape_is_taken(bench: &Bench, segments: &Segments, products: &str) -> Vec
         let grads = bench.upload(segments, &g);
         optimizer.step(&params, &grads, 0.01).unwrap();
     }
-    let end = bench.read(segments, &params);
+    let end = bench.read(&params);
     for (t, (end, start)) in end.iter().zip(&start).enumerate() {
         assert!(end.iter().all(|x| x.is_finite()), "tensor {t}");
         assert!(

@@ -1,12 +1,11 @@
 //! What each policy for small pivots does to the factor in each precision: gradients of growing correlation, their
 //! statistics rounded to the format, u = L D Lᵀ m on the device against f64.
 
-use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments, Slots};
 use sonew_kernels::error::Error;
-use sonew_kernels::evidence::{Evidence, Slots};
+use sonew_kernels::evidence::Evidence;
 use sonew_kernels::noise::noise;
 use sonew_kernels::precision::{self, HostFormat, Precision, PrecisionKind, PrecisionVisitor};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Decay, EdgeRemoval, FactorBuffers, PreconditionBuffers, Tolerance, factor,
@@ -152,14 +151,12 @@ fn on_device<P: Precision>(
 ) -> Result<Found, Error> {
     let segments = Segments::new(&[N])?;
     let band = h.edges.len();
-    let upload = |values: &[f64]| -> Result<Handle, Error> {
+    let upload = |values: &[f64]| -> Result<Arena, Error> {
         let narrow: Vec<f32> = values.iter().map(|&x| x as f32).collect();
-        let arena = segments.gather(&[&narrow[..]])?;
-        Ok(context.upload(&P::State::encode(&arena)))
+        Arena::of(context, &segments, P::State::FORMAT, &[narrow])
     };
-    let read = |arena: &Handle| -> Result<Vec<f64>, Error> {
-        let bytes: Vec<u8> = context.download("stability", arena)?;
-        let values = segments.scatter(&P::State::decode(&bytes)).concat();
+    let read = |arena: &Arena| -> Result<Vec<f64>, Error> {
+        let values = arena.tensors(context)?.concat();
         Ok(values.into_iter().map(f64::from).collect())
     };
     let empty = || upload(&[0.0; N]);
@@ -177,16 +174,14 @@ fn on_device<P: Precision>(
         evidence: &evidence,
     };
     let strategy = Strategy::Forced(blueprint);
-    factor::<P>(
-        context, &segments, buffers, 1.0, 0.0, gamma, removal, strategy,
-    )?;
+    factor::<P>(context, buffers, 1.0, 0.0, gamma, removal, strategy)?;
     let buffers = PreconditionBuffers {
         psi: &psi,
         d: &d,
         moment: &upload(&h.moment)?,
         direction: &u,
     };
-    precondition::<P>(context, &segments, buffers, Strategy::Inferred)?;
+    precondition::<P>(context, buffers, Strategy::Inferred)?;
     let mut largest_psi = 1.0f64;
     for psi in &psi {
         largest_psi = read(psi)?

@@ -19,10 +19,9 @@ use sonew_kernels::network::reference::{Layer, loss_and_gradients};
 use sonew_kernels::precision::{Bf16, HostFormat, Precision, PrecisionKind, PrecisionVisitor};
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{Decay, Tolerance};
-use sonew_optimizers::{Context, OptimizerConfig, Sonew};
+use sonew_optimizers::{Arena, Context, OptimizerConfig, Sonew};
 
 use crate::train::TrainError;
-use crate::train::init::upload;
 use crate::workloads::autoencoder::network::{Network, Route};
 use crate::workloads::autoencoder::weights::Weights;
 
@@ -175,8 +174,7 @@ impl Case {
             .flat_map(|layer| [&layer.weight, &layer.bias])
             .map(|values| values.iter().map(|&x| x as f32).collect())
             .collect();
-        let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
-        let params = upload(context, &segments, precision, &slices)?;
+        let params = Arena::of(context, &segments, precision.format(), &narrow)?;
         let mut optimizer = self
             .config()?
             .build(precision, context.clone(), &segments)?;

@@ -3,12 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use cubecl::server::Handle;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use sonew_kernels::context::Context;
-use sonew_kernels::precision::PrecisionKind;
-use sonew_kernels::segments::Segments;
 
 use crate::arrays::{self, Array, Arrays, ArraysError};
 
@@ -131,17 +127,4 @@ pub fn save(
     };
     let named: BTreeMap<String, Array> = tensors.iter().zip(values).map(array).collect();
     Ok(arrays::write(path, &named)?)
-}
-
-/// The values of all tensors as the arena of parameters on a device.
-///
-/// # Errors
-/// Values of other tensors than the segments are of.
-pub fn upload(
-    context: &Context,
-    segments: &Segments,
-    precision: PrecisionKind,
-    values: &[&[f32]],
-) -> Result<Handle, sonew_kernels::error::Error> {
-    Ok(context.upload(&precision.encode(&segments.gather(values)?)))
 }

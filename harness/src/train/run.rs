@@ -3,8 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use cubecl::server::Handle;
-use sonew_optimizers::{Context, NonFinite, Optimizer};
+use sonew_optimizers::{Arena, Context, NonFinite, Optimizer};
 use sonew_runtime::save_kernels;
 
 use super::order::BatchOrder;
@@ -57,7 +56,7 @@ pub struct Run<'a> {
     pub(super) order: BatchOrder,
     objective: Box<dyn Objective + 'a>,
     context: Rc<Context>,
-    params: Handle,
+    params: Arena,
 }
 
 impl<'a> Run<'a> {
@@ -81,14 +80,14 @@ impl<'a> Run<'a> {
                 &drawn
             }
         };
-        let first: Vec<&[f32]> = first.iter().map(Vec::as_slice).collect();
+        let params = Arena::of(&context, segments, precision.format(), &first)?;
         Ok(Self {
             plan,
             workload,
             optimizer,
             order: start.order.clone(),
             objective,
-            params: init::upload(&context, segments, precision, &first)?,
+            params,
             context,
         })
     }

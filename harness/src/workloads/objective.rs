@@ -1,6 +1,6 @@
 //! The loss as a function of the parameters, on a device.
 
-use cubecl::server::Handle;
+use sonew_kernels::arena::Arena;
 use sonew_kernels::context::Context;
 
 use crate::train::TrainError;
@@ -22,10 +22,10 @@ pub trait Objective {
     fn gradients(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         number: usize,
         scale: f64,
-    ) -> Result<Handle, TrainError>;
+    ) -> Result<Arena, TrainError>;
 
     /// The losses, not scaled, of the batches whose gradients were asked for since this was last asked, in order. Waits for them
     /// where they are not there yet.
@@ -42,5 +42,5 @@ pub trait Objective {
     ///
     /// # Errors
     /// As [`Objective::gradients`].
-    fn evaluate(&mut self, context: &Context, params: &Handle) -> Result<f64, TrainError>;
+    fn evaluate(&mut self, context: &Context, params: &Arena) -> Result<f64, TrainError>;
 }

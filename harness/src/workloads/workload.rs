@@ -1,9 +1,9 @@
 //! What is trained, as far as it is known without a device.
 
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
-use sonew_kernels::segments::Segments;
 
 use super::Objective;
 use crate::train::TrainError;

@@ -1,8 +1,9 @@
 //! Every workload of the list: its gradients are those of its losses, and its mean loss is that of its batches.
 
 use clap::Command;
-use sonew_harness::train::init::{draw, upload};
+use sonew_harness::train::init::draw;
 use sonew_harness::workloads::{ALL, Objective, Workload};
+use sonew_kernels::arena::Arena;
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
@@ -53,6 +54,11 @@ impl Check<'_> {
         (0..self.workload.examples().count as u32).collect()
     }
 
+    fn params(&self, values: &[Vec<f32>]) -> Arena {
+        let segments = self.workload.segments();
+        Arena::of(&self.context, segments, PRECISION.format(), values).unwrap()
+    }
+
     /// The loss of the first batch, and its gradient, an arena.
     fn ask(
         &self,
@@ -60,13 +66,11 @@ impl Check<'_> {
         values: &[Vec<f32>],
         scale: f64,
     ) -> (f64, Vec<f32>) {
-        let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
-        let segments = self.workload.segments();
-        let params = upload(&self.context, segments, PRECISION, &values).unwrap();
+        let params = self.params(values);
         let found = objective
             .gradients(&self.context, &params, 0, scale)
             .unwrap();
-        let gradient = self.context.download("test", &found).unwrap();
+        let gradient = found.view(&self.context, "test", <[f32]>::to_vec).unwrap();
         let losses = objective.losses(&self.context).unwrap();
         assert_eq!(losses.len(), 1, "{}", self.name);
         (losses[0], gradient)
@@ -165,8 +169,7 @@ fn the_loss_over_all_examples_is_the_mean_of_those_of_the_batches() {
         let context = &check.context;
         objective.set_order(context, check.all()).unwrap();
         let values = draw(check.workload.tensors(), 3);
-        let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
-        let params = upload(context, check.workload.segments(), PRECISION, &values).unwrap();
+        let params = check.params(&values);
         let batches = check.workload.examples().count / check.batch;
         for number in 0..batches {
             objective.gradients(context, &params, number, 1.0).unwrap();
@@ -195,8 +198,7 @@ fn examples_and_batches_that_are_not_there_are_refused() {
         let mut objective = check.objective();
         let context = &check.context;
         let values = draw(check.workload.tensors(), 3);
-        let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
-        let params = upload(context, check.workload.segments(), PRECISION, &values).unwrap();
+        let params = check.params(&values);
         let name = &check.name;
         let none = objective.gradients(context, &params, 0, 1.0);
         assert!(none.is_err(), "{name}: no order");

@@ -1,13 +1,12 @@
 //! A workload that no list has: the middle of points in space, ½|w − x|² for each point x. w lies in two tensors.
 
-use cubecl::server::Handle;
 use sonew_harness::train::TrainError;
 use sonew_harness::train::init::{First, Tensor};
 use sonew_harness::workloads::{Examples, Memory, Objective, Workload};
+use sonew_kernels::arena::{Arena, Segments};
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
-use sonew_kernels::segments::Segments;
 
 pub struct Points {
     pub points: Vec<[f32; 3]>,
@@ -72,13 +71,12 @@ impl Workload for Points {
     fn objective<'a>(
         &'a self,
         _: &Context,
-        precision: PrecisionKind,
+        _: PrecisionKind,
         batch: usize,
         _: Multiplication,
     ) -> Result<Box<dyn Objective + 'a>, TrainError> {
         Ok(Box::new(Distance {
             points: self,
-            precision,
             batch,
             order: Vec::new(),
             losses: Vec::new(),
@@ -88,7 +86,6 @@ impl Workload for Points {
 
 struct Distance<'a> {
     points: &'a Points,
-    precision: PrecisionKind,
     batch: usize,
     order: Vec<u32>,
     losses: Vec<f64>,
@@ -99,11 +96,10 @@ impl Distance<'_> {
     fn of(
         &self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         indices: impl ExactSizeIterator<Item = usize>,
     ) -> Result<(f64, [f32; 3]), TrainError> {
-        let bytes: Vec<u8> = context.download("reading parameters", params)?;
-        let tensors = self.points.segments.scatter(&self.precision.decode(&bytes));
+        let tensors = params.tensors(context)?;
         let w = [tensors[0][0], tensors[0][1], tensors[1][0]];
         let (mut loss, mut gradient, count) = (0.0, [0.0; 3], indices.len());
         for index in indices {
@@ -130,21 +126,19 @@ impl Objective for Distance<'_> {
     fn gradients(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         number: usize,
         scale: f64,
-    ) -> Result<Handle, TrainError> {
+    ) -> Result<Arena, TrainError> {
         let batch = self.order.chunks_exact(self.batch).nth(number);
         let batch = batch.ok_or_else(|| TrainError::Workload("no such batch".into()))?;
         let indices = batch.iter().map(|&index| index as usize);
         let (loss, gradient) = self.of(context, params, indices)?;
         self.losses.push(loss);
         let gradient = gradient.map(|g| (f64::from(g) * scale) as f32);
-        let arena = self
-            .points
-            .segments
-            .gather(&[&gradient[..2], &gradient[2..]])?;
-        Ok(context.upload(&self.precision.encode(&arena)))
+        let (layout, format) = (params.layout(), params.format());
+        let tensors = [&gradient[..2], &gradient[2..]];
+        Ok(Arena::of(context, layout, format, &tensors)?)
     }
 
     fn losses(&mut self, _: &Context) -> Result<Vec<f64>, TrainError> {
@@ -155,7 +149,7 @@ impl Objective for Distance<'_> {
         true
     }
 
-    fn evaluate(&mut self, context: &Context, params: &Handle) -> Result<f64, TrainError> {
+    fn evaluate(&mut self, context: &Context, params: &Arena) -> Result<f64, TrainError> {
         let all = 0..self.points.points.len();
         Ok(self.of(context, params, all)?.0)
     }

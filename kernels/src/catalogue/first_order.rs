@@ -59,7 +59,10 @@ fn sample<L: FirstOrder, P: Precision, V: SampleVisitor>(
     if !visitor.wants(L::NAME) {
         return Ok(());
     }
-    let (params, grads) = (ground.filled::<P::Params>(1), ground.filled::<P::Params>(2));
+    let (params, grads) = (
+        ground.filled::<P::Params>(1)?,
+        ground.filled::<P::Params>(2)?,
+    );
     let states = ground.empty::<P::State>(L::STATES.len());
     let evidence = ground.slots(Sweep::of::<P>(ground.context, L::NAME, 0));
     visitor.visit(Sample {
@@ -67,7 +70,7 @@ fn sample<L: FirstOrder, P: Precision, V: SampleVisitor>(
         case: String::new(),
         // Gradients are read, parameters and states read and written.
         bytes: bytes::<P>(3, 2 * states.len()),
-        outputs: outputs::<P>([&params], &states),
+        outputs: outputs([&params], &states),
         proof: proof(L::NAME, ""),
         launch: Box::new(|| {
             let buffers = Buffers {
@@ -76,13 +79,7 @@ fn sample<L: FirstOrder, P: Precision, V: SampleVisitor>(
                 states: &states,
                 evidence: &evidence,
             };
-            descend::<L, P>(
-                ground.context,
-                ground.segments,
-                buffers,
-                HYPER,
-                Strategy::Inferred,
-            )
+            descend::<L, P>(ground.context, buffers, HYPER, Strategy::Inferred)
         }),
     })
 }

@@ -1,6 +1,6 @@
 //! What stands around a step: conversions, and the look at a gradient.
 
-use super::{Ground, Kernel, Output, Sample, SampleVisitor, bytes, proof};
+use super::{Ground, Kernel, Sample, SampleVisitor, bytes, outputs, proof};
 use crate::precision::{
     HostFormat, Native, Precision, Storage, convert, inspect, round_stochastically,
 };
@@ -31,24 +31,17 @@ fn conversion<P: Precision, V: SampleVisitor>(
         return Ok(());
     }
     let format = <P::Params as HostFormat>::NAME;
-    let Ground {
-        context, segments, ..
-    } = ground;
-    let from = ground.filled::<P::Params>(0);
-    let to = ground.zeros::<Native<f32>>(segments.arena_len());
+    let context = ground.context;
+    let from = ground.filled::<P::Params>(0)?;
+    let to = ground.zeros::<Native<f32>>();
     let sweep = Strategy::Forced(Sweep::plain::<P>(context, kernel));
     visitor.visit(Sample {
         kernel,
         case: format!("{format} to f32"),
         bytes: bytes::<P>(1, 0) + 4,
-        outputs: vec![Output {
-            handle: to.clone(),
-            bytes: 4,
-        }],
+        outputs: outputs([], [&to]),
         proof: proof(kernel, format),
-        launch: Box::new(|| {
-            convert::<P::Params, Native<f32>>(context, segments, &from, &to, sweep)
-        }),
+        launch: Box::new(|| convert::<P::Params, Native<f32>>(context, &from, &to, sweep)),
     })
 }
 
@@ -61,11 +54,9 @@ fn draws<P: Precision, V: SampleVisitor>(
     if !visitor.wants(kernel) {
         return Ok(());
     }
-    let Ground {
-        context, segments, ..
-    } = ground;
-    let from = ground.filled::<Native<f32>>(0);
-    let to = ground.zeros::<P::Params>(segments.arena_len());
+    let context = ground.context;
+    let from = ground.filled::<Native<f32>>(0)?;
+    let to = ground.zeros::<P::Params>();
     let sweep = Strategy::Forced(Sweep::plain::<P>(context, kernel));
     visitor.visit(Sample {
         kernel,
@@ -74,9 +65,7 @@ fn draws<P: Precision, V: SampleVisitor>(
         // What it draws depends on where a value lies.
         outputs: Vec::new(),
         proof: proof(kernel, ""),
-        launch: Box::new(|| {
-            round_stochastically::<P::Params>(context, segments, &from, &to, 5, 3, sweep)
-        }),
+        launch: Box::new(|| round_stochastically::<P::Params>(context, &from, &to, 5, 3, sweep)),
     })
 }
 
@@ -89,11 +78,9 @@ fn inspection<P: Precision, V: SampleVisitor>(
     if !visitor.wants(kernel) {
         return Ok(());
     }
-    let Ground {
-        context, segments, ..
-    } = ground;
-    let grads = ground.filled::<P::Params>(2);
-    let to = ground.zeros::<Native<f32>>(segments.arena_len());
+    let context = ground.context;
+    let grads = ground.filled::<P::Params>(2)?;
+    let to = ground.zeros::<Native<f32>>();
     let sweep = Sweep::plain::<P>(context, kernel);
     let slots = ground.slots(sweep);
     let sweep = Strategy::Forced(sweep);
@@ -101,13 +88,8 @@ fn inspection<P: Precision, V: SampleVisitor>(
         kernel,
         case: "scaled".into(),
         bytes: bytes::<P>(1, 0) + 4,
-        outputs: vec![Output {
-            handle: to.clone(),
-            bytes: 4,
-        }],
+        outputs: outputs([], [&to]),
         proof: proof(kernel, ""),
-        launch: Box::new(|| {
-            inspect::<P::Params>(context, segments, &grads, Some(&to), 0.25, &slots, sweep)
-        }),
+        launch: Box::new(|| inspect::<P::Params>(context, &grads, Some(&to), 0.25, &slots, sweep)),
     })
 }

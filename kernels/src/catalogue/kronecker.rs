@@ -32,10 +32,12 @@ pub(super) fn samples<P: Precision, V: SampleVisitor>(
     let Ground {
         context, segments, ..
     } = ground;
-    let (params, grads) = (ground.filled::<P::Params>(1), ground.filled::<P::Params>(2));
-    let direction = ground.filled::<P::State>(3);
-    let [second, momentum, graft_momentum] =
-        [0; 3].map(|_| ground.zeros::<P::State>(segments.arena_len()));
+    let (params, grads) = (
+        ground.filled::<P::Params>(1)?,
+        ground.filled::<P::Params>(2)?,
+    );
+    let direction = ground.filled::<P::State>(3)?;
+    let [second, momentum, graft_momentum] = [0; 3].map(|_| ground.zeros::<P::State>());
     let sweep = Sweep::measuring::<P>(context, kernel);
     let of_blocks = context.upload(&vec![0f32; sweep.norms(segments)]);
     let evidence = ground.slots(sweep);
@@ -48,7 +50,7 @@ pub(super) fn samples<P: Precision, V: SampleVisitor>(
         case: "adam".into(),
         // The gradient, the direction and the second moment twice, the latter written once; momenta and parameters.
         bytes: bytes::<P>(4, 9),
-        outputs: outputs::<P>([&params], [&second, &momentum, &graft_momentum]),
+        outputs: outputs([&params], [&second, &momentum, &graft_momentum]),
         proof: proof(kernel, "adam"),
         launch: Box::new(|| {
             let strategy = Strategy::Forced(sweep);
@@ -61,7 +63,7 @@ pub(super) fn samples<P: Precision, V: SampleVisitor>(
                 tensor_of_block: &table,
                 evidence: &evidence,
             };
-            measure::<P>(context, segments, buffers, Graft::Adam, RATES, strategy)?;
+            measure::<P>(context, buffers, Graft::Adam, RATES, strategy)?;
             let buffers = DescentBuffers {
                 params: &params,
                 grads: &grads,
@@ -75,7 +77,7 @@ pub(super) fn samples<P: Precision, V: SampleVisitor>(
                 graft_momentum: &graft_momentum,
             };
             let graft = Graft::Adam;
-            descend::<P>(context, segments, buffers, graft, false, RATES, strategy)
+            descend::<P>(context, buffers, graft, false, RATES, strategy)
         }),
     })
 }

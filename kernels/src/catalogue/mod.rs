@@ -8,14 +8,11 @@ mod formats;
 mod kronecker;
 mod sonew;
 
-use cubecl::server::Handle;
-
+use crate::arena::{Arena, Segments, Slots};
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::Slots;
 use crate::precision::{HostFormat, Precision, Storage};
-use crate::segments::Segments;
-use crate::sonew::Blueprint;
+use crate::sonew::{Blueprint, Ghosts};
 use crate::sweep::Sweep;
 
 /// A kernel, and the forms that it can be laid out in. Its [`Strategy::Inferred`](crate::sweep::Strategy::Inferred), or its caller,
@@ -89,15 +86,6 @@ impl Kernel {
     }
 }
 
-/// An arena that a launch writes.
-#[derive(Clone)]
-pub struct Output {
-    /// The arena.
-    pub handle: Handle,
-    /// Bytes of one value.
-    pub bytes: usize,
-}
-
 /// Which checks of the contract hold a sample to its oracle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
@@ -118,7 +106,7 @@ pub struct Sample<'a> {
     /// The least bytes that it has to read and write for each value of a tensor.
     pub bytes: usize,
     /// What it writes and depends on nothing but the values around.
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<Arena>,
     /// How it is proven.
     pub proof: Proof,
     /// Launches it once.
@@ -173,16 +161,25 @@ pub fn samples<P: Precision, V: SampleVisitor>(
 }
 
 impl Ground<'_> {
-    fn filled<S: HostFormat>(&self, seed: usize) -> Handle {
-        self.context.upload(&S::encode(&(self.values)(seed)))
+    fn filled<S: HostFormat>(&self, seed: usize) -> Result<Arena, Error> {
+        let values = (self.values)(seed);
+        Arena::from_values(self.context, self.segments, S::FORMAT, &values)
     }
 
-    fn zeros<S: HostFormat>(&self, count: usize) -> Handle {
-        self.context.upload(&S::encode(&vec![0.0; count]))
+    fn zeros<S: HostFormat>(&self) -> Arena {
+        Arena::zeros(self.context, self.segments, S::FORMAT)
     }
 
-    fn empty<S: HostFormat>(&self, count: usize) -> Vec<Handle> {
-        let zeros = |_| self.zeros::<S>(self.segments.arena_len());
+    fn empty<S: HostFormat>(&self, count: usize) -> Vec<Arena> {
+        (0..count).map(|_| self.zeros::<S>()).collect()
+    }
+
+    fn with_ghosts<S: HostFormat>(
+        &self,
+        count: usize,
+        ghosts: Ghosts,
+    ) -> Result<Vec<Arena>, Error> {
+        let zeros = |_| Arena::zeros_with_ghosts(self.context, self.segments, S::FORMAT, ghosts);
         (0..count).map(zeros).collect()
     }
 
@@ -191,20 +188,12 @@ impl Ground<'_> {
     }
 }
 
-/// What a launch writes: arenas in the format of the parameters, and of the states.
-fn outputs<'h, P: Precision>(
-    params: impl IntoIterator<Item = &'h Handle>,
-    states: impl IntoIterator<Item = &'h Handle>,
-) -> Vec<Output> {
-    let of = |bytes: usize| {
-        move |handle: &Handle| Output {
-            handle: handle.clone(),
-            bytes,
-        }
-    };
-    let params = params.into_iter().map(of(<P::Params as Storage>::BYTES));
-    let states = states.into_iter().map(of(<P::State as Storage>::BYTES));
-    params.chain(states).collect()
+/// What a launch writes.
+fn outputs<'a>(
+    params: impl IntoIterator<Item = &'a Arena>,
+    states: impl IntoIterator<Item = &'a Arena>,
+) -> Vec<Arena> {
+    params.into_iter().chain(states).cloned().collect()
 }
 
 /// Bytes of `params` values of the parameters' format and `states` of the states'.

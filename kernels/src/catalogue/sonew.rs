@@ -1,8 +1,7 @@
 //! SONew: its parts, everything in one launch, and the descent of a graft.
 
-use cubecl::server::Handle;
-
 use super::{Ground, Kernel, Proof, Sample, SampleVisitor, bytes, outputs, proof};
+use crate::arena::{Arena, Slots};
 use crate::graft::Graft;
 use crate::norms::Reduction;
 use crate::precision::Precision;
@@ -76,9 +75,9 @@ fn of_band(kernel: &'static str, case: impl Into<String>, band: usize) -> Proof 
 
 /// Moment, diagonal and edges, as the statistics write them.
 fn statistics_of<'a>(
-    states: &'a [Handle],
-    grads: &'a Handle,
-    evidence: &'a crate::evidence::Slots,
+    states: &'a [Arena],
+    grads: &'a Arena,
+    evidence: &'a Slots,
 ) -> StatisticsBuffers<'a> {
     StatisticsBuffers {
         grads,
@@ -98,22 +97,20 @@ fn accumulation<P: Precision, V: SampleVisitor>(
     if !visitor.wants(kernel) {
         return Ok(());
     }
-    let Ground {
-        context, segments, ..
-    } = ground;
-    let grads = ground.filled::<P::Params>(2);
+    let context = ground.context;
+    let grads = ground.filled::<P::Params>(2)?;
     let states = ground.empty::<P::State>(2 + band);
     let evidence = ground.slots(Sweep::of::<P>(context, kernel, band));
     visitor.visit(Sample {
         kernel,
         case: format!("band {band}"),
         bytes: bytes::<P>(1, 2 * states.len()),
-        outputs: outputs::<P>([], &states),
+        outputs: outputs([], &states),
         proof: of_band(kernel, "", band),
         launch: Box::new(|| {
             let buffers = statistics_of(&states, &grads, &evidence);
             let (beta, decay) = (RATES.beta1, RATES.decay);
-            statistics::<P>(context, segments, buffers, beta, decay, Strategy::Inferred)
+            statistics::<P>(context, buffers, beta, decay, Strategy::Inferred)
         }),
     })
 }
@@ -128,18 +125,19 @@ fn elimination<P: Precision, V: SampleVisitor>(
     if wanted == [false, false] {
         return Ok(());
     }
-    let Ground {
-        context, segments, ..
-    } = ground;
-    let (moment, grads) = (ground.filled::<P::State>(3), ground.filled::<P::Params>(2));
+    let context = ground.context;
+    let (moment, grads) = (
+        ground.filled::<P::State>(3)?,
+        ground.filled::<P::Params>(2)?,
+    );
     // Statistics of a gradient, which the first launch below damps.
     let h = ground.empty::<P::State>(2 + band);
     let evidence = ground.slots(Sweep::of::<P>(context, "statistics", band));
     let buffers = statistics_of(&h, &grads, &evidence);
     let decay = RATES.decay;
-    statistics::<P>(context, segments, buffers, 0.9, decay, Strategy::Inferred)?;
+    statistics::<P>(context, buffers, 0.9, decay, Strategy::Inferred)?;
     let psi = ground.empty::<P::State>(band);
-    let [d, direction] = [0; 2].map(|_| ground.zeros::<P::State>(segments.arena_len()));
+    let [d, direction] = [0; 2].map(|_| ground.zeros::<P::State>());
     let blueprint = Blueprint::of::<P>(context, "banded-ldl", band);
     let cut = ground.slots(blueprint.sweep);
     let proof = of_band("banded-ldl", "", band);
@@ -149,7 +147,7 @@ fn elimination<P: Precision, V: SampleVisitor>(
             kernel: "banded-ldl",
             case: case.clone(),
             bytes: bytes::<P>(0, 2 * (1 + band)),
-            outputs: outputs::<P>([], psi.iter().chain([&d])),
+            outputs: outputs([], psi.iter().chain([&d])),
             proof: proof.clone(),
             launch: Box::new(|| {
                 let buffers = FactorBuffers {
@@ -160,9 +158,7 @@ fn elimination<P: Precision, V: SampleVisitor>(
                     evidence: &cut,
                 };
                 let (removal, inferred) = (EdgeRemoval::of_band(band), Strategy::Inferred);
-                factor::<P>(
-                    context, segments, buffers, 1.0, 1e-2, GAMMA, removal, inferred,
-                )
+                factor::<P>(context, buffers, 1.0, 1e-2, GAMMA, removal, inferred)
             }),
         })?;
     }
@@ -171,7 +167,7 @@ fn elimination<P: Precision, V: SampleVisitor>(
             kernel: "precondition",
             case,
             bytes: bytes::<P>(0, 3 + band),
-            outputs: outputs::<P>([], [&direction]),
+            outputs: outputs([], [&direction]),
             proof,
             launch: Box::new(|| {
                 let buffers = PreconditionBuffers {
@@ -180,7 +176,7 @@ fn elimination<P: Precision, V: SampleVisitor>(
                     moment: &moment,
                     direction: &direction,
                 };
-                precondition::<P>(context, segments, buffers, Strategy::Inferred)
+                precondition::<P>(context, buffers, Strategy::Inferred)
             }),
         })?;
     }
@@ -202,17 +198,19 @@ fn one_launch<P: Precision, V: SampleVisitor>(
     } = ground;
     let removal = EdgeRemoval::of_band(band);
     let blueprint = Blueprint::of::<P>(context, kernel, band);
-    let values = Ghosts::new(segments, band, removal, blueprint).state_len();
-    let state = |_| ground.zeros::<P::State>(values);
-    let states: Vec<Handle> = (0..2 + band).map(state).collect();
-    let (params, grads) = (ground.filled::<P::Params>(1), ground.filled::<P::Params>(2));
+    let ghosts = Ghosts::new(segments, band, removal, blueprint);
+    let states = ground.with_ghosts::<P::State>(2 + band, ghosts)?;
+    let (params, grads) = (
+        ground.filled::<P::Params>(1)?,
+        ground.filled::<P::Params>(2)?,
+    );
     let [non_finite, cut] = [0; 2].map(|_| ground.slots(blueprint.sweep));
     let proven = format!("band {band}, {removal:?}, unstructured").to_lowercase();
     visitor.visit(Sample {
         kernel,
         case: format!("band {band}"),
         bytes: bytes::<P>(3, 2 * states.len()),
-        outputs: outputs::<P>([&params], &states),
+        outputs: outputs([&params], &states),
         proof: of_band(kernel, proven, band),
         launch: Box::new(|| {
             let buffers = StepBuffers {
@@ -226,7 +224,7 @@ fn one_launch<P: Precision, V: SampleVisitor>(
                 cut: &cut,
             };
             let inferred = Strategy::Inferred;
-            step::<P>(context, segments, buffers, RATES, GAMMA, removal, inferred)
+            step::<P>(context, buffers, RATES, GAMMA, removal, inferred)
         }),
     })
 }
@@ -246,11 +244,13 @@ fn grafted<P: Precision, V: SampleVisitor>(
     } = ground;
     let removal = EdgeRemoval::of_band(band);
     let blueprint = Blueprint::of::<P>(context, kernel, band);
-    let values = Ghosts::new(segments, band, removal, blueprint).state_len();
-    let state = |_| ground.zeros::<P::State>(values);
-    let states: Vec<Handle> = (0..2 + band).map(state).collect();
-    let (params, grads) = (ground.filled::<P::Params>(1), ground.filled::<P::Params>(2));
-    let direction = ground.zeros::<P::State>(segments.arena_len());
+    let ghosts = Ghosts::new(segments, band, removal, blueprint);
+    let states = ground.with_ghosts::<P::State>(2 + band, ghosts)?;
+    let (params, grads) = (
+        ground.filled::<P::Params>(1)?,
+        ground.filled::<P::Params>(2)?,
+    );
+    let direction = ground.zeros::<P::State>();
     let [non_finite, cut] = [0; 2].map(|_| ground.slots(blueprint.sweep));
     let zeros = |count: usize| context.upload(&vec![0f32; count]);
     let of_blocks = zeros(blueprint.sweep.norms(segments));
@@ -263,7 +263,7 @@ fn grafted<P: Precision, V: SampleVisitor>(
         // Beside a plain step u, written and read once norms are known.
         bytes: bytes::<P>(3, 2 * (states.len() + 1)),
         // Not the parameters: how far they go depends on the whole tensor.
-        outputs: outputs::<P>([], states.iter().chain([&direction])),
+        outputs: outputs([], states.iter().chain([&direction])),
         proof: proof("sonew-graft", format!("band {band}, adam, in one launch")),
         launch: Box::new(|| {
             let buffers = StepBuffers {
@@ -287,11 +287,10 @@ fn grafted<P: Precision, V: SampleVisitor>(
             };
             let (lr, inferred) = (RATES.lr, Strategy::Inferred);
             let forced = Strategy::Forced(blueprint);
-            step::<P>(context, segments, buffers, RATES, GAMMA, removal, forced)?;
+            step::<P>(context, buffers, RATES, GAMMA, removal, forced)?;
             reduction.pairs_of_norms(context, &of_blocks, blueprint.sweep, &of_tensors)?;
             apply_graft::<P>(
                 context,
-                segments,
                 &params,
                 &direction,
                 &of_tensors,
@@ -316,19 +315,22 @@ pub(super) fn graft<P: Precision, V: SampleVisitor>(
     let Ground {
         context, segments, ..
     } = ground;
-    let (params, direction) = (ground.filled::<P::Params>(1), ground.filled::<P::State>(3));
+    let (params, direction) = (
+        ground.filled::<P::Params>(1)?,
+        ground.filled::<P::State>(3)?,
+    );
     let norms = context.upload(&vec![1f32; 2 * segments.tensors().len()]);
     let table = context.upload(&segments.tensor_of_block());
     visitor.visit(Sample {
         kernel,
         case: "descent".into(),
         bytes: bytes::<P>(2, 1),
-        outputs: outputs::<P>([&params], []),
+        outputs: outputs([&params], []),
         proof: proof(kernel, ""),
         launch: Box::new(|| {
             let (lr, inferred) = (RATES.lr, Strategy::Inferred);
             apply_graft::<P>(
-                context, segments, &params, &direction, &norms, &table, lr, 0.0, inferred,
+                context, &params, &direction, &norms, &table, lr, 0.0, inferred,
             )
         }),
     })

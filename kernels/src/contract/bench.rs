@@ -3,12 +3,13 @@
 use cubecl::server::Handle;
 
 use super::outcome::Outcome;
+use crate::arena::{Arena, Segments, Slots};
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::{Evidence, Slots};
+use crate::evidence::Evidence;
 use crate::noise;
 use crate::precision::HostFormat;
-use crate::segments::Segments;
+use crate::sonew::Ghosts;
 use crate::sweep::Sweep;
 
 /// A device, and tensors in one arena.
@@ -39,24 +40,22 @@ impl<'a> Bench<'a> {
     }
 
     /// Tensors as an arena, each value rounded to the format.
-    pub fn arena<S: HostFormat>(&self, tensors: &[Vec<f64>]) -> Result<Handle, Error> {
+    pub fn arena<S: HostFormat>(&self, tensors: &[Vec<f64>]) -> Result<Arena, Error> {
         let narrow: Vec<Vec<f32>> = tensors
             .iter()
             .map(|t| t.iter().map(|&x| x as f32).collect())
             .collect();
-        let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
-        let arena = self.segments.gather(&slices)?;
-        Ok(self.context.upload(&S::encode(&arena)))
-    }
-
-    /// Zeros in a format.
-    pub fn zeros<S: HostFormat>(&self, count: usize) -> Handle {
-        self.context.upload(&S::encode(&vec![0.0; count]))
+        Arena::of(self.context, &self.segments, S::FORMAT, &narrow)
     }
 
     /// An arena of zeros.
-    pub fn empty<S: HostFormat>(&self) -> Handle {
-        self.zeros::<S>(self.segments.arena_len())
+    pub fn empty<S: HostFormat>(&self) -> Arena {
+        Arena::zeros(self.context, &self.segments, S::FORMAT)
+    }
+
+    /// Zeros with ghost columns.
+    pub fn with_ghosts<S: HostFormat>(&self, ghosts: Ghosts) -> Result<Arena, Error> {
+        Arena::zeros_with_ghosts(self.context, &self.segments, S::FORMAT, ghosts)
     }
 
     /// f32 zeros.
@@ -70,9 +69,8 @@ impl<'a> Bench<'a> {
     }
 
     /// The tensors of an arena.
-    pub fn read<S: HostFormat>(&self, arena: &Handle) -> Result<Vec<Vec<f32>>, Error> {
-        let bytes: Vec<u8> = self.context.download("contract", arena)?;
-        Ok(self.segments.scatter(&S::decode(&bytes)))
+    pub fn read(&self, arena: &Arena) -> Result<Vec<Vec<f32>>, Error> {
+        arena.tensors(self.context)
     }
 
     /// What was noted of values that are not finite: nothing, where all is right.

@@ -61,8 +61,8 @@ fn rule<L: FirstOrder, P: Precision>(
             step: t as u64,
             ..HYPER
         };
-        descend::<L, P>(context, &bench.segments, buffers, hyper, Strategy::Inferred)?;
-        let found = bench.read::<P::Params>(&params)?;
+        descend::<L, P>(context, buffers, hyper, Strategy::Inferred)?;
+        let found = bench.read(&params)?;
         let mut outcome = Outcome::named(format!("weights after step {t}"));
         for (tensor, w) in weights.iter_mut().enumerate() {
             let before = w.clone();

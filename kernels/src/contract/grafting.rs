@@ -43,12 +43,8 @@ fn grafted<P: Precision>(
     let bench = Bench::new(context, lengths)?;
     let segments = &bench.segments;
     let blueprint = Blueprint::of::<P>(context, "sonew-step", BAND);
-    let values = if whole {
-        Ghosts::new(segments, BAND, removal, blueprint).state_len()
-    } else {
-        segments.arena_len()
-    };
-    let states = States::zeros::<P>(&bench, values, BAND);
+    let ghosts = whole.then(|| Ghosts::new(segments, BAND, removal, blueprint));
+    let states = States::zeros::<P>(&bench, ghosts, BAND)?;
     let mut weights = bench.dyadic(3);
     let params = bench.arena::<P::Params>(&weights)?;
     let g = bench.dyadic(50);
@@ -59,7 +55,7 @@ fn grafted<P: Precision>(
     let reduction = Reduction::new(context, segments);
     let partials = bench.values(segments.blocks() - 2);
     let norms = bench.values(lengths.len());
-    norm_per_tensor::<P>(context, segments, &reduction, &grads, &partials, &norms)?;
+    norm_per_tensor::<P>(context, &reduction, &grads, &partials, &norms)?;
     let direction = bench.empty::<P::State>();
     let of_runs = bench.values(blueprint.sweep.norms(segments));
     let second = (graft == Graft::RmsProp).then(|| bench.empty::<P::State>());
@@ -91,7 +87,7 @@ fn grafted<P: Precision>(
             cut: &cut,
         };
         let inferred = Strategy::Inferred;
-        step::<P>(context, segments, buffers, RATES, GAMMA, removal, inferred)?;
+        step::<P>(context, buffers, RATES, GAMMA, removal, inferred)?;
     } else {
         let buffers = StatisticsBuffers {
             grads: &grads,
@@ -101,7 +97,7 @@ fn grafted<P: Precision>(
             evidence: &evidence,
         };
         let inferred = Strategy::Inferred;
-        statistics::<P>(context, segments, buffers, BETA, average, inferred)?;
+        statistics::<P>(context, buffers, BETA, average, inferred)?;
         let buffers = UpdateBuffers {
             moment: &states.moment,
             diagonal: &states.diagonal,
@@ -110,7 +106,6 @@ fn grafted<P: Precision>(
         };
         update::<P>(
             context,
-            segments,
             buffers,
             Descent::Stage(stage),
             Damping::Absolute(RATES.epsilon),
@@ -124,7 +119,6 @@ fn grafted<P: Precision>(
     reduction.pairs_of_norms(context, &of_runs, blueprint.sweep, &tensor_norms)?;
     apply_graft::<P>(
         context,
-        segments,
         &params,
         &direction,
         &tensor_norms,
@@ -133,7 +127,7 @@ fn grafted<P: Precision>(
         RATES.weight_decay,
         Strategy::<Sweep>::Inferred,
     )?;
-    let found = bench.read::<P::Params>(&params)?;
+    let found = bench.read(&params)?;
     let mut outcome = Outcome::named("weights");
     for (tensor, w) in weights.iter_mut().enumerate() {
         let g = &g[tensor];

@@ -5,14 +5,14 @@ use cubecl::server::Handle;
 use super::Check;
 use super::bench::{Bench, dyadic};
 use super::outcome::{Outcome, largest};
+use crate::arena::{Arena, Segments};
 use crate::context::Context;
 use crate::error::Error;
 use crate::kronecker::{
     Blocking, DescentBuffers, DescentRates, DeviceBlocking, DeviceRoots, Limits, MeasureBuffers,
     Ridge, RootProblem, accuracy, descend, measure, reference,
 };
-use crate::precision::{F32, HostFormat, Precision};
-use crate::segments::Segments;
+use crate::precision::{F32, Format, HostFormat, Precision};
 use crate::sonew::{Graft, Reduction, norm_per_tensor};
 use crate::sweep::{Strategy, Sweep};
 
@@ -63,24 +63,20 @@ fn products(context: &Context) -> Result<Vec<Outcome>, Error> {
         .enumerate()
         .map(|(t, range)| (0..range.len()).map(|i| dyadic(t, i) as f32).collect())
         .collect();
-    let slices: Vec<&[f32]> = tensors.iter().map(Vec::as_slice).collect();
-    let arena = segments.gather(&slices)?;
+    let arena = segments.gather(&tensors)?;
     // Anything may stand in for a root.
     let roots: Vec<f32> = (0..blocking.factor_values())
         .map(|i| dyadic(9, i) as f32)
         .collect();
     let on_device = DeviceBlocking::new(context, &segments, &blocking, Default::default())?;
-    let grads = context.upload(&arena);
+    let grads = Arena::of(context, &segments, Format::F32, &tensors)?;
     let factors = context.upload(&vec![1f32; blocking.factor_values()]);
     on_device.statistics(context, &grads, &factors, 0.75)?;
-    let (scratch, out) = (
-        context.upload(&vec![0f32; arena.len()]),
-        context.upload(&vec![0f32; arena.len()]),
-    );
+    let [scratch, out] = [0; 2].map(|_| Arena::zeros(context, &segments, Format::F32));
     let device_roots = context.upload(&roots);
     on_device.direction(context, &device_roots, &grads, &scratch, &out)?;
     let factors: Vec<f32> = context.download("contract", &factors)?;
-    let out: Vec<f32> = context.download("contract", &out)?;
+    let out = out.view(context, "contract", <[f32]>::to_vec)?;
     let mut of_statistics = Outcome::named("statistics");
     let mut of_directions = Outcome::named("directions");
     for block in blocking.blocks() {
@@ -224,11 +220,11 @@ impl Oracle {
 
 /// What a descent reads and writes beside gradients and directions.
 struct States {
-    params: Handle,
-    second: Option<Handle>,
+    params: Arena,
+    second: Option<Arena>,
     norms: Option<Handle>,
-    momentum: Handle,
-    graft_momentum: Handle,
+    momentum: Arena,
+    graft_momentum: Arena,
 }
 
 fn descent<P: Precision>(
@@ -266,7 +262,7 @@ fn descent<P: Precision>(
         let (grads, direction) = (bench.arena::<P::Params>(&g)?, bench.arena::<P::State>(&s)?);
         if let Some(norms) = &states.norms {
             let partials = bench.values(segments.blocks() - 2);
-            norm_per_tensor::<P>(context, segments, &reduction, &grads, &partials, norms)?;
+            norm_per_tensor::<P>(context, &reduction, &grads, &partials, norms)?;
         }
         let rates = DescentRates {
             lr: 0.125,
@@ -286,7 +282,7 @@ fn descent<P: Precision>(
             tensor_of_block: &table,
             evidence: &evidence,
         };
-        measure::<P>(context, segments, buffers, graft, rates, strategy)?;
+        measure::<P>(context, buffers, graft, rates, strategy)?;
         reduction.pairs_of_norms(context, &of_runs, sweep, &of_tensors)?;
         let buffers = DescentBuffers {
             params: &states.params,
@@ -300,8 +296,8 @@ fn descent<P: Precision>(
             momentum: &states.momentum,
             graft_momentum: &states.graft_momentum,
         };
-        descend::<P>(context, segments, buffers, graft, nesterov, rates, strategy)?;
-        let found = bench.read::<P::Params>(&states.params)?;
+        descend::<P>(context, buffers, graft, nesterov, rates, strategy)?;
+        let found = bench.read(&states.params)?;
         let mut outcome = Outcome::named(format!("weights after step {t}"));
         for (tensor, oracle) in oracles.iter_mut().enumerate() {
             let pair = (&g[tensor][..], &s[tensor][..]);

@@ -23,7 +23,7 @@ fn norms<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outco
     let unit = <F32 as Precision>::State::ROUNDOFF;
 
     let params = bench.arena::<P::Params>(&values)?;
-    norm_per_tensor::<P>(context, segments, &reduction, &params, &partials, &out)?;
+    norm_per_tensor::<P>(context, &reduction, &params, &partials, &out)?;
     let mut lengths_found = Outcome::named("‖g‖");
     let expected: Vec<f64> = values
         .iter()
@@ -43,9 +43,7 @@ fn norms<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outco
         }
     }
     let edges = [bench.arena::<P::State>(&edge)?];
-    largest_row_sum::<P>(
-        context, segments, &reduction, &diagonal, &edges, &partials, &out,
-    )?;
+    largest_row_sum::<P>(context, &reduction, &diagonal, &edges, &partials, &out)?;
     let mut rows = Outcome::named("‖H‖₁");
     let expected: Vec<f64> = values
         .into_iter()

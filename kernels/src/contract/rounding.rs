@@ -33,12 +33,12 @@ fn conversions<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec
         bench.empty::<P::Params>(),
     );
     let back = bench.empty::<Native<f32>>();
-    let (segments, sweep) = (&bench.segments, Sweep::plain::<P>(context, "convert"));
+    let sweep = Sweep::plain::<P>(context, "convert");
     let forced = Strategy::Forced(sweep);
-    convert::<Native<f32>, P::Params>(context, segments, &wide, &narrow, forced)?;
-    convert::<P::Params, Native<f32>>(context, segments, &narrow, &back, forced)?;
+    convert::<Native<f32>, P::Params>(context, &wide, &narrow, forced)?;
+    convert::<P::Params, Native<f32>>(context, &narrow, &back, forced)?;
     let mut outcome = Outcome::named("there and back");
-    for (found, values) in bench.read::<Native<f32>>(&back)?.iter().zip(&values) {
+    for (found, values) in bench.read(&back)?.iter().zip(&values) {
         outcome.add(found, &held::<P>(values), |_| 0.0);
     }
     Ok(vec![outcome])
@@ -68,12 +68,9 @@ fn draws<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outco
         bench.arena::<Native<f32>>(&values)?,
         bench.empty::<P::Params>(),
     );
-    let (segments, sweep) = (
-        &bench.segments,
-        Sweep::plain::<P>(context, "stochastic-rounding"),
-    );
+    let sweep = Sweep::plain::<P>(context, "stochastic-rounding");
     let forced = Strategy::Forced(sweep);
-    round_stochastically::<P::Params>(context, segments, &wide, &narrow, seed, step, forced)?;
+    round_stochastically::<P::Params>(context, &wide, &narrow, seed, step, forced)?;
     let mut outcome = Outcome::named("drawn neighbours");
     let bits = 16 - 3 * u32::from(<P::Params as Storage>::PER_WORD == 1);
     let mask = if <P::Params as Storage>::BYTES == 4 {
@@ -81,7 +78,7 @@ fn draws<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outco
     } else {
         (1u32 << bits) - 1
     };
-    let found = bench.read::<P::Params>(&narrow)?;
+    let found = bench.read(&narrow)?;
     for ((found, values), range) in found.iter().zip(&values).zip(bench.segments.tensors()) {
         // |x| moved up by less than a unit of the digits that are kept, and cut off to them.
         let drawn: Vec<f64> = values
@@ -107,18 +104,10 @@ fn inspections<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec
     let wide = bench.empty::<Native<f32>>();
     let sweep = Sweep::plain::<P>(context, "inspect");
     let slots = bench.slots(sweep);
-    let (segments, factor, forced) = (&bench.segments, 0.25, Strategy::Forced(sweep));
-    inspect::<P::Params>(
-        context,
-        segments,
-        &grads,
-        Some(&wide),
-        factor,
-        &slots,
-        forced,
-    )?;
+    let (factor, forced) = (0.25, Strategy::Forced(sweep));
+    inspect::<P::Params>(context, &grads, Some(&wide), factor, &slots, forced)?;
     let mut outcome = Outcome::named("widened and scaled");
-    for (found, values) in bench.read::<Native<f32>>(&wide)?.iter().zip(&values) {
+    for (found, values) in bench.read(&wide)?.iter().zip(&values) {
         let scaled: Vec<f64> = values.iter().map(|x| factor * x).collect();
         outcome.add(found, &scaled, |_| 0.0);
     }

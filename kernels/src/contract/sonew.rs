@@ -1,6 +1,6 @@
 //! SONew: statistics, factor and preconditioning on their own, and the step in one launch.
 
-use cubecl::server::Handle;
+use crate::arena::Arena;
 
 use super::Check;
 use super::bench::{Bench, dyadic};
@@ -98,19 +98,27 @@ pub(super) fn of_band<P: Precision>(band: usize) -> Vec<Check> {
 
 /// The states of SONew.
 pub(super) struct States {
-    pub moment: Handle,
-    pub diagonal: Handle,
-    pub edges: Vec<Handle>,
+    pub moment: Arena,
+    pub diagonal: Arena,
+    pub edges: Vec<Arena>,
 }
 
 impl States {
-    pub fn zeros<P: Precision>(bench: &Bench<'_>, values: usize, band: usize) -> Self {
-        let state = || bench.zeros::<P::State>(values);
-        Self {
-            moment: state(),
-            diagonal: state(),
-            edges: (0..band).map(|_| state()).collect(),
-        }
+    /// With the ghost columns of a step in one launch, or without.
+    pub fn zeros<P: Precision>(
+        bench: &Bench<'_>,
+        ghosts: Option<Ghosts>,
+        band: usize,
+    ) -> Result<Self, Error> {
+        let state = || match ghosts {
+            Some(ghosts) => bench.with_ghosts::<P::State>(ghosts),
+            None => Ok(bench.empty::<P::State>()),
+        };
+        Ok(Self {
+            moment: state()?,
+            diagonal: state()?,
+            edges: (0..band).map(|_| state()).collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -128,7 +136,7 @@ fn accumulate<P: Precision>(
     decay: Decay,
 ) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
-    let states = States::zeros::<P>(&bench, bench.segments.arena_len(), band);
+    let states = States::zeros::<P>(&bench, None, band)?;
     let evidence = bench.slots(Sweep::of::<P>(context, "statistics", band));
     let mut oracle: Vec<Statistics> = lengths
         .iter()
@@ -144,8 +152,7 @@ fn accumulate<P: Precision>(
             edges: &states.edges,
             evidence: &evidence,
         };
-        let segments = &bench.segments;
-        statistics::<P>(context, segments, buffers, BETA, decay, Strategy::Inferred)?;
+        statistics::<P>(context, buffers, BETA, decay, Strategy::Inferred)?;
         for (h, g) in oracle.iter_mut().zip(&g) {
             h.accumulate(g, BETA, decay);
         }
@@ -153,9 +160,9 @@ fn accumulate<P: Precision>(
     // Four roundings a step act on each entry.
     let allowed = 4.0 * steps as f64 * P::State::ROUNDOFF;
     let mut outcomes = Vec::new();
-    let mut compare = |name: String, arena: &Handle, of: &dyn Fn(&Statistics) -> &Vec<f64>| {
+    let mut compare = |name: String, arena: &Arena, of: &dyn Fn(&Statistics) -> &Vec<f64>| {
         let mut outcome = Outcome::named(name);
-        for (found, h) in bench.read::<P::State>(arena)?.iter().zip(&oracle) {
+        for (found, h) in bench.read(arena)?.iter().zip(&oracle) {
             let (expected, scale) = (of(h), largest(&h.diagonal).max(largest(of(h))));
             outcome.add(found, expected, |e| allowed * (e.abs() + scale));
         }
@@ -212,7 +219,7 @@ fn factor_and_apply<P: Precision>(
     let edges = (0..band)
         .map(|k| upload(&|h| h.edges[k].clone()))
         .collect::<Result<Vec<_>, _>>()?;
-    let psi: Vec<Handle> = (0..band).map(|_| bench.empty::<P::State>()).collect();
+    let psi: Vec<Arena> = (0..band).map(|_| bench.empty::<P::State>()).collect();
     let (d, direction) = (bench.empty::<P::State>(), bench.empty::<P::State>());
     let removal = EdgeRemoval::Incident;
     let buffers = FactorBuffers {
@@ -222,42 +229,35 @@ fn factor_and_apply<P: Precision>(
         d: &d,
         evidence: &bench.slots(Blueprint::of::<P>(context, "banded-ldl", band).sweep),
     };
-    let (segments, inferred) = (&bench.segments, Strategy::Inferred);
-    factor::<P>(
-        context, segments, buffers, 1.0, 0.0, GAMMA, removal, inferred,
-    )?;
+    let inferred = Strategy::Inferred;
+    factor::<P>(context, buffers, 1.0, 0.0, GAMMA, removal, inferred)?;
     let buffers = PreconditionBuffers {
         psi: &psi,
         d: &d,
         moment: &moment,
         direction: &direction,
     };
-    precondition::<P>(context, segments, buffers, Strategy::Inferred)?;
+    precondition::<P>(context, buffers, Strategy::Inferred)?;
     let factors: Vec<_> = h
         .iter()
         .map(|h| reference::factor(h, GAMMA, removal))
         .collect();
     let allowed = roundings(band, 0) * P::State::ROUNDOFF;
     let mut of_d = Outcome::named("d");
-    for (found, factor) in bench.read::<P::State>(&d)?.iter().zip(&factors) {
+    for (found, factor) in bench.read(&d)?.iter().zip(&factors) {
         of_d.add(found, &factor.d, |e| allowed * e.abs());
     }
     let mut outcomes = vec![of_d];
     for (k, psi) in psi.iter().enumerate() {
         let mut of_psi = Outcome::named(format!("psi {}", k + 1));
-        for (found, factor) in bench.read::<P::State>(psi)?.iter().zip(&factors) {
+        for (found, factor) in bench.read(psi)?.iter().zip(&factors) {
             // ψ is relative to 1, the weight of a column itself.
             of_psi.add(found, &factor.psi[k], |e| allowed * (e.abs() + 1.0));
         }
         outcomes.push(of_psi);
     }
     let mut of_u = Outcome::named("L D Lᵀ m");
-    for ((found, factor), h) in bench
-        .read::<P::State>(&direction)?
-        .iter()
-        .zip(&factors)
-        .zip(&h)
-    {
+    for ((found, factor), h) in bench.read(&direction)?.iter().zip(&factors).zip(&h) {
         let u = factor.precondition(&h.moment);
         let scale = largest(&u);
         of_u.add(found, &u, |e| 2.0 * allowed * (e.abs() + scale));
@@ -279,8 +279,8 @@ fn fused<P: Precision>(
     };
     let bench = Bench::new(context, lengths)?;
     let blueprint = Blueprint::of::<P>(context, "sonew-step", band);
-    let values = Ghosts::new(&bench.segments, band, removal, blueprint).state_len();
-    let states = States::zeros::<P>(&bench, values, band);
+    let ghosts = Ghosts::new(&bench.segments, band, removal, blueprint);
+    let states = States::zeros::<P>(&bench, Some(ghosts), band)?;
     let mut weights = bench.dyadic(3);
     let params = bench.arena::<P::Params>(&weights)?;
     let (non_finite, cut) = (bench.slots(blueprint.sweep), bench.slots(blueprint.sweep));
@@ -302,16 +302,8 @@ fn fused<P: Precision>(
             cut: &cut,
         };
         let forced = Strategy::Forced(blueprint);
-        step::<P>(
-            context,
-            &bench.segments,
-            buffers,
-            rates,
-            GAMMA,
-            removal,
-            forced,
-        )?;
-        let found = bench.read::<P::Params>(&params)?;
+        step::<P>(context, buffers, rates, GAMMA, removal, forced)?;
+        let found = bench.read(&params)?;
         let mut outcome = Outcome::named(format!("weights after step {t}"));
         for (tensor, h) in oracle.iter_mut().enumerate() {
             h.accumulate(&g[tensor], BETA, Decay::Average(BETA));

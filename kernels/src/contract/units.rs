@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use cubecl::server::Handle;
+use crate::arena::Arena;
 
 use super::Check;
 use super::bench::{Bench, dyadic};
@@ -193,7 +193,7 @@ fn factors<P: Precision>(
     let bench = Bench::new(context, lengths)?;
     let h = statistics(&bench, band);
     let blueprint = blueprint::<P>(context, "banded-ldl", band);
-    let psi: Vec<Handle> = (0..band).map(|_| bench.empty::<P::State>()).collect();
+    let psi: Vec<Arena> = (0..band).map(|_| bench.empty::<P::State>()).collect();
     let d = bench.empty::<P::State>();
     let evidence = bench.slots(blueprint.sweep);
     let mut outcomes = Vec::new();
@@ -225,14 +225,13 @@ fn factors<P: Precision>(
                     evidence: &evidence,
                 };
                 let forced = Strategy::Forced(blueprint);
-                let segments = &bench.segments;
-                factor::<P>(context, segments, buffers, 1.0, 0.0, gamma, removal, forced)?;
+                factor::<P>(context, buffers, 1.0, 0.0, gamma, removal, forced)?;
                 let mut all = Vec::new();
                 for psi in &psi {
-                    all.extend(bench.read::<P::State>(psi)?.concat());
+                    all.extend(bench.read(psi)?.concat());
                 }
                 of_psi.add(&all, 1.0);
-                of_d.add(&bench.read::<P::State>(&d)?.concat(), 1.0 / unit);
+                of_d.add(&bench.read(&d)?.concat(), 1.0 / unit);
                 let seen = PivotEvidence::read(context, "contract", &evidence)?;
                 of_cut.add(&[seen.cut.count as f32], 1.0);
                 lost.add(&[seen.out_of_range.count as f32], &[0.0], |_| 0.0);
@@ -255,12 +254,12 @@ fn steps<P: Precision>(
     let bench = Bench::new(context, lengths)?;
     let removal = EdgeRemoval::Incident;
     let blueprint = blueprint::<P>(context, "sonew-step", band);
-    let values = Ghosts::new(&bench.segments, band, removal, blueprint).state_len();
+    let ghosts = Ghosts::new(&bench.segments, band, removal, blueprint);
     let (non_finite, cut) = (bench.slots(blueprint.sweep), bench.slots(blueprint.sweep));
     let mut bits = Bits::of("weights");
     for exponent in step_units::<P>() {
         let unit = power(exponent);
-        let states = States::zeros::<P>(&bench, values, band);
+        let states = States::zeros::<P>(&bench, Some(ghosts), band)?;
         let params = bench.empty::<P::Params>();
         for t in 1..=2 {
             let g = bench.tensors(|tensor, i| (4.0 * dyadic(70 * t + tensor, i)).round() / 4.0);
@@ -287,10 +286,10 @@ fn steps<P: Precision>(
                 absolute: 0.0,
                 relative: 1.0 / 64.0,
             };
-            let (segments, forced) = (&bench.segments, Strategy::Forced(blueprint));
-            step::<P>(context, segments, buffers, rates, gamma, removal, forced)?;
+            let forced = Strategy::Forced(blueprint);
+            step::<P>(context, buffers, rates, gamma, removal, forced)?;
         }
-        bits.add(&bench.read::<P::Params>(&params)?.concat(), 1.0);
+        bits.add(&bench.read(&params)?.concat(), 1.0);
     }
     Ok(vec![bits.outcome])
 }
@@ -338,9 +337,9 @@ fn rule<L: FirstOrder, P: Precision>(
                 weight_decay: 0.0,
                 step: t as u64,
             };
-            descend::<L, P>(context, &bench.segments, buffers, hyper, Strategy::Inferred)?;
+            descend::<L, P>(context, buffers, hyper, Strategy::Inferred)?;
         }
-        bits.add(&bench.read::<P::Params>(&params)?.concat(), 1.0);
+        bits.add(&bench.read(&params)?.concat(), 1.0);
     }
     Ok(vec![bits.outcome])
 }
@@ -359,7 +358,7 @@ fn norms<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outco
     for exponent in extremes(P::Params::LEAST_EXPONENT) {
         let unit = power(exponent);
         let params = bench.arena::<P::Params>(&scaled(&values, unit))?;
-        norm_per_tensor::<P>(context, segments, &reduction, &params, &partials, &out)?;
+        norm_per_tensor::<P>(context, &reduction, &params, &partials, &out)?;
         let found: Vec<f32> = context.download("contract", &out)?;
         of_norm.add(&found, unit);
     }
@@ -367,9 +366,7 @@ fn norms<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outco
         let unit = power(exponent);
         let diagonal = bench.arena::<P::State>(&scaled(&values, unit))?;
         let edges = [bench.empty::<P::State>()];
-        largest_row_sum::<P>(
-            context, segments, &reduction, &diagonal, &edges, &partials, &out,
-        )?;
+        largest_row_sum::<P>(context, &reduction, &diagonal, &edges, &partials, &out)?;
         let found: Vec<f32> = context.download("contract", &out)?;
         of_rows.add(&found, unit);
     }

@@ -3,17 +3,15 @@
 use core::any::type_name;
 
 use cubecl::prelude::*;
-use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::average::{Average, average};
 use super::rules::FirstOrder;
-use crate::buffers::{array, require_arena};
+use crate::arena::{self, Arena, Slots};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
-use crate::evidence::{Found, Slots, magnitude_bits, note_non_finite, require_slots, slots};
+use crate::evidence::{Found, magnitude_bits, note_non_finite};
 use crate::precision::{Precision, Storage, difference, held, product, require};
-use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
 
 /// The hyperparameters of a step, as the kernel sees them.
@@ -89,11 +87,11 @@ impl Hyper {
 #[derive(Clone, Copy)]
 pub struct Buffers<'a> {
     /// Parameters, updated in place.
-    pub params: &'a Handle,
+    pub params: &'a Arena,
     /// Gradients.
-    pub grads: &'a Handle,
+    pub grads: &'a Arena,
     /// The rule's states in the order of [`FirstOrder::STATES`], updated in place.
-    pub states: &'a [Handle],
+    pub states: &'a [Arena],
     /// What the sweep saw, one slot a unit: see [`crate::evidence`].
     pub evidence: &'a Slots,
 }
@@ -162,65 +160,63 @@ fn descend_kernel<L: FirstOrder, S: Precision, NP: Size, NS: Size>(
 /// One step of the rule `L` over the whole arena, in one launch.
 ///
 /// # Errors
-/// [`Error::Length`] if a buffer does not have the arena's length, [`Error::Range`] for a hyperparameter outside its
-/// range, [`Error::Shape`] for a wrong number of states; launch errors as [`Context::launch`].
+/// [`Error::Shape`] for an arena of another layout or format and for a wrong number of states, [`Error::Range`] for a
+/// hyperparameter outside its range; launch errors as [`Context::launch`].
 pub fn descend<L: FirstOrder, S: Precision>(
     context: &Context,
-    segments: &Segments,
     buffers: Buffers<'_>,
     hyper: Hyper,
     strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
     let operation = L::NAME;
     hyper.check(operation)?;
-    let n = segments.arena_len();
-    require_arena::<S::Params>(operation, "params", buffers.params, n)?;
-    require_arena::<S::Params>(operation, "grads", buffers.grads, n)?;
-    if buffers.states.len() != L::STATES.len() {
+    let Buffers {
+        params,
+        grads,
+        states,
+        ..
+    } = buffers;
+    let layout = params.layout();
+    if states.len() != L::STATES.len() {
         return Err(Error::Shape {
             operation,
             argument: "states",
-            found: format!("{} arenas", buffers.states.len()),
+            found: format!("{} arenas", states.len()),
             expected: format!("{} ({:?})", L::STATES.len(), L::STATES),
         });
     }
-    for (name, state) in L::STATES.iter().zip(buffers.states) {
-        require_arena::<S::State>(operation, name, state, n)?;
-    }
+    let named = L::STATES.iter().copied().zip(states);
+    arena::require::<S::Params>(operation, layout, [("params", params), ("grads", grads)])?;
+    arena::require::<S::State>(operation, layout, named)?;
     let sweep = strategy.resolve(|| Sweep::of::<S>(context, L::NAME, 0));
     if sweep.twins {
         require::<S::Twin>(context)?;
-        launch::<L, S::Twin>(context, segments, buffers, hyper, sweep)
+        launch::<L, S::Twin>(context, buffers, hyper, sweep)
     } else {
-        launch::<L, S>(context, segments, buffers, hyper, sweep)
+        launch::<L, S>(context, buffers, hyper, sweep)
     }
 }
 
-/// Launches the rule over buffers that hold the arena.
+/// Launches the rule over arenas of one layout.
 fn launch<L: FirstOrder, S: Precision>(
     context: &Context,
-    segments: &Segments,
     buffers: Buffers<'_>,
     hyper: Hyper,
     sweep: Sweep,
 ) -> Result<(), Error> {
     let operation = L::NAME;
-    let n = segments.arena_len();
+    let segments = buffers.params.layout();
     sweep.check::<S>(operation)?;
     sweep.check_loops(operation, segments, context.profile(), 2 * (sweep.run + 1))?;
-    let vectors = n / sweep.width;
+    let width = sweep.width;
     let grid = sweep.grid(segments, 3 + L::STATES.len());
-    let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
+    let evidence = buffers.evidence.claim(operation, grid)?;
     let variant = (type_name::<L>(), type_name::<S>(), sweep);
     let (lanes_p, lanes_s) = (
         sweep.width / S::Params::PER_WORD,
         sweep.width / S::State::PER_WORD,
     );
     context.launch(operation, variant, grid, move |client, cubes, units| {
-        let mut states = SequenceArg::new();
-        for state in buffers.states {
-            states.push(array(state, n / sweep.width));
-        }
         let values = ValuesLaunch::new(
             hyper.lr as f32,
             average(hyper.beta1),
@@ -230,7 +226,7 @@ fn launch<L: FirstOrder, S: Precision>(
             Hyper::correction(hyper.beta2, hyper.step) as f32,
             (hyper.lr * hyper.weight_decay) as f32,
         );
-        // SAFETY: every buffer was checked to hold the whole arena, runs lie between its pads, and the evidence
+        // SAFETY: the arenas are of one layout, runs lie between its pads, and the evidence
         // has a slot for each unit of the grid.
         unsafe {
             descend_kernel::launch_unchecked::<L, S, Gpu>(
@@ -239,11 +235,11 @@ fn launch<L: FirstOrder, S: Precision>(
                 units,
                 lanes_p,
                 lanes_s,
-                array(buffers.params, vectors),
-                array(buffers.grads, vectors),
-                states,
-                slots(evidence, grid),
-                stamp,
+                buffers.params.vectors(width),
+                buffers.grads.vectors(width),
+                arena::sequence(buffers.states, width),
+                evidence.argument(),
+                evidence.stamp,
                 values,
                 sweep.runs(segments) as u32,
                 sweep,

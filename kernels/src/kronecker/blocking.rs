@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arena::Segments;
 use crate::error::Error;
-use crate::segments::Segments;
 
 /// Lengths that decide how a tensor is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,12 +15,12 @@ use sonew_runtime::Gpu;
 use super::graft::{
     DescentRates, Prepared, Rates, graft_update, launch_rates, needs, norm_below, normalised,
 };
-use crate::buffers::{array, optional, require_arena, require_bytes};
+use crate::arena::{self, Arena, BLOCK};
+use crate::binding::{array, optional, require_bytes};
 use crate::context::Context;
 use crate::error::Error;
 use crate::first_order::moving_average;
 use crate::precision::{Precision, Storage, difference, product};
-use crate::segments::{BLOCK, Segments};
 use crate::sonew::Graft;
 use crate::sweep::{
     Strategy, Sweep, first_run, offset_of_unit, run_start, steps_within, stride_of_runs,
@@ -30,13 +30,13 @@ use crate::sweep::{
 #[derive(Clone, Copy)]
 pub struct DescentBuffers<'a> {
     /// Parameters, updated in place.
-    pub params: &'a Handle,
+    pub params: &'a Arena,
     /// Gradients g.
-    pub grads: &'a Handle,
+    pub grads: &'a Arena,
     /// Directions s, in the state's format.
-    pub direction: &'a Handle,
+    pub direction: &'a Arena,
     /// The graft's second moment d, as [`super::measure()`] left it.
-    pub second: Option<&'a Handle>,
+    pub second: Option<&'a Arena>,
     /// ‖g‖ of each tensor, for [`Graft::RmsProp`]; f32.
     pub grad_norms: Option<&'a Handle>,
     /// (‖s‖, ‖r‖) of each tensor; f32.
@@ -46,9 +46,9 @@ pub struct DescentBuffers<'a> {
     /// For each tensor 1 if its step is μ_s, 0 if it is μ_r; u32.
     pub preconditioned: &'a Handle,
     /// μ_s, updated in place.
-    pub momentum: &'a Handle,
+    pub momentum: &'a Arena,
     /// μ_r, updated in place.
-    pub graft_momentum: &'a Handle,
+    pub graft_momentum: &'a Arena,
 }
 
 #[cube(launch_unchecked)]
@@ -143,7 +143,6 @@ fn descend_kernel<S: Precision, NP: Size, NS: Size>(
 /// As [`super::measure()`].
 pub fn descend<S: Precision>(
     context: &Context,
-    segments: &Segments,
     buffers: DescentBuffers<'_>,
     graft: Graft,
     nesterov: bool,
@@ -152,19 +151,22 @@ pub fn descend<S: Precision>(
 ) -> Result<(), Error> {
     let operation = "kronecker descent";
     let (second, norms) = (buffers.second, buffers.grad_norms);
+    let segments = buffers.params.layout();
     let prepared =
         Prepared::new::<S>(operation, context, segments, graft, second, norms, strategy)?;
     let Prepared {
         sweep,
-        n,
         runs,
         tensors,
     } = prepared;
-    require_arena::<S::Params>(operation, "params", buffers.params, n)?;
-    require_arena::<S::Params>(operation, "grads", buffers.grads, n)?;
-    require_arena::<S::State>(operation, "direction", buffers.direction, n)?;
-    require_arena::<S::State>(operation, "momentum", buffers.momentum, n)?;
-    require_arena::<S::State>(operation, "graft_momentum", buffers.graft_momentum, n)?;
+    let given = [("params", buffers.params), ("grads", buffers.grads)];
+    let states = [
+        ("direction", buffers.direction),
+        ("momentum", buffers.momentum),
+        ("graft_momentum", buffers.graft_momentum),
+    ];
+    arena::require::<S::Params>(operation, segments, given)?;
+    arena::require::<S::State>(operation, segments, states)?;
     require_bytes(operation, "norms", buffers.norms, 8 * tensors as u64)?;
     let per_tensor = 4 * tensors as u64;
     require_bytes(
@@ -177,10 +179,10 @@ pub fn descend<S: Precision>(
     require_bytes(operation, "tensor_of_block", buffers.tensor_of_block, table)?;
     let grid = sweep.grid(segments, 10);
     let rates = launch_rates(operation, rates)?;
-    let vectors = n / sweep.width;
+    let width = sweep.width;
     let variant = (type_name::<S>(), sweep, graft, nesterov);
     context.launch(operation, variant, grid, move |client, cubes, units| {
-        // SAFETY: the arenas hold n values and the tables an entry or two for each block or tensor, all checked above;
+        // SAFETY: the arenas are of one layout, and the tables have an entry or two for each block or tensor, all checked above;
         // runs cover the blocks between the pads.
         unsafe {
             descend_kernel::launch_unchecked::<S, Gpu>(
@@ -189,19 +191,19 @@ pub fn descend<S: Precision>(
                 units,
                 sweep.width / S::Params::PER_WORD,
                 sweep.width / S::State::PER_WORD,
-                array(buffers.params, vectors),
-                array(buffers.grads, vectors),
-                array(buffers.direction, vectors),
-                optional(second, vectors),
+                buffers.params.vectors(width),
+                buffers.grads.vectors(width),
+                buffers.direction.vectors(width),
+                arena::sequence(second, width),
                 optional(norms, tensors),
                 array(buffers.norms, 2 * tensors),
                 array(buffers.tensor_of_block, segments.blocks()),
                 array(buffers.preconditioned, tensors),
-                array(buffers.momentum, vectors),
-                array(buffers.graft_momentum, vectors),
+                buffers.momentum.vectors(width),
+                buffers.graft_momentum.vectors(width),
                 rates,
                 runs as u32,
-                (vectors - BLOCK / sweep.width) as u32,
+                ((segments.arena_len() - BLOCK) / width) as u32,
                 sweep,
                 graft,
                 nesterov,

@@ -7,13 +7,13 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use crate::buffers::{require_arena, require_bytes};
+use crate::arena::{self, Arena, Segments};
+use crate::binding::require_bytes;
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
 use crate::first_order::{Average, average};
 use crate::norms::PARTS;
 use crate::precision::{Arithmetic, Precision, held, product, quotient, sum};
-use crate::segments::Segments;
 use crate::sonew::Graft;
 use crate::sweep::{Strategy, Sweep};
 
@@ -114,7 +114,6 @@ pub(super) fn norm_below(
 /// What both launches check and need.
 pub(super) struct Prepared {
     pub sweep: Sweep,
-    pub n: usize,
     pub runs: usize,
     pub tensors: usize,
 }
@@ -125,7 +124,7 @@ impl Prepared {
         context: &Context,
         segments: &Segments,
         graft: Graft,
-        second: Option<&Handle>,
+        second: Option<&Arena>,
         grad_norms: Option<&Handle>,
         strategy: Strategy<Sweep>,
     ) -> Result<Self, Error> {
@@ -136,7 +135,6 @@ impl Prepared {
                     .into(),
             });
         }
-        let n = segments.arena_len();
         let tensors = segments.tensors().len();
         let word = |yes| if yes { "given" } else { "absent" };
         let (wants_second, wants_norm) = needs(graft);
@@ -153,9 +151,7 @@ impl Prepared {
                 });
             }
         }
-        if let Some(second) = second {
-            require_arena::<S::State>(operation, "second", second, n)?;
-        }
+        arena::require::<S::State>(operation, segments, arena::named("second", second))?;
         if let Some(norms) = grad_norms {
             require_bytes(operation, "grad_norms", norms, 4 * tensors as u64)?;
         }
@@ -167,7 +163,6 @@ impl Prepared {
         sweep.check_loops(operation, segments, context.profile(), iterations)?;
         Ok(Self {
             sweep,
-            n,
             runs: sweep.runs(segments),
             tensors,
         })

@@ -9,14 +9,14 @@ use sonew_runtime::Gpu;
 use super::graft::{
     DescentRates, Prepared, Rates, graft_update, launch_rates, needs, norm_below, normalised,
 };
-use crate::buffers::{array, optional, require_arena, require_bytes};
+use crate::arena::{self, Arena, BLOCK, Slots};
+use crate::binding::{array, optional, require_bytes};
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::{Found, Slots, magnitude_bits, note_non_finite, require_slots, slots};
+use crate::evidence::{Found, magnitude_bits, note_non_finite};
 use crate::first_order::moving_average;
 use crate::norms::{BlockLength, measure_vector, of_block, shared_parts, show_parts};
 use crate::precision::{Precision, Storage, product};
-use crate::segments::{BLOCK, Segments};
 use crate::sonew::Graft;
 use crate::sweep::{
     Strategy, Sweep, first_run, offset_of_unit, run_start, steps_within, stride_of_runs,
@@ -26,11 +26,11 @@ use crate::sweep::{
 #[derive(Clone, Copy)]
 pub struct MeasureBuffers<'a> {
     /// Gradients g.
-    pub grads: &'a Handle,
+    pub grads: &'a Arena,
     /// Directions s, in the state's format.
-    pub direction: &'a Handle,
+    pub direction: &'a Arena,
     /// The graft's second moment d, updated in place; for [`Graft::Adam`] and [`Graft::RmsProp`].
-    pub second: Option<&'a Handle>,
+    pub second: Option<&'a Arena>,
     /// ‖g‖ of each tensor, for [`Graft::RmsProp`]; f32.
     pub grad_norms: Option<&'a Handle>,
     /// (‖s‖, ‖r‖) of each block between the pads, or of each part of one: [`Sweep::norms`] numbers; f32.
@@ -158,11 +158,10 @@ fn measure_kernel<S: Precision, NP: Size, NS: Size>(
 /// Updates the graft's second moment and measures ‖s‖ and ‖r‖ over each block, in one launch.
 ///
 /// # Errors
-/// [`Error::Length`] for a buffer of another length, [`Error::Shape`] for a buffer that the graft lacks or has no use
+/// [`Error::Length`] for a table of another length, [`Error::Shape`] for an arena of another layout or format or one that the graft lacks or has no use
 /// for, [`Error::Range`] for a number outside its range; launch errors as [`Context::launch`].
 pub fn measure<S: Precision>(
     context: &Context,
-    segments: &Segments,
     buffers: MeasureBuffers<'_>,
     graft: Graft,
     rates: DescentRates,
@@ -170,16 +169,16 @@ pub fn measure<S: Precision>(
 ) -> Result<(), Error> {
     let operation = "kronecker measure";
     let (second, norms) = (buffers.second, buffers.grad_norms);
+    let segments = buffers.grads.layout();
     let prepared =
         Prepared::new::<S>(operation, context, segments, graft, second, norms, strategy)?;
     let Prepared {
         sweep,
-        n,
         runs,
         tensors,
     } = prepared;
-    require_arena::<S::Params>(operation, "grads", buffers.grads, n)?;
-    require_arena::<S::State>(operation, "direction", buffers.direction, n)?;
+    arena::require::<S::Params>(operation, segments, [("grads", buffers.grads)])?;
+    arena::require::<S::State>(operation, segments, [("direction", buffers.direction)])?;
     let pairs = sweep.norms(segments);
     require_bytes(operation, "norms", buffers.norms, 4 * pairs as u64)?;
     if sweep.team {
@@ -189,12 +188,12 @@ pub fn measure<S: Precision>(
     let table = 4 * segments.blocks() as u64;
     require_bytes(operation, "tensor_of_block", buffers.tensor_of_block, table)?;
     let grid = sweep.grid(segments, 7);
-    let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
+    let evidence = buffers.evidence.claim(operation, grid)?;
     let rates = launch_rates(operation, rates)?;
-    let vectors = n / sweep.width;
+    let width = sweep.width;
     let variant = (type_name::<S>(), sweep, graft);
     context.launch(operation, variant, grid, move |client, cubes, units| {
-        // SAFETY: the arenas hold n values, the tables one entry a block, a tensor or two a run, and the evidence a slot
+        // SAFETY: the arenas are of one layout, the tables have one entry a block, a tensor or two a run, and the evidence a slot
         // for each unit, all checked above; runs cover the blocks between the pads.
         unsafe {
             measure_kernel::launch_unchecked::<S, Gpu>(
@@ -203,17 +202,17 @@ pub fn measure<S: Precision>(
                 units,
                 sweep.width / S::Params::PER_WORD,
                 sweep.width / S::State::PER_WORD,
-                array(buffers.grads, vectors),
-                array(buffers.direction, vectors),
-                optional(second, vectors),
+                buffers.grads.vectors(width),
+                buffers.direction.vectors(width),
+                arena::sequence(second, width),
                 optional(norms, tensors),
                 array(buffers.norms, pairs),
                 array(buffers.tensor_of_block, segments.blocks()),
-                slots(evidence, grid),
-                stamp,
+                evidence.argument(),
+                evidence.stamp,
                 rates,
                 runs as u32,
-                (vectors - BLOCK / sweep.width) as u32,
+                ((segments.arena_len() - BLOCK) / width) as u32,
                 sweep,
                 graft,
             );

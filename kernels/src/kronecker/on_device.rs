@@ -6,11 +6,12 @@ use cubecl::server::Handle;
 use super::blocking::{Block, Blocking, Side};
 
 use super::statistics::{LARGEST, weights};
-use crate::buffers::require_bytes;
+use crate::arena::{self, Arena, Segments};
+use crate::binding::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
+use crate::precision::Native;
 use crate::product::{Blueprint, Product, Products, Scale, View, multiply};
-use crate::segments::Segments;
 use crate::sweep::Strategy;
 
 /// The products of a blocking, as tables on the device.
@@ -22,7 +23,7 @@ pub struct DeviceBlocking {
     vectors: Products,
     /// What the scratch arena holds, times the right root.
     rights: Products,
-    arena: usize,
+    layout: Segments,
     factor_values: usize,
 }
 
@@ -80,27 +81,28 @@ impl DeviceBlocking {
             lefts: table(&lefts)?,
             vectors: table(&vectors)?,
             rights: table(&rights)?,
-            arena: segments.arena_len(),
+            layout: segments.clone(),
             factor_values: blocking.factor_values(),
         })
     }
 
-    /// As [`super::statistics`], on the device: `grads` is an arena, `factors` holds [`Blocking::factor_values`] values
+    /// As [`super::statistics`], on the device: `grads` is of f32, `factors` holds [`Blocking::factor_values`] values
     /// of f32.
     ///
     /// # Errors
-    /// [`Error::Length`] for a buffer of another length, [`Error::Range`] for β₂ outside (0, 1]; launch errors as
+    /// [`Error::Shape`] for an arena of another layout or format, [`Error::Length`] for `factors` of another length, [`Error::Range`] for β₂ outside (0, 1]; launch errors as
     /// [`Context::launch`].
     pub fn statistics(
         &self,
         context: &Context,
-        grads: &Handle,
+        grads: &Arena,
         factors: &Handle,
         beta2: f64,
     ) -> Result<(), Error> {
         let operation = "kronecker statistics";
         let (keep, weight) = weights(operation, beta2)?;
-        require_bytes(operation, "grads", grads, 4 * self.arena as u64)?;
+        arena::require::<Native<f32>>(operation, &self.layout, [("grads", grads)])?;
+        let grads = grads.handle();
         require_bytes(operation, "factors", factors, 4 * self.factor_values as u64)?;
         let scale = Scale {
             keep,
@@ -113,22 +115,22 @@ impl DeviceBlocking {
         Ok(())
     }
 
-    /// As [`super::direction`], on the device; `scratch` is an arena.
+    /// As [`super::direction`], on the device, all arenas of f32.
     ///
     /// # Errors
-    /// [`Error::Length`] for a buffer of another length; launch errors as [`Context::launch`].
+    /// [`Error::Shape`] for an arena of another layout or format, [`Error::Length`] for `roots` of another length; launch errors as [`Context::launch`].
     pub fn direction(
         &self,
         context: &Context,
         roots: &Handle,
-        grads: &Handle,
-        scratch: &Handle,
-        out: &Handle,
+        grads: &Arena,
+        scratch: &Arena,
+        out: &Arena,
     ) -> Result<(), Error> {
         let operation = "kronecker direction";
-        for (argument, buffer) in [("grads", grads), ("scratch", scratch), ("out", out)] {
-            require_bytes(operation, argument, buffer, 4 * self.arena as u64)?;
-        }
+        let arenas = [("grads", grads), ("scratch", scratch), ("out", out)];
+        arena::require::<Native<f32>>(operation, &self.layout, arenas)?;
+        let [grads, scratch, out] = [grads, scratch, out].map(Arena::handle);
         require_bytes(operation, "roots", roots, 4 * self.factor_values as u64)?;
         let scale = Scale::default();
         multiply(context, &self.lefts, [roots, grads, scratch], scale)?;

@@ -12,7 +12,7 @@ use super::gathering::{ImageOrder, PackedImages};
 use super::placing::place;
 use super::room::{ALIGNMENT, Room, part, stride};
 use super::tables::{Forward, Tables};
-use crate::buffers::require_bytes;
+use crate::binding::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
 use crate::precision::PrecisionKind;

@@ -5,7 +5,7 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::{cover, require_rows};
-use crate::buffers::array;
+use crate::binding::array;
 use crate::context::Context;
 use crate::error::Error;
 use crate::precision::PrecisionKind;

@@ -6,7 +6,7 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::{cover, require_rows};
-use crate::buffers::{array, require_bytes};
+use crate::binding::{array, require_bytes};
 use crate::context::Context;
 use crate::error::Error;
 use crate::product::{Rounding, rounded};

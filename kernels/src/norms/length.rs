@@ -10,8 +10,8 @@
 
 use cubecl::prelude::*;
 
+use crate::arena::BLOCK;
 use crate::evidence::magnitude_bits;
-use crate::segments::BLOCK;
 
 /// The exponents of 2⁻¹²⁶ and 2¹²⁶ in the bits of f32: a scale and its reciprocal are both normal.
 const LEAST: u32 = 1 << 23;

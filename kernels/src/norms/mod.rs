@@ -8,9 +8,9 @@ mod reduction;
 
 use cubecl::server::Handle;
 
-use crate::buffers::require_bytes;
+use crate::arena::Segments;
+use crate::binding::require_bytes;
 use crate::error::Error;
-use crate::segments::Segments;
 
 pub(crate) use fold::{cube_max, cube_sum};
 pub(crate) use length::{

@@ -8,11 +8,11 @@ use sonew_runtime::Gpu;
 
 use super::length::{BlockLength, measure_vector, of_block, shared_parts, show_parts};
 use super::reduction::Reduction;
-use crate::buffers::{array, require_arena, require_bytes};
+use crate::arena::{self, Arena, BLOCK};
+use crate::binding::{array, require_bytes};
 use crate::context::{Context, Grid, Profile, Units};
 use crate::error::Error;
 use crate::precision::{Precision, Storage};
-use crate::segments::{BLOCK, Segments};
 
 /// How the blocks of an arena are shared out: on a software driver each to a unit, on a GPU several at a time to the units of a
 /// cube, neighbouring units neighbouring vectors.
@@ -92,18 +92,18 @@ fn norm_kernel<S: Storage, N: Size>(
 /// the pads; `out` one f32 for each tensor.
 ///
 /// # Errors
-/// [`Error::Length`] if a buffer has another length; launch errors as [`Context::launch`].
+/// [`Error::Shape`] for an arena of another layout than the reduction's or another format, [`Error::Length`] for a table of
+/// another length; launch errors as [`Context::launch`].
 pub fn norm_per_tensor<S: Precision>(
     context: &Context,
-    segments: &Segments,
     reduction: &Reduction,
-    values: &Handle,
+    values: &Arena,
     partials: &Handle,
     out: &Handle,
 ) -> Result<(), Error> {
     let operation = "norm";
-    let n = segments.arena_len();
-    require_arena::<S::Params>(operation, "values", values, n)?;
+    let segments = reduction.layout();
+    arena::require::<S::Params>(operation, segments, [("values", values)])?;
     let blocks = segments.blocks() - 2;
     require_bytes(operation, "partials", partials, 4 * blocks as u64)?;
     let team = context.profile().units == Units::Many;
@@ -113,14 +113,14 @@ pub fn norm_per_tensor<S: Precision>(
         (type_name::<S>(), team),
         grid,
         |client, cubes, dim| {
-            // SAFETY: the arena holds n values, the partials one for each block swept.
+            // SAFETY: the arena is of the layout, and the partials one for each block swept.
             unsafe {
                 norm_kernel::launch_unchecked::<S::Params, Gpu>(
                     client,
                     cubes,
                     dim,
                     WIDTH / S::Params::PER_WORD,
-                    array(values, n / WIDTH),
+                    values.vectors(WIDTH),
                     array(partials, blocks),
                     blocks as u32,
                     team,

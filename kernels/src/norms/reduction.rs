@@ -7,11 +7,11 @@ use sonew_runtime::Gpu;
 
 use super::fold::{cube_max, cube_sum};
 use super::length::{Length, add, merge, read_part};
-use crate::buffers::{array, require_bytes};
+use crate::arena::Segments;
+use crate::binding::{array, require_bytes};
 use crate::context::{Context, Grid, Units};
 use crate::error::Error;
 use crate::evidence::magnitude_bits;
-use crate::segments::Segments;
 use crate::sweep::Sweep;
 
 /// How partial values are folded.
@@ -79,8 +79,7 @@ fn fold_kernel(
 /// Folds partial values per tensor.
 pub struct Reduction {
     ranges: Handle,
-    tensors: usize,
-    partial_blocks: usize,
+    layout: Segments,
 }
 
 impl Reduction {
@@ -93,9 +92,13 @@ impl Reduction {
             .collect();
         Self {
             ranges: context.upload(&ranges),
-            tensors: segments.tensors().len(),
-            partial_blocks: segments.blocks() - 2,
+            layout: segments.clone(),
         }
+    }
+
+    /// Where the tensors lie.
+    pub(crate) fn layout(&self) -> &Segments {
+        &self.layout
     }
 
     /// Pairs of norms: `partials` holds those that a sweep has measured ([`Sweep::norms`]), `out` the pair of each tensor.
@@ -143,15 +146,16 @@ impl Reduction {
         let operation = "reduction per tensor";
         // A part has the sum of its squares and their unit, a block its norm.
         let numbers = if per_block > 1 { 2 } else { 1 };
-        let count = self.partial_blocks * per_block * CHANNELS * numbers;
+        let tensors = self.layout.tensors().len();
+        let count = (self.layout.blocks() - 2) * per_block * CHANNELS * numbers;
         require_bytes(operation, "partials", partials, 4 * count as u64)?;
-        require_bytes(operation, "out", out, 4 * (self.tensors * CHANNELS) as u64)?;
+        require_bytes(operation, "out", out, 4 * (tensors * CHANNELS) as u64)?;
         let units: usize = match context.profile().units {
             Units::Few => 64,
             Units::Many => 256,
         };
         let grid = Grid {
-            cubes: self.tensors as u32,
+            cubes: tensors as u32,
             units: units as u32,
             buffers: 4,
         };
@@ -167,8 +171,8 @@ impl Reduction {
                         cubes,
                         dim,
                         array(partials, count),
-                        array(&self.ranges, 2 * self.tensors),
-                        array(out, self.tensors * CHANNELS),
+                        array(&self.ranges, 2 * tensors),
+                        array(out, tensors * CHANNELS),
                         per_block,
                         units,
                         CHANNELS,

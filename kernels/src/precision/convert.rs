@@ -3,15 +3,13 @@
 use core::any::type_name;
 
 use cubecl::prelude::*;
-use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::stochastic::{Stochastic, random_bits};
-use super::{Native, Storage};
-use crate::buffers::{array, require_arena};
+use super::{HostFormat, Native, Storage};
+use crate::arena::{self, Arena};
 use crate::context::Context;
 use crate::error::Error;
-use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
 
 #[cube(launch_unchecked)]
@@ -46,18 +44,17 @@ fn convert_kernel<A: Storage, B: Stochastic, NA: Size, NB: Size>(
     }
 }
 
-/// `to` ← `from`, both arenas, widened or rounded to nearest. The pads of `to` stay as they are.
+/// `to` ← `from`, widened or rounded to nearest. The pads of `to` stay as they are.
 ///
 /// # Errors
-/// [`Error::Length`] for a buffer of another length, [`Error::Shape`] for a sweep that breaks words; launch errors as [`Context::launch`].
-pub fn convert<A: Storage, B: Stochastic>(
+/// [`Error::Shape`] for an arena of another layout or format and for a sweep that breaks words; launch errors as [`Context::launch`].
+pub fn convert<A: HostFormat, B: HostFormat + Stochastic>(
     context: &Context,
-    segments: &Segments,
-    from: &Handle,
-    to: &Handle,
+    from: &Arena,
+    to: &Arena,
     strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
-    launch::<A, B>("convert", context, segments, from, to, None, strategy)
+    launch::<A, B>("convert", context, from, to, None, strategy)
 }
 
 /// `to` ← `from`, an arena of f32, each value rounded to one of its neighbours ([`Stochastic`]); which, follows from `seed`,
@@ -65,41 +62,38 @@ pub fn convert<A: Storage, B: Stochastic>(
 ///
 /// # Errors
 /// As [`convert`].
-pub fn round_stochastically<B: Stochastic>(
+pub fn round_stochastically<B: HostFormat + Stochastic>(
     context: &Context,
-    segments: &Segments,
-    from: &Handle,
-    to: &Handle,
+    from: &Arena,
+    to: &Arena,
     seed: u64,
     step: u64,
     strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
     let draw = [(seed ^ (seed >> 32)) as u32, step as u32];
     let operation = "stochastic rounding";
-    launch::<Native<f32>, B>(operation, context, segments, from, to, Some(draw), strategy)
+    launch::<Native<f32>, B>(operation, context, from, to, Some(draw), strategy)
 }
 
-fn launch<A: Storage, B: Stochastic>(
+fn launch<A: HostFormat, B: HostFormat + Stochastic>(
     operation: &'static str,
     context: &Context,
-    segments: &Segments,
-    from: &Handle,
-    to: &Handle,
+    from: &Arena,
+    to: &Arena,
     draw: Option<[u32; 2]>,
     strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
-    let n = segments.arena_len();
-    require_arena::<A>(operation, "from", from, n)?;
-    require_arena::<B>(operation, "to", to, n)?;
+    let segments = from.layout();
+    arena::require::<A>(operation, segments, [("from", from)])?;
+    arena::require::<B>(operation, segments, [("to", to)])?;
     let sweep = strategy.resolve(|| Sweep::infer(context.profile()));
     sweep.check_words(operation, A::PER_WORD.max(B::PER_WORD))?;
     sweep.check_loops(operation, segments, context.profile(), sweep.run + 1)?;
-    let vectors = n / sweep.width;
     let grid = sweep.grid(segments, 2);
     let [key, step] = draw.unwrap_or_default();
     let variant = (type_name::<A>(), type_name::<B>(), sweep, draw.is_some());
     context.launch(operation, variant, grid, |client, cubes, units| {
-        // SAFETY: both buffers were checked to hold the arena, and runs lie between its pads.
+        // SAFETY: both arenas are of one layout, and runs lie between its pads.
         unsafe {
             convert_kernel::launch_unchecked::<A, B, Gpu>(
                 client,
@@ -107,8 +101,8 @@ fn launch<A: Storage, B: Stochastic>(
                 units,
                 sweep.width / A::PER_WORD,
                 sweep.width / B::PER_WORD,
-                array(from, vectors),
-                array(to, vectors),
+                from.vectors(sweep.width),
+                to.vectors(sweep.width),
                 sweep.runs(segments) as u32,
                 key,
                 step,

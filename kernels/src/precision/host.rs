@@ -3,10 +3,12 @@
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::{Native, Pairs, Storage};
+use super::{Format, Native, Pairs, Storage};
 
 /// A format that the host can write and read, value by value.
 pub trait HostFormat: Storage {
+    /// The format, as a value.
+    const FORMAT: Format;
     /// The name of the format.
     const NAME: &'static str;
     /// u, the largest relative error of rounding to the format: 2⁻ᵖ with p significant bits.
@@ -32,6 +34,7 @@ pub trait HostFormat: Storage {
 }
 
 impl HostFormat for Native<f32> {
+    const FORMAT: Format = Format::F32;
     const NAME: &'static str = "f32";
     const ROUNDOFF: f64 = 1.0 / (1u64 << 24) as f64;
     const LEAST_EXPONENT: i32 = -126;
@@ -52,8 +55,9 @@ impl HostFormat for Native<f32> {
 }
 
 macro_rules! half_format {
-    ($storage:ty, $half:ty, $digits:literal, $least:literal) => {
+    ($storage:ty, $half:ty, $format:ident, $digits:literal, $least:literal) => {
         impl HostFormat for $storage {
+            const FORMAT: Format = Format::$format;
             const NAME: &'static str = stringify!($half);
             const ROUNDOFF: f64 = 1.0 / (1u64 << $digits) as f64;
             const LEAST_EXPONENT: i32 = $least;
@@ -77,5 +81,5 @@ macro_rules! half_format {
     };
 }
 
-half_format!(Native<f16>, f16, 11, -14);
-half_format!(Pairs, bf16, 8, -126);
+half_format!(Native<f16>, f16, F16, 11, -14);
+half_format!(Pairs, bf16, Bf16, 8, -126);

@@ -4,15 +4,13 @@
 use core::any::type_name;
 
 use cubecl::prelude::*;
-use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use super::{Native, Storage, held};
-use crate::buffers::{array, optional, require_arena};
+use super::{HostFormat, Native, Storage, held};
+use crate::arena::{self, Arena, Slots};
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::{Found, Slots, magnitude_bits, note_non_finite, require_slots, slots};
-use crate::segments::Segments;
+use crate::evidence::{Found, magnitude_bits, note_non_finite};
 use crate::sweep::{Strategy, Sweep, run_start};
 
 #[cube(launch_unchecked)]
@@ -57,32 +55,28 @@ fn inspect_kernel<S: Storage, N: Size, W: Size>(
 /// arena of f32, also `to` ← `factor` · `values`.
 ///
 /// # Errors
-/// [`Error::Length`] for a buffer of another length, [`Error::Shape`] for a sweep that breaks words; launch errors as [`Context::launch`].
-pub fn inspect<S: Storage>(
+/// [`Error::Shape`] for an arena of another layout or format and for a sweep that breaks words; launch errors as [`Context::launch`].
+pub fn inspect<S: HostFormat>(
     context: &Context,
-    segments: &Segments,
-    values: &Handle,
-    to: Option<&Handle>,
+    values: &Arena,
+    to: Option<&Arena>,
     factor: f64,
     evidence: &Slots,
     strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
     let operation = "gradient inspection";
-    let n = segments.arena_len();
-    require_arena::<S>(operation, "values", values, n)?;
-    if let Some(to) = to {
-        require_arena::<Native<f32>>(operation, "to", to, n)?;
-    }
+    let segments = values.layout();
+    arena::require::<S>(operation, segments, [("values", values)])?;
+    arena::require::<Native<f32>>(operation, segments, arena::named("to", to))?;
     let sweep = strategy.resolve(|| Sweep::infer(context.profile()));
     sweep.check_words(operation, S::PER_WORD)?;
     let iterations = 2 * (sweep.run + 1);
     sweep.check_loops(operation, segments, context.profile(), iterations)?;
     let grid = sweep.grid(segments, 2 + usize::from(to.is_some()));
-    let (evidence, stamp) = require_slots(operation, evidence, grid)?;
+    let evidence = evidence.claim(operation, grid)?;
     let variant = (type_name::<S>(), sweep, to.is_some());
-    let vectors = n / sweep.width;
     context.launch(operation, variant, grid, move |client, cubes, units| {
-        // SAFETY: the arenas were checked to hold n values, runs lie between their pads, and the evidence has a slot for
+        // SAFETY: the arenas are of one layout, runs lie between their pads, and the evidence has a slot for
         // each unit.
         unsafe {
             inspect_kernel::launch_unchecked::<S, Gpu>(
@@ -91,10 +85,10 @@ pub fn inspect<S: Storage>(
                 units,
                 sweep.width / S::PER_WORD,
                 sweep.width,
-                array(values, vectors),
-                optional(to, vectors),
-                slots(evidence, grid),
-                stamp,
+                values.vectors(sweep.width),
+                arena::sequence(to, sweep.width),
+                evidence.argument(),
+                evidence.stamp,
                 factor as f32,
                 sweep.runs(segments) as u32,
                 sweep,

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
 
-use super::{Bf16, Bf16Mixed, F16, F16Mixed, F32, HostFormat, Native, Precision, Storage, convert};
+use super::{Bf16, Bf16Mixed, F16, F16Mixed, F32, Format, HostFormat, Native, Precision, convert};
+use crate::arena::Arena;
 use crate::context::Context;
 use crate::error::Error;
-use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep};
 
 /// One of the precisions.
@@ -74,40 +73,31 @@ impl PrecisionKind {
 
 /// What is asked of the parameters' format.
 impl PrecisionKind {
-    /// Bytes of a parameter.
-    pub fn parameter_bytes(self) -> usize {
-        struct Bytes;
-        impl PrecisionVisitor for Bytes {
-            type Output = usize;
-            fn visit<P: Precision>(self) -> usize {
-                <P::Params as Storage>::BYTES
+    /// The format itself.
+    pub fn format(self) -> Format {
+        struct Of;
+        impl PrecisionVisitor for Of {
+            type Output = Format;
+            fn visit<P: Precision>(self) -> Format {
+                P::Params::FORMAT
             }
         }
-        self.accept(Bytes)
+        self.accept(Of)
+    }
+
+    /// Bytes of a parameter.
+    pub fn parameter_bytes(self) -> usize {
+        self.format().bytes()
     }
 
     /// As [`HostFormat::encode`].
     pub fn encode(self, values: &[f32]) -> Vec<u8> {
-        struct Encode<'a>(&'a [f32]);
-        impl PrecisionVisitor for Encode<'_> {
-            type Output = Vec<u8>;
-            fn visit<P: Precision>(self) -> Vec<u8> {
-                P::Params::encode(self.0)
-            }
-        }
-        self.accept(Encode(values))
+        self.format().encode(values)
     }
 
     /// As [`HostFormat::decode`].
     pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
-        struct Decode<'a>(&'a [u8]);
-        impl PrecisionVisitor for Decode<'_> {
-            type Output = Vec<f32>;
-            fn visit<P: Precision>(self) -> Vec<f32> {
-                P::Params::decode(self.0)
-            }
-        }
-        self.accept(Decode(bytes))
+        self.format().decode(bytes)
     }
 
     /// As [`HostFormat::round_all`].
@@ -126,18 +116,11 @@ impl PrecisionKind {
     ///
     /// # Errors
     /// As [`convert`].
-    pub fn widen(
-        self,
-        context: &Context,
-        segments: &Segments,
-        from: &Handle,
-        to: &Handle,
-    ) -> Result<(), Error> {
+    pub fn widen(self, context: &Context, from: &Arena, to: &Arena) -> Result<(), Error> {
         let buffers = [from, to];
         let widens = true;
         self.accept(Transfer {
             context,
-            segments,
             buffers,
             widens,
         })
@@ -147,18 +130,11 @@ impl PrecisionKind {
     ///
     /// # Errors
     /// As [`convert`].
-    pub fn narrow(
-        self,
-        context: &Context,
-        segments: &Segments,
-        from: &Handle,
-        to: &Handle,
-    ) -> Result<(), Error> {
+    pub fn narrow(self, context: &Context, from: &Arena, to: &Arena) -> Result<(), Error> {
         let buffers = [from, to];
         let widens = false;
         self.accept(Transfer {
             context,
-            segments,
             buffers,
             widens,
         })
@@ -168,8 +144,7 @@ impl PrecisionKind {
 /// A conversion between the parameters' format and f32.
 struct Transfer<'a> {
     context: &'a Context,
-    segments: &'a Segments,
-    buffers: [&'a Handle; 2],
+    buffers: [&'a Arena; 2],
     widens: bool,
 }
 
@@ -178,12 +153,12 @@ impl PrecisionVisitor for Transfer<'_> {
 
     fn visit<P: Precision>(self) -> Self::Output {
         let [from, to] = self.buffers;
-        let (context, segments) = (self.context, self.segments);
+        let context = self.context;
         let sweep = Strategy::Forced(Sweep::plain::<P>(context, "convert"));
         if self.widens {
-            convert::<P::Params, Native<f32>>(context, segments, from, to, sweep)
+            convert::<P::Params, Native<f32>>(context, from, to, sweep)
         } else {
-            convert::<Native<f32>, P::Params>(context, segments, from, to, sweep)
+            convert::<Native<f32>, P::Params>(context, from, to, sweep)
         }
     }
 }

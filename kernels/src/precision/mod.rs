@@ -23,6 +23,7 @@
 
 mod bfloat;
 mod convert;
+mod format;
 mod host;
 mod inspect;
 mod kind;
@@ -31,6 +32,7 @@ mod twins;
 
 pub use bfloat::{Pairs, RoundBf16};
 pub use convert::{convert, round_stochastically};
+pub use format::Format;
 pub use host::HostFormat;
 pub use inspect::inspect;
 pub use kind::{PrecisionKind, PrecisionVisitor};

@@ -5,7 +5,7 @@
 
 use cubecl::prelude::*;
 
-use super::{HostFormat, Native, Stochastic, Storage};
+use super::{Format, HostFormat, Native, Stochastic, Storage};
 
 /// f32, two values in a u64 word: the first in the lower half.
 pub struct Twins;
@@ -64,6 +64,7 @@ impl Stochastic for Twins {
 }
 
 impl HostFormat for Twins {
+    const FORMAT: Format = <Native<f32> as HostFormat>::FORMAT;
     const NAME: &'static str = <Native<f32> as HostFormat>::NAME;
     const LEAST_EXPONENT: i32 = <Native<f32> as HostFormat>::LEAST_EXPONENT;
     const ROUNDOFF: f64 = <Native<f32> as HostFormat>::ROUNDOFF;

@@ -8,7 +8,7 @@ use super::OPERATION;
 use super::kernel::{Plan, product_kernel};
 use super::table::{Products, TILE, WORDS};
 use super::tail::Tail;
-use crate::buffers::{array, optional};
+use crate::binding::{array, optional};
 use crate::context::{Context, Grid};
 use crate::error::Error;
 

@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::ghosts::Ghosts;
 use super::tile::Tile;
+use crate::arena::{BLOCK, GAP, Segments};
 use crate::context::{Context, Profile, Units};
 use crate::error::{Error, require_non_negative};
 use crate::graft::Graft;
 use crate::norms::{PART, PARTS};
 use crate::precision::{Precision, Storage};
-use crate::segments::{BLOCK, GAP, Segments};
 use crate::sweep::{GHOST_UNITS, Sweep, has_twin};
 
 /// What happens when the pivot S_j of a vertex is too small: which edges go (Algorithm 3 of the paper), or what else.

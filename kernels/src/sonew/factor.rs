@@ -4,7 +4,6 @@
 use core::any::type_name;
 
 use cubecl::prelude::*;
-use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Form, Tolerance};
@@ -12,26 +11,25 @@ use super::elimination::{Gamma, GammaLaunch, Window, Workspace};
 use super::launch::Layout;
 use super::tile::{Tile, share_factor};
 use super::window::{Plan, append, mark, note_column, shift, solve};
-use crate::buffers::{array, require_arena};
+use crate::arena::{self, Arena, BLOCK, Slots};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
-use crate::evidence::{PivotsFound, Slots, require_slots, slots};
+use crate::evidence::PivotsFound;
 use crate::graft::Graft;
 use crate::precision::{Precision, Storage, held};
-use crate::segments::{BLOCK, Segments};
 use crate::sweep::{Strategy, run_start};
 
 /// The arenas of [`factor`], all in the state's format.
 #[derive(Clone, Copy)]
 pub struct FactorBuffers<'a> {
     /// Diagonal of H.
-    pub diagonal: &'a Handle,
+    pub diagonal: &'a Arena,
     /// Off-diagonals of H, nearest first; as many as the band is wide.
-    pub edges: &'a [Handle],
+    pub edges: &'a [Arena],
     /// ψ, one arena for each off-diagonal; L_{j+1+k, j} = −ψ_k(j).
-    pub psi: &'a [Handle],
+    pub psi: &'a [Arena],
     /// D.
-    pub d: &'a Handle,
+    pub d: &'a Arena,
     /// What the pivots show, one slot a unit: [`crate::evidence::PivotEvidence`].
     pub evidence: &'a Slots,
 }
@@ -168,11 +166,9 @@ fn walk_factor<S: Precision, N: Size>(
 /// Factors Ĥ + ε, Ĥ = `correction` · H, over the whole arena in one launch.
 ///
 /// # Errors
-/// [`Error::Length`] if a buffer does not have the arena's length, [`Error::Shape`] if there are not as many ψ as
-/// off-diagonals, [`Error::Range`] for γ, the correction, ε or the band outside their range; launch errors as [`Context::launch`].
+/// [`Error::Shape`] for an arena of another layout or format and if there are not as many ψ as off-diagonals, [`Error::Range`] for γ, the correction, ε or the band outside their range; launch errors as [`Context::launch`].
 pub fn factor<S: Precision>(
     context: &Context,
-    segments: &Segments,
     buffers: FactorBuffers<'_>,
     correction: f64,
     epsilon: f64,
@@ -183,6 +179,7 @@ pub fn factor<S: Precision>(
     let operation = "sonew factor";
     let band = buffers.edges.len();
     let blueprint = strategy.resolve(|| Blueprint::of::<S>(context, "banded-ldl", band));
+    let segments = buffers.diagonal.layout();
     let profile = context.profile();
     let form = Form {
         one_launch: false,
@@ -193,9 +190,8 @@ pub fn factor<S: Precision>(
     gamma.check(operation)?;
     require_non_negative(operation, "correction", correction)?;
     require_non_negative(operation, "epsilon", epsilon)?;
-    let n = segments.arena_len();
-    require_arena::<S::State>(operation, "diagonal", buffers.diagonal, n)?;
-    require_arena::<S::State>(operation, "d", buffers.d, n)?;
+    let arenas = [("diagonal", buffers.diagonal), ("d", buffers.d)];
+    arena::require::<S::State>(operation, segments, arenas)?;
     if buffers.psi.len() != band {
         return Err(Error::Shape {
             operation,
@@ -204,10 +200,8 @@ pub fn factor<S: Precision>(
             expected: format!("{band}, one for each off-diagonal"),
         });
     }
-    for (edge, psi) in buffers.edges.iter().zip(buffers.psi) {
-        require_arena::<S::State>(operation, "edges", edge, n)?;
-        require_arena::<S::State>(operation, "psi", psi, n)?;
-    }
+    arena::require::<S::State>(operation, segments, arena::named("edges", buffers.edges))?;
+    arena::require::<S::State>(operation, segments, arena::named("psi", buffers.psi))?;
     let runs = blueprint.sweep.runs(segments);
     let layout = if blueprint.sweep.team {
         Layout::Team(Tile::of_factor(band, removal, blueprint))
@@ -219,18 +213,11 @@ pub fn factor<S: Precision>(
     }
     let width = blueprint.sweep.width;
     let grid = blueprint.sweep.grid(segments, 3 + 2 * band);
-    let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
-    let vectors = n / width;
+    let evidence = buffers.evidence.claim(operation, grid)?;
+    let vectors = segments.arena_len() / width;
     let variant = (type_name::<S>(), layout, blueprint);
     context.launch(operation, variant, grid, move |client, cubes, units| {
-        let sequence = |handles: &[Handle]| {
-            let mut sequence = SequenceArg::new();
-            for handle in handles {
-                sequence.push(array(handle, vectors));
-            }
-            sequence
-        };
-        // SAFETY: every arena was checked to hold n values and the evidence a slot for each unit. Runs cover the
+        // SAFETY: the arenas are of one layout, and the evidence has a slot for each unit. Runs cover the
         // blocks between the pads; a run reads less than a block before and after itself, which lies in the arena; a unit of a
         // team reads below the arena's end and writes below `end`. Rows of shared memory have a place for each vector.
         unsafe {
@@ -239,12 +226,12 @@ pub fn factor<S: Precision>(
                 cubes,
                 units,
                 width / S::State::PER_WORD,
-                array(buffers.diagonal, vectors),
-                sequence(buffers.edges),
-                sequence(buffers.psi),
-                array(buffers.d, vectors),
-                slots(evidence, grid),
-                stamp,
+                buffers.diagonal.vectors(width),
+                arena::sequence(buffers.edges, width),
+                arena::sequence(buffers.psi, width),
+                buffers.d.vectors(width),
+                evidence.argument(),
+                evidence.stamp,
                 correction as f32,
                 epsilon as f32,
                 GammaLaunch::new(gamma.absolute as f32, gamma.relative as f32),

@@ -6,7 +6,7 @@
 //! states start at zero, so the copies need no set-up.
 
 use super::blueprint::{Blueprint, EdgeRemoval, Reach};
-use crate::segments::Segments;
+use crate::arena::Segments;
 
 /// Where the ghost columns of a state lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,25 @@ impl Ghosts {
         8 * self.per_run() <= self.columns
     }
 
+    /// Whether they are those of the layout.
+    pub(crate) fn fit(&self, segments: &Segments) -> bool {
+        self.arena == segments.arena_len()
+    }
+
+    /// Themselves, unless there are none.
+    pub(crate) fn any(self) -> Option<Self> {
+        (self.state_len() > self.arena).then_some(self)
+    }
+
+    /// How many they are, in words.
+    pub(crate) fn description(&self) -> String {
+        let (runs, columns) = (self.runs, self.columns);
+        format!(
+            "{} ghost columns for each of {runs} runs of {columns}",
+            self.per_run()
+        )
+    }
+
     fn per_run(&self) -> usize {
         self.behind + self.ahead
     }
@@ -63,7 +82,7 @@ impl Ghosts {
         } = *self;
         let per_run = behind + ahead;
         (0..runs).flat_map(move |run| {
-            let start = crate::segments::BLOCK + run * columns;
+            let start = crate::arena::BLOCK + run * columns;
             (0..per_run).map(move |i| {
                 let copied = if i < behind {
                     start - behind + i

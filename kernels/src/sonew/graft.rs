@@ -8,14 +8,14 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::rates::Rates;
-use crate::buffers::{array, require_arena, require_bytes};
+use crate::arena::{self, Arena, Segments};
+use crate::binding::{array, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
 use crate::first_order::moving_average;
 use crate::graft::Graft;
 use crate::norms::PerTensor;
 use crate::precision::{Arithmetic, Precision, Storage, difference, held, product, quotient, sum};
-use crate::segments::Segments;
 use crate::sweep::{Strategy, Sweep, run_start};
 
 /// What a staged update writes and what its graft reads.
@@ -27,23 +27,23 @@ pub struct GraftBuffers<'a> {
     pub epsilon: f64,
     /// Decay of the RMSProp graft's second moment, in [0, 1).
     pub decay: f64,
-    /// u, an arena in the state's format.
-    pub direction: &'a Handle,
+    /// u, in the state's format.
+    pub direction: &'a Arena,
     /// (‖u‖, ‖graft‖) of each block between the pads, or of each part of one: [`Sweep::norms`] numbers; f32.
     pub norms: &'a Handle,
     /// Gradients, for [`Graft::Sgd`] and [`Graft::RmsProp`].
-    pub grads: Option<&'a Handle>,
+    pub grads: Option<&'a Arena>,
     /// ‖g‖ of each tensor, for [`Graft::RmsProp`].
     pub grad_norms: Option<PerTensor<'a>>,
-    /// The RMSProp graft's d, an arena updated in place.
-    pub second: Option<&'a Handle>,
+    /// The RMSProp graft's d, updated in place.
+    pub second: Option<&'a Arena>,
 }
 
 impl GraftBuffers<'_> {
     pub(crate) fn check<S: Precision>(
         &self,
         operation: &'static str,
-        n: usize,
+        layout: &Segments,
         norms: usize,
     ) -> Result<(), Error> {
         let needs = |argument, wanted: bool, given: bool| {
@@ -65,15 +65,11 @@ impl GraftBuffers<'_> {
         needs("second", rmsprop, self.second.is_some())?;
         require_non_negative(operation, "graft-epsilon", self.epsilon)?;
         require_decay(operation, "graft-decay", self.decay)?;
-        require_arena::<S::State>(operation, "direction", self.direction, n)?;
-        require_bytes(operation, "norms", self.norms, 4 * norms as u64)?;
-        if let Some(grads) = self.grads {
-            require_arena::<S::Params>(operation, "grads", grads, n)?;
-        }
-        if let Some(second) = self.second {
-            require_arena::<S::State>(operation, "second", second, n)?;
-        }
-        Ok(())
+        let states = arena::named("direction", [self.direction]);
+        let states = states.chain(arena::named("second", self.second));
+        arena::require::<S::State>(operation, layout, states)?;
+        arena::require::<S::Params>(operation, layout, arena::named("grads", self.grads))?;
+        require_bytes(operation, "norms", self.norms, 4 * norms as u64)
     }
 }
 
@@ -176,13 +172,12 @@ fn graft_kernel<S: Precision, NP: Size, NS: Size>(
 /// [`super::Reduction`].
 ///
 /// # Errors
-/// [`Error::Length`] if a buffer has another length than the arena or tables need, [`Error::Range`] for a
-/// hyperparameter outside its range; launch errors as [`Context::launch`].
+/// [`Error::Shape`] for an arena of another layout or format, [`Error::Length`] for a table of another length,
+/// [`Error::Range`] for a hyperparameter outside its range; launch errors as [`Context::launch`].
 pub fn apply_graft<S: Precision>(
     context: &Context,
-    segments: &Segments,
-    params: &Handle,
-    direction: &Handle,
+    params: &Arena,
+    direction: &Arena,
     norms: &Handle,
     tensor_of_block: &Handle,
     lr: f64,
@@ -192,9 +187,9 @@ pub fn apply_graft<S: Precision>(
     let operation = "sonew graft";
     require_non_negative(operation, "lr", lr)?;
     require_non_negative(operation, "weight-decay", weight_decay)?;
-    let n = segments.arena_len();
-    require_arena::<S::Params>(operation, "params", params, n)?;
-    require_arena::<S::State>(operation, "direction", direction, n)?;
+    let segments = params.layout();
+    arena::require::<S::Params>(operation, segments, [("params", params)])?;
+    arena::require::<S::State>(operation, segments, [("direction", direction)])?;
     let tensors = segments.tensors().len();
     require_bytes(operation, "norms", norms, 8 * tensors as u64)?;
     require_bytes(
@@ -206,11 +201,10 @@ pub fn apply_graft<S: Precision>(
     let sweep = strategy.resolve(|| Sweep::plain::<S>(context, "sonew-graft"));
     sweep.check::<S>(operation)?;
     sweep.check_loops(operation, segments, context.profile(), sweep.run + 1)?;
-    let vectors = n / sweep.width;
     let grid = sweep.grid(segments, 4);
     let variant = (type_name::<S>(), sweep);
     context.launch(operation, variant, grid, move |client, cubes, units| {
-        // SAFETY: the arenas hold n values, the tables one entry a block and two a tensor, all checked above.
+        // SAFETY: the arenas are of one layout, the tables have one entry a block and two a tensor, all checked above.
         unsafe {
             graft_kernel::launch_unchecked::<S, Gpu>(
                 client,
@@ -218,8 +212,8 @@ pub fn apply_graft<S: Precision>(
                 units,
                 sweep.width / S::Params::PER_WORD,
                 sweep.width / S::State::PER_WORD,
-                array(params, vectors),
-                array(direction, vectors),
+                params.vectors(sweep.width),
+                direction.vectors(sweep.width),
                 array(norms, 2 * tensors),
                 array(tensor_of_block, segments.blocks()),
                 lr as f32,

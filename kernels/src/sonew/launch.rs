@@ -4,7 +4,6 @@
 use core::any::type_name;
 
 use cubecl::prelude::*;
-use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Form};
@@ -15,14 +14,13 @@ use super::rates::{Prepared, Rates};
 use super::tile::{Tile, share};
 use super::walk::walk;
 use super::window::Plan;
-use crate::buffers::{array, optional, require_arena};
+use crate::arena::{self, Arena, BLOCK, Slots};
+use crate::binding::optional;
 use crate::context::Context;
 use crate::error::Error;
-use crate::evidence::{Slots, require_slots, slots};
 use crate::graft::Graft;
 use crate::norms::PerTensor;
 use crate::precision::{Precision, Storage};
-use crate::segments::{BLOCK, Segments};
 
 /// What a launch does, beside how it is laid out: fixed when the kernel is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,15 +87,15 @@ impl Layout {
 pub(super) struct Work<'a> {
     pub operation: &'static str,
     /// Gradients and where to note those that are not finite, if statistics are made.
-    pub gradients: Option<(&'a Handle, &'a Slots)>,
-    pub moment: &'a Handle,
-    pub diagonal: &'a Handle,
-    pub edges: &'a [Handle],
+    pub gradients: Option<(&'a Arena, &'a Slots)>,
+    pub moment: &'a Arena,
+    pub diagonal: &'a Arena,
+    pub edges: &'a [Arena],
     pub cut: &'a Slots,
     /// ‖H‖₁, if ε is relative to it.
     pub row_sums: Option<PerTensor<'a>>,
     /// What is updated, or what is staged instead.
-    pub params: Option<&'a Handle>,
+    pub params: Option<&'a Arena>,
     pub graft: Option<GraftBuffers<'a>>,
 }
 
@@ -198,16 +196,16 @@ pub(super) fn epsilon_of(
     epsilon
 }
 
-/// Checks every buffer against the layout, and launches.
+/// Checks that all is of one layout, and launches.
 pub(super) fn launch<S: Precision>(
     context: &Context,
-    segments: &Segments,
     work: Work<'_>,
     prepared: Prepared,
     removal: EdgeRemoval,
     blueprint: Blueprint,
 ) -> Result<(), Error> {
     let operation = work.operation;
+    let segments = work.moment.layout();
     let band = work.edges.len();
     let sweep = blueprint.sweep;
     let mode = Mode {
@@ -223,31 +221,27 @@ pub(super) fn launch<S: Precision>(
     };
     let profile = context.profile();
     blueprint.check::<S>(operation, band, removal, segments, profile, form)?;
-    let n = segments.arena_len();
     let runs = sweep.runs(segments);
     let norms = sweep.norms(segments);
-    let states = if mode.accumulates {
-        Ghosts::new(segments, band, removal, blueprint).state_len()
-    } else {
-        n
-    };
-    if let Some(params) = work.params {
-        require_arena::<S::Params>(operation, "params", params, n)?;
-    }
-    if let Some((grads, _)) = work.gradients {
-        require_arena::<S::Params>(operation, "grads", grads, n)?;
-    }
-    require_arena::<S::State>(operation, "moment", work.moment, states)?;
-    require_arena::<S::State>(operation, "diagonal", work.diagonal, states)?;
-    for edge in work.edges {
-        require_arena::<S::State>(operation, "edges", edge, states)?;
-    }
+    let ghosts = mode
+        .accumulates
+        .then(|| Ghosts::new(segments, band, removal, blueprint))
+        .and_then(Ghosts::any);
+    let states = [("moment", work.moment), ("diagonal", work.diagonal)];
+    let states = states.into_iter().chain(arena::named("edges", work.edges));
+    arena::require_with_ghosts::<S::State>(operation, segments, ghosts, states)?;
+    let given = arena::named("params", work.params);
+    let given = given.chain(arena::named(
+        "grads",
+        work.gradients.map(|(grads, _)| grads),
+    ));
+    arena::require::<S::Params>(operation, segments, given)?;
     if let Some(row_sums) = work.row_sums {
         row_sums.check(operation, "row_sums", segments)?;
     }
     let graft_norms = work.graft.and_then(|it| it.grad_norms);
     if let Some(graft) = work.graft {
-        graft.check::<S>(operation, n, norms)?;
+        graft.check::<S>(operation, segments, norms)?;
     }
     if let Some(norms) = graft_norms {
         norms.check(operation, "grad_norms", segments)?;
@@ -259,11 +253,11 @@ pub(super) fn launch<S: Precision>(
     let grid = sweep.grid(segments, form.buffers(band));
     let bad = work
         .gradients
-        .map(|(_, found)| require_slots(operation, found, grid))
+        .map(|(_, found)| found.claim(operation, grid))
         .transpose()?;
-    let (cut, cut_stamp) = require_slots(operation, work.cut, grid)?;
+    let cut = work.cut.claim(operation, grid)?;
     let width = sweep.width;
-    let (vectors, state_vectors) = (n / width, states / width);
+    let vectors = segments.arena_len() / width;
     let tensors = segments.tensors().len();
     let gradient = work
         .gradients
@@ -276,15 +270,11 @@ pub(super) fn launch<S: Precision>(
         .filter(|_| mode.needs_tensor());
     let variant = (type_name::<S>(), layout, mode, blueprint);
     context.launch(operation, variant, grid, move |client, cubes, units| {
-        let mut edges = SequenceArg::new();
-        for edge in work.edges {
-            edges.push(array(edge, state_vectors));
-        }
         let mut non_finite = SequenceArg::new();
-        if let Some((found, _)) = bad {
-            non_finite.push(slots(found, grid));
+        if let Some(found) = &bad {
+            non_finite.push(found.argument());
         }
-        // SAFETY: parameters, gradients and what is staged hold the arena, states the arena and, where they are updated, the
+        // SAFETY: all arenas are of one layout; states have, where they are updated, the
         // ghosts of every run; tables have an entry for each block or tensor, norms two for each part, the evidence a slot for
         // each unit: all checked above. Runs cover the blocks between the pads. A run reads at most 3 · reach · width < BLOCK
         // values before and after itself, which lie in the arena; a unit of a team reads and writes the vector of its own below
@@ -296,21 +286,21 @@ pub(super) fn launch<S: Precision>(
                 units,
                 width / S::Params::PER_WORD,
                 width / S::State::PER_WORD,
-                optional(work.params, vectors),
-                optional(gradient, vectors),
-                array(work.moment, state_vectors),
-                array(work.diagonal, state_vectors),
-                edges,
+                arena::sequence(work.params, width),
+                arena::sequence(gradient, width),
+                work.moment.vectors(width),
+                work.diagonal.vectors(width),
+                arena::sequence(work.edges, width),
                 optional(work.row_sums.map(|it| it.values), tensors),
                 optional(graft_norms.map(|it| it.values), tensors),
                 optional(table, segments.blocks()),
-                optional(work.graft.and_then(|it| it.second), vectors),
-                optional(work.graft.map(|it| it.direction), vectors),
+                arena::sequence(work.graft.and_then(|it| it.second), width),
+                arena::sequence(work.graft.map(|it| it.direction), width),
                 optional(work.graft.map(|it| it.norms), norms),
                 non_finite,
-                slots(cut, grid),
-                bad.map_or(0, |(_, stamp)| stamp),
-                cut_stamp,
+                cut.argument(),
+                bad.map_or(0, |found| found.stamp),
+                cut.stamp,
                 prepared.rates(),
                 prepared.gamma(),
                 runs as u32,

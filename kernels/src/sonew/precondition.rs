@@ -6,27 +6,25 @@
 use core::any::type_name;
 
 use cubecl::prelude::*;
-use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use crate::buffers::{array, require_arena};
+use crate::arena::{self, Arena, GAP};
 use crate::context::{Context, Units};
 use crate::error::Error;
 use crate::precision::{Precision, Storage, difference, product};
-use crate::segments::{GAP, Segments};
 use crate::sweep::{Strategy, Sweep, run_start};
 
 /// The arenas of [`precondition`], all in the state's format.
 #[derive(Clone, Copy)]
 pub struct PreconditionBuffers<'a> {
     /// ψ, one arena for each off-diagonal.
-    pub psi: &'a [Handle],
+    pub psi: &'a [Arena],
     /// D.
-    pub d: &'a Handle,
+    pub d: &'a Arena,
     /// m.
-    pub moment: &'a Handle,
+    pub moment: &'a Arena,
     /// u, written.
-    pub direction: &'a Handle,
+    pub direction: &'a Arena,
 }
 
 /// The value of column `j`, in a word of `width` values.
@@ -101,11 +99,10 @@ fn precondition_kernel<S: Precision, N: Size>(
 /// Preconditions the whole arena in one launch.
 ///
 /// # Errors
-/// [`Error::Length`] if a buffer does not have the arena's length, [`Error::Range`] if the band is wider than
+/// [`Error::Shape`] for an arena of another layout or format, [`Error::Range`] if the band is wider than
 /// [`GAP`]; launch errors as [`Context::launch`].
 pub fn precondition<S: Precision>(
     context: &Context,
-    segments: &Segments,
     buffers: PreconditionBuffers<'_>,
     strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
@@ -119,13 +116,16 @@ pub fn precondition<S: Precision>(
             expected: "at most 32, the zeros between tensors",
         });
     }
-    let n = segments.arena_len();
-    for psi in buffers.psi {
-        require_arena::<S::State>(operation, "psi", psi, n)?;
-    }
-    require_arena::<S::State>(operation, "d", buffers.d, n)?;
-    require_arena::<S::State>(operation, "moment", buffers.moment, n)?;
-    require_arena::<S::State>(operation, "direction", buffers.direction, n)?;
+    let PreconditionBuffers {
+        psi,
+        d,
+        moment,
+        direction,
+    } = buffers;
+    let segments = d.layout();
+    let arenas = [("d", d), ("moment", moment), ("direction", direction)];
+    arena::require::<S::State>(operation, segments, arenas)?;
+    arena::require::<S::State>(operation, segments, arena::named("psi", psi))?;
     // A word at a time, of the format that has the most values in one.
     let width = S::Params::PER_WORD.max(S::State::PER_WORD);
     let sweep = strategy.resolve(|| {
@@ -152,14 +152,9 @@ pub fn precondition<S: Precision>(
         });
     }
     let grid = sweep.grid(segments, 3 + band);
-    let words = n / width;
     let variant = (type_name::<S>(), band, sweep);
     context.launch(operation, variant, grid, move |client, cubes, units| {
-        let mut psi = SequenceArg::new();
-        for handle in buffers.psi {
-            psi.push(array(handle, words));
-        }
-        // SAFETY: every arena was checked to hold n values; runs stay between the pads and read at most GAP < BLOCK
+        // SAFETY: the arenas are of one layout; runs stay between the pads and read at most GAP < BLOCK
         // values before and after their own.
         unsafe {
             precondition_kernel::launch_unchecked::<S, Gpu>(
@@ -167,10 +162,10 @@ pub fn precondition<S: Precision>(
                 cubes,
                 units,
                 width / S::State::PER_WORD,
-                psi,
-                array(buffers.d, words),
-                array(buffers.moment, words),
-                array(buffers.direction, words),
+                arena::sequence(psi, width),
+                d.vectors(width),
+                moment.vectors(width),
+                direction.vectors(width),
                 sweep.runs(segments) as u32,
                 sweep,
                 band,

@@ -6,12 +6,12 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use crate::buffers::{array, require_arena, require_bytes};
+use crate::arena::{self, Arena};
+use crate::binding::{array, require_bytes};
 use crate::context::{Context, Units};
 use crate::error::Error;
 use crate::norms::{AT_ONCE, PARTS, Reduction, VECTORS, WIDTH, per_block_grid, shared_parts};
 use crate::precision::{Precision, Storage};
-use crate::segments::Segments;
 
 #[cube(launch_unchecked)]
 fn row_sum_kernel<S: Storage, N: Size>(
@@ -107,41 +107,35 @@ fn largest_of_vector<S: Storage, N: Size>(
 /// as in [`norm_per_tensor`].
 ///
 /// # Errors
-/// [`Error::Length`] if a buffer has another length; launch errors as [`Context::launch`].
+/// [`Error::Shape`] for an arena of another layout than the reduction's or another format, [`Error::Length`] for a table of
+/// another length; launch errors as [`Context::launch`].
 pub fn largest_row_sum<S: Precision>(
     context: &Context,
-    segments: &Segments,
     reduction: &Reduction,
-    diagonal: &Handle,
-    edges: &[Handle],
+    diagonal: &Arena,
+    edges: &[Arena],
     partials: &Handle,
     out: &Handle,
 ) -> Result<(), Error> {
     let operation = "largest row sum";
-    let n = segments.arena_len();
-    require_arena::<S::State>(operation, "diagonal", diagonal, n)?;
-    for edge in edges {
-        require_arena::<S::State>(operation, "edges", edge, n)?;
-    }
+    let segments = reduction.layout();
+    arena::require::<S::State>(operation, segments, [("diagonal", diagonal)])?;
+    arena::require::<S::State>(operation, segments, arena::named("edges", edges))?;
     let blocks = segments.blocks() - 2;
     require_bytes(operation, "partials", partials, 4 * blocks as u64)?;
     let team = context.profile().units == Units::Many;
     let grid = per_block_grid(context.profile(), blocks, 3 + edges.len());
     let variant = (type_name::<S>(), edges.len(), team);
     context.launch(operation, variant, grid, |client, cubes, dim| {
-        let mut band = SequenceArg::new();
-        for edge in edges {
-            band.push(array(edge, n / WIDTH));
-        }
-        // SAFETY: the arenas hold n values and the leading pad is longer than the band; one partial for each block.
+        // SAFETY: the arenas are of one layout, whose leading pad is longer than the band; one partial for each block.
         unsafe {
             row_sum_kernel::launch_unchecked::<S::State, Gpu>(
                 client,
                 cubes,
                 dim,
                 WIDTH / S::State::PER_WORD,
-                array(diagonal, n / WIDTH),
-                band,
+                diagonal.vectors(WIDTH),
+                arena::sequence(edges, WIDTH),
                 array(partials, blocks),
                 blocks as u32,
                 team,

@@ -10,16 +10,14 @@
 use core::any::type_name;
 
 use cubecl::prelude::*;
-use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use crate::buffers::{array, require_arena};
+use crate::arena::{Arena, GAP, Slots, named, require as require_arenas, sequence};
 use crate::context::Context;
 use crate::error::{Error, require_decay};
-use crate::evidence::{Found, Slots, magnitude_bits, note_non_finite, require_slots, slots};
+use crate::evidence::{Found, magnitude_bits, note_non_finite};
 use crate::first_order::{Average, average, moving_average};
 use crate::precision::{Precision, Storage, held, product, require, sum};
-use crate::segments::{GAP, Segments};
 use crate::sweep::{Strategy, Sweep, run_start};
 
 /// How old statistics and the new product are weighed.
@@ -45,13 +43,13 @@ impl Decay {
 #[derive(Clone, Copy)]
 pub struct StatisticsBuffers<'a> {
     /// Gradients.
-    pub grads: &'a Handle,
+    pub grads: &'a Arena,
     /// First moment m, updated in place.
-    pub moment: &'a Handle,
+    pub moment: &'a Arena,
     /// Diagonal of H, updated in place.
-    pub diagonal: &'a Handle,
+    pub diagonal: &'a Arena,
     /// Off-diagonals of H, nearest first, updated in place; as many as the band is wide.
-    pub edges: &'a [Handle],
+    pub edges: &'a [Arena],
     /// Non-finite gradients seen, one slot a unit.
     pub evidence: &'a Slots,
 }
@@ -158,11 +156,10 @@ pub(super) fn read_gradient<S: Storage, N: Size>(
 /// Updates momentum and statistics of the whole arena in one launch; the band is the number of off-diagonals.
 ///
 /// # Errors
-/// [`Error::Length`] if a buffer does not have the arena's length, [`Error::Range`] for β₁, β₂ outside [0, 1), λ ≤ 0
+/// [`Error::Shape`] for an arena of another layout or format, [`Error::Range`] for β₁, β₂ outside [0, 1), λ ≤ 0
 /// or a band wider than [`GAP`]; launch errors as [`Context::launch`].
 pub fn statistics<S: Precision>(
     context: &Context,
-    segments: &Segments,
     buffers: StatisticsBuffers<'_>,
     beta1: f64,
     decay: Decay,
@@ -171,26 +168,23 @@ pub fn statistics<S: Precision>(
     let operation = "sonew statistics";
     let band = buffers.edges.len();
     check_range(operation, beta1, decay, band)?;
-    let n = segments.arena_len();
-    require_arena::<S::Params>(operation, "grads", buffers.grads, n)?;
-    require_arena::<S::State>(operation, "moment", buffers.moment, n)?;
-    require_arena::<S::State>(operation, "diagonal", buffers.diagonal, n)?;
-    for edge in buffers.edges {
-        require_arena::<S::State>(operation, "edges", edge, n)?;
-    }
+    let layout = buffers.grads.layout();
+    let states = [("moment", buffers.moment), ("diagonal", buffers.diagonal)];
+    let states = states.into_iter().chain(named("edges", buffers.edges));
+    require_arenas::<S::Params>(operation, layout, [("grads", buffers.grads)])?;
+    require_arenas::<S::State>(operation, layout, states)?;
     let sweep = strategy.resolve(|| Sweep::of::<S>(context, "statistics", band));
     if sweep.twins {
         require::<S::Twin>(context)?;
-        launch::<S::Twin>(context, segments, buffers, beta1, decay, sweep)
+        launch::<S::Twin>(context, buffers, beta1, decay, sweep)
     } else {
-        launch::<S>(context, segments, buffers, beta1, decay, sweep)
+        launch::<S>(context, buffers, beta1, decay, sweep)
     }
 }
 
-/// Launches over buffers that hold the arena, with numbers in their ranges.
+/// Launches over arenas of one layout, with numbers in their ranges.
 fn launch<S: Precision>(
     context: &Context,
-    segments: &Segments,
     buffers: StatisticsBuffers<'_>,
     beta1: f64,
     decay: Decay,
@@ -198,20 +192,16 @@ fn launch<S: Precision>(
 ) -> Result<(), Error> {
     let operation = "sonew statistics";
     let band = buffers.edges.len();
-    let n = segments.arena_len();
+    let segments = buffers.grads.layout();
     let width = sweep.width;
     sweep.check::<S>(operation)?;
     sweep.check_loops(operation, segments, context.profile(), 2 * (sweep.run + 1))?;
     let grid = sweep.grid(segments, 4 + band);
-    let (evidence, stamp) = require_slots(operation, buffers.evidence, grid)?;
+    let evidence = buffers.evidence.claim(operation, grid)?;
     let (rho, omega) = decay.weights();
     let variant = (type_name::<S>(), sweep, band);
     context.launch(operation, variant, grid, move |client, cubes, units| {
-        let mut edges = SequenceArg::new();
-        for edge in buffers.edges {
-            edges.push(array(edge, n / width));
-        }
-        // SAFETY: every buffer was checked to hold the whole arena; runs stop at its trailing pad, one block long,
+        // SAFETY: the arenas are of one layout; runs stop at its trailing pad, one block long,
         // and look at most GAP < BLOCK values ahead; the evidence has a slot for each unit of the grid.
         unsafe {
             statistics_kernel::launch_unchecked::<S, Gpu>(
@@ -220,12 +210,12 @@ fn launch<S: Precision>(
                 units,
                 width / S::Params::PER_WORD,
                 width / S::State::PER_WORD,
-                array(buffers.grads, n / width),
-                array(buffers.moment, n / width),
-                array(buffers.diagonal, n / width),
-                edges,
-                slots(evidence, grid),
-                stamp,
+                buffers.grads.vectors(width),
+                buffers.moment.vectors(width),
+                buffers.diagonal.vectors(width),
+                sequence(buffers.edges, width),
+                evidence.argument(),
+                evidence.stamp,
                 average(beta1),
                 rho as f32,
                 omega as f32,

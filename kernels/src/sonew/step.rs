@@ -4,35 +4,32 @@
 //! A tridiagonal step moves 9 arenas' worth of values where [`super::statistics`] and [`super::update`] together move
 //! 12; where an access costs time, that is its time. The price is [`super::Ghosts`].
 
-use cubecl::server::Handle;
-
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::graft::GraftBuffers;
 use super::launch::{Work, launch};
 use super::rates::Prepared;
 use super::statistics::{Decay, check_range};
+use crate::arena::{Arena, Slots};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
-use crate::evidence::Slots;
 use crate::precision::{Precision, require};
-use crate::segments::Segments;
 use crate::sweep::Strategy;
 
-/// The buffers of a step. States hold [`super::Ghosts::state_len`] values.
+/// The buffers of a step. States have the ghost columns of the blueprint ([`super::Ghosts`]).
 #[derive(Clone, Copy)]
 pub struct StepBuffers<'a> {
-    /// Parameters, an arena updated in place where there is no graft.
-    pub params: &'a Handle,
+    /// Parameters, updated in place where there is no graft.
+    pub params: &'a Arena,
     /// Where u is stored for [`super::apply_graft`] instead.
     pub graft: Option<GraftBuffers<'a>>,
-    /// Gradients, an arena.
-    pub grads: &'a Handle,
+    /// Gradients.
+    pub grads: &'a Arena,
     /// First moment m, updated in place.
-    pub moment: &'a Handle,
+    pub moment: &'a Arena,
     /// Diagonal of H, updated in place.
-    pub diagonal: &'a Handle,
+    pub diagonal: &'a Arena,
     /// Off-diagonals of H, nearest first, updated in place; as many as the band is wide.
-    pub edges: &'a [Handle],
+    pub edges: &'a [Arena],
     /// Non-finite gradients seen, one slot a unit.
     pub non_finite: &'a Slots,
     /// What the factor saw, one slot a unit: [`crate::evidence::PivotEvidence`].
@@ -60,11 +57,10 @@ pub struct StepRates {
 /// [`super::statistics`] and then [`super::update`] with an absolute ε.
 ///
 /// # Errors
-/// [`Error::Length`] if a buffer has another length than it needs, [`Error::Range`] for a number outside its range,
-/// [`Error::Shape`] for a layout that the step does not have; launch errors as [`Context::launch`].
+/// [`Error::Shape`] for an arena of another layout or format or with other ghost columns, and for a form that the step does not
+/// have; [`Error::Length`] for a table of another length, [`Error::Range`] for a number outside its range; launch errors as [`Context::launch`].
 pub fn step<S: Precision>(
     context: &Context,
-    segments: &Segments,
     buffers: StepBuffers<'_>,
     rates: StepRates,
     gamma: Tolerance,
@@ -97,8 +93,8 @@ pub fn step<S: Precision>(
     let blueprint = strategy.resolve(|| Blueprint::of::<S>(context, "sonew-step", band));
     if blueprint.sweep.twins {
         require::<S::Twin>(context)?;
-        launch::<S::Twin>(context, segments, work, prepared, removal, blueprint)
+        launch::<S::Twin>(context, work, prepared, removal, blueprint)
     } else {
-        launch::<S>(context, segments, work, prepared, removal, blueprint)
+        launch::<S>(context, work, prepared, removal, blueprint)
     }
 }

@@ -29,12 +29,12 @@ use super::rates::Rates;
 use super::statistics::{accumulate, read_gradient};
 use super::walk::lower;
 use super::window::Plan;
+use crate::arena::BLOCK;
 use crate::evidence::{Found, PivotsFound, magnitude_bits, note};
 use crate::first_order::moving_average;
 use crate::graft::Graft;
 use crate::norms::{of_block, shared_parts, show_parts};
 use crate::precision::{Precision, Storage, product, sum};
-use crate::segments::BLOCK;
 
 /// Everything about a tile that is fixed when the kernel is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,17 +1,14 @@
 //! Factor, precondition and descend in one launch: w ← w − η (L D Lᵀ m̂ + λ w), the factor never leaving the registers.
 
-use cubecl::server::Handle;
-
 use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::graft::GraftBuffers;
 use super::launch::{Work, launch};
 use super::rates::Prepared;
+use crate::arena::{Arena, Slots};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
-use crate::evidence::Slots;
 use crate::norms::PerTensor;
 use crate::precision::Precision;
-use crate::segments::Segments;
 use crate::sweep::Strategy;
 
 /// ε, what is added to the diagonal of Ĥ.
@@ -32,11 +29,11 @@ pub enum Damping<'a> {
 #[derive(Clone, Copy)]
 pub struct UpdateBuffers<'a> {
     /// First moment m.
-    pub moment: &'a Handle,
+    pub moment: &'a Arena,
     /// Diagonal of H.
-    pub diagonal: &'a Handle,
+    pub diagonal: &'a Arena,
     /// Off-diagonals of H, nearest first; as many as the band is wide.
-    pub edges: &'a [Handle],
+    pub edges: &'a [Arena],
     /// What the factor saw, one slot a unit: [`crate::evidence::PivotEvidence`].
     pub evidence: &'a Slots,
 }
@@ -47,7 +44,7 @@ pub enum Descent<'a> {
     /// w ← w − η (u + λ w).
     Apply {
         /// Parameters, updated in place.
-        params: &'a Handle,
+        params: &'a Arena,
         /// Learning rate η.
         lr: f64,
         /// Decoupled weight decay λ.
@@ -62,11 +59,10 @@ pub enum Descent<'a> {
 /// `correction1` = 1/(1−β₁ᵗ) and `correction2` = 1/(1−β₂ᵗ), or 1 where statistics are sums.
 ///
 /// # Errors
-/// [`Error::Length`] if a buffer has another length than the arena or tables need, [`Error::Range`] for a
-/// hyperparameter outside its range; launch errors as [`Context::launch`].
+/// [`Error::Shape`] for an arena of another layout or format or with ghost columns, [`Error::Length`] for a table of another
+/// length, [`Error::Range`] for a hyperparameter outside its range; launch errors as [`Context::launch`].
 pub fn update<S: Precision>(
     context: &Context,
-    segments: &Segments,
     buffers: UpdateBuffers<'_>,
     descent: Descent<'_>,
     damping: Damping<'_>,
@@ -112,5 +108,5 @@ pub fn update<S: Precision>(
     };
     let blueprint =
         strategy.resolve(|| Blueprint::of::<S>(context, "sonew-step", buffers.edges.len()));
-    launch::<S>(context, segments, work, prepared, removal, blueprint)
+    launch::<S>(context, work, prepared, removal, blueprint)
 }

@@ -1,10 +1,11 @@
 //! The test bench: one device, arenas in and out, inputs and tolerances.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments, Slots};
 use sonew_kernels::context::{Context, Profile};
-use sonew_kernels::evidence::{Evidence, Slots};
-use sonew_kernels::precision::HostFormat;
-use sonew_kernels::segments::Segments;
+use sonew_kernels::evidence::Evidence;
+use sonew_kernels::precision::{HostFormat, Native};
+use sonew_kernels::sonew::Ghosts;
 
 use crate::software::{self, Turn};
 
@@ -26,22 +27,37 @@ impl Bench {
         }
     }
 
-    /// Tensors as an arena on the device.
-    pub fn arena(&self, segments: &Segments, tensors: &[Vec<f64>]) -> Handle {
+    /// Tensors as an arena of f32 on the device.
+    pub fn arena(&self, segments: &Segments, tensors: &[Vec<f64>]) -> Arena {
+        self.arena_in::<Native<f32>>(segments, tensors)
+    }
+
+    /// Tensors as an arena in a format.
+    pub fn arena_in<S: HostFormat>(&self, segments: &Segments, tensors: &[Vec<f64>]) -> Arena {
         let narrow: Vec<Vec<f32>> = tensors
             .iter()
             .map(|t| t.iter().map(|&x| x as f32).collect())
             .collect();
-        let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
-        self.context.upload(&segments.gather(&slices).unwrap())
+        Arena::of(&self.context, segments, S::FORMAT, &narrow).unwrap()
     }
 
-    pub fn values_in<S: HostFormat>(&self, count: usize) -> Handle {
-        self.context.upload(&S::encode(&vec![0.0; count]))
+    pub fn zeros_in<S: HostFormat>(&self, segments: &Segments) -> Arena {
+        Arena::zeros(&self.context, segments, S::FORMAT)
     }
 
-    pub fn zeros(&self, segments: &Segments) -> Handle {
-        self.context.upload(&vec![0f32; segments.arena_len()])
+    /// So many states of a step in one launch.
+    pub fn states_in<S: HostFormat>(
+        &self,
+        count: usize,
+        segments: &Segments,
+        ghosts: Ghosts,
+    ) -> Vec<Arena> {
+        let state = |_| Arena::zeros_with_ghosts(&self.context, segments, S::FORMAT, ghosts);
+        (0..count).map(state).collect::<Result<_, _>>().unwrap()
+    }
+
+    pub fn zeros(&self, segments: &Segments) -> Arena {
+        self.zeros_in::<Native<f32>>(segments)
     }
 
     pub fn values(&self, count: usize) -> Handle {
@@ -53,8 +69,8 @@ impl Bench {
         Slots::new(&self.context, 1 << 15)
     }
 
-    pub fn read(&self, segments: &Segments, arena: &Handle) -> Vec<Vec<f32>> {
-        segments.scatter(&self.context.download::<f32>("test", arena).unwrap())
+    pub fn read(&self, arena: &Arena) -> Vec<Vec<f32>> {
+        arena.tensors(&self.context).unwrap()
     }
 
     pub fn evidence(&self, slots: &Slots) -> Evidence {

@@ -1,7 +1,7 @@
 //! How tensors become matrices and blocks.
 
+use sonew_kernels::arena::Segments;
 use sonew_kernels::kronecker::{Blocking, Limits};
-use sonew_kernels::segments::Segments;
 
 const LIMITS: Limits = Limits {
     block: 2048,

@@ -1,12 +1,12 @@
 //! Gradients at the ends of the number range and statistics at the edge of singularity.
 
+use sonew_kernels::arena::Segments;
 use sonew_kernels::error::Error;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{
     Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
 };
 use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Graft, GraftBuffers, PerTensor,
@@ -51,16 +51,9 @@ fn walk<L: FirstOrder>(
             weight_decay: SHRINK,
             step: step as u64 + 1,
         };
-        descend::<L, F32>(
-            &bench.context,
-            &segments,
-            buffers,
-            hyper,
-            Strategy::Inferred,
-        )
-        .unwrap();
+        descend::<L, F32>(&bench.context, buffers, hyper, Strategy::Inferred).unwrap();
         assert_eq!(bench.evidence(&evidence), Evidence::default());
-        out.push(bench.read(&segments, &params).remove(0));
+        out.push(bench.read(&params).remove(0));
     }
     out
 }
@@ -177,18 +170,14 @@ fn non_finite_gradients_are_counted_by_the_statistics_and_reach_only_their_neigh
         };
         statistics::<F32>(
             &bench.context,
-            &segments,
             buffers,
             0.9,
             Decay::Average(0.9),
             Strategy::Inferred,
         )
         .unwrap();
-        let mut arenas: Vec<Vec<Vec<f32>>> = vec![
-            bench.read(&segments, &moment),
-            bench.read(&segments, &diagonal),
-        ];
-        arenas.extend(edges.iter().map(|e| bench.read(&segments, e)));
+        let mut arenas: Vec<Vec<Vec<f32>>> = vec![bench.read(&moment), bench.read(&diagonal)];
+        arenas.extend(edges.iter().map(|e| bench.read(e)));
         (arenas, bench.evidence(&evidence))
     };
     let clean = tensors(&lengths, noise);
@@ -305,7 +294,6 @@ fn staged(
     if rmsprop {
         norm_per_tensor::<F32>(
             &bench.context,
-            segments,
             &reduction,
             &grads,
             &bench.values(segments.blocks() - 2),
@@ -328,7 +316,6 @@ fn staged(
     };
     update::<F32>(
         &bench.context,
-        segments,
         UpdateBuffers {
             moment: &h.moment,
             diagonal: &h.diagonal,
@@ -351,7 +338,6 @@ fn staged(
         .unwrap();
     apply_graft::<F32>(
         &bench.context,
-        segments,
         &params,
         &direction,
         &norms,
@@ -361,7 +347,7 @@ fn staged(
         Strategy::Inferred,
     )
     .unwrap();
-    bench.read(segments, &params)
+    bench.read(&params)
 }
 
 #[test]
@@ -440,14 +426,14 @@ fn proportional_neighbours_are_all_cut_and_left_with_the_damped_diagonal() {
             let found = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
             assert_eq!(found.cut.count, 23 + 1);
             assert_eq!(segments.locate(found.cut.first.unwrap()), Some((0, 0)));
-            let d = bench.read(&segments, &found.d);
+            let d = bench.read(&found.d);
             for (d, h) in d.iter().zip(&h) {
                 let expected: Vec<f64> = h.diagonal.iter().map(|h| 1.0 / h).collect();
                 // One division; Vulkan allows it 2.5 ulp, 5 roundings.
                 assert_close(d, &expected, 5.0 * ROUNDING, 0.0, "D");
             }
             for psi in &found.psi {
-                let psi = bench.read(&segments, psi).concat();
+                let psi = bench.read(psi).concat();
                 assert_eq!(psi, vec![0f32; 26], "band {band}, {removal:?}");
             }
         }
@@ -510,8 +496,8 @@ fn nearly_singular_statistics_lose_no_more_digits_than_their_condition_says() {
                 EdgeRemoval::Outgoing,
                 Strategy::Inferred,
             );
-            let d = bench.read(&segments, &found.d);
-            let psi: Vec<_> = found.psi.iter().map(|p| bench.read(&segments, p)).collect();
+            let d = bench.read(&found.d);
+            let psi: Vec<_> = found.psi.iter().map(|p| bench.read(p)).collect();
             let mut worst: f64 = 0.0;
             for (t, h) in h.iter().enumerate() {
                 let expected = reference::factor(h, PLAIN.gamma, EdgeRemoval::Outgoing);
@@ -555,7 +541,6 @@ fn a_unit_with_too_many_runs_for_the_software_driver_is_refused_and_not_computed
         let (d, evidence) = (bench.zeros(&segments), bench.slots());
         let result = factor::<F32>(
             &bench.context,
-            &segments,
             FactorBuffers {
                 diagonal: &uploaded.diagonal,
                 edges: &uploaded.edges,
@@ -581,7 +566,7 @@ fn a_unit_with_too_many_runs_for_the_software_driver_is_refused_and_not_computed
         );
         match result {
             Ok(()) => {
-                let found = bench.read(&segments, &d);
+                let found = bench.read(&d);
                 let what = format!("{units} units");
                 assert_close(
                     &found[0],
@@ -629,13 +614,7 @@ fn a_sweep_with_too_long_a_walk_for_the_software_driver_is_refused() {
             twins: false,
             team: false,
         };
-        descend::<Sgd, F32>(
-            &bench.context,
-            &segments,
-            buffers,
-            hyper,
-            Strategy::Forced(sweep),
-        )
+        descend::<Sgd, F32>(&bench.context, buffers, hyper, Strategy::Forced(sweep))
     };
     let error = walk(1).unwrap_err();
     assert!(

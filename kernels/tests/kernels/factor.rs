@@ -1,8 +1,7 @@
-use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments};
 use sonew_kernels::context::Profile;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Factor, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Decay, EdgeRemoval, FactorBuffers, PreconditionBuffers, Tolerance, factor,
@@ -16,8 +15,8 @@ use crate::statistics::accumulate;
 pub const REMOVALS: [EdgeRemoval; 2] = [EdgeRemoval::Outgoing, EdgeRemoval::Incident];
 
 pub struct Factored {
-    pub psi: Vec<Handle>,
-    pub d: Handle,
+    pub psi: Vec<Arena>,
+    pub d: Arena,
     pub cut: Evidence,
 }
 
@@ -36,8 +35,8 @@ pub fn run_factor(
         bench.arena(segments, &parts)
     };
     let diagonal = pick(&|h| h.diagonal.clone());
-    let edges: Vec<Handle> = (0..band).map(|k| pick(&|h| h.edges[k].clone())).collect();
-    let psi: Vec<Handle> = (0..band).map(|_| bench.zeros(segments)).collect();
+    let edges: Vec<Arena> = (0..band).map(|k| pick(&|h| h.edges[k].clone())).collect();
+    let psi: Vec<Arena> = (0..band).map(|_| bench.zeros(segments)).collect();
     let d = bench.zeros(segments);
     let evidence = bench.slots();
     let buffers = FactorBuffers {
@@ -47,17 +46,7 @@ pub fn run_factor(
         d: &d,
         evidence: &evidence,
     };
-    factor::<F32>(
-        &bench.context,
-        segments,
-        buffers,
-        1.0,
-        0.0,
-        gamma,
-        removal,
-        strategy,
-    )
-    .unwrap();
+    factor::<F32>(&bench.context, buffers, 1.0, 0.0, gamma, removal, strategy).unwrap();
     Factored {
         cut: bench.evidence(&evidence),
         psi,
@@ -96,7 +85,7 @@ fn assert_factor(
     tolerance: f64,
     what: &str,
 ) {
-    let d = bench.read(segments, &found.d);
+    let d = bench.read(&found.d);
     for (t, factor) in expected.iter().enumerate() {
         assert_close(
             &d[t],
@@ -107,7 +96,7 @@ fn assert_factor(
         );
     }
     for (k, psi) in found.psi.iter().enumerate() {
-        let psi = bench.read(segments, psi);
+        let psi = bench.read(psi);
         for (t, factor) in expected.iter().enumerate() {
             let what = format!("{what}: psi {k} of tensor {t}");
             // ψ is of order 1; its error is relative to the condition of G, not to ψ itself.
@@ -190,11 +179,8 @@ fn the_inverse_of_the_stored_factor_agrees_with_the_statistics_on_the_band() {
                 removal,
                 Strategy::Inferred,
             );
-            let widen = |arena: &Handle| -> Vec<f64> {
-                bench.read(&segments, arena)[0]
-                    .iter()
-                    .map(|&x| f64::from(x))
-                    .collect()
+            let widen = |arena: &Arena| -> Vec<f64> {
+                bench.read(arena)[0].iter().map(|&x| f64::from(x)).collect()
             };
             let device = Factor {
                 psi: found.psi.iter().map(widen).collect(),
@@ -243,9 +229,9 @@ fn perfectly_correlated_gradients_cut_every_edge() {
             let segments = found.segments;
             let factored = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
             assert_eq!(factored.cut.count, n as u64 - 1);
-            assert_eq!(bench.read(&segments, &factored.d)[0], vec![0.25f32; n]);
+            assert_eq!(bench.read(&factored.d)[0], vec![0.25f32; n]);
             for psi in &factored.psi {
-                assert_eq!(bench.read(&segments, psi)[0], vec![0f32; n]);
+                assert_eq!(bench.read(psi)[0], vec![0f32; n]);
             }
         }
     }
@@ -265,7 +251,7 @@ fn clamping_and_reweighting_leave_no_pivot_below_the_tolerance() {
         for removal in [EdgeRemoval::Clamp, EdgeRemoval::Reweight] {
             let found = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
             assert!(found.cut.count > 100, "{}", found.cut.count);
-            let d = bench.read(&segments, &found.d);
+            let d = bench.read(&found.d);
             for (d, h) in d.iter().zip(&h) {
                 for (d, h) in d.iter().zip(&h.diagonal) {
                     let product = f64::from(*d) * h;
@@ -277,7 +263,7 @@ fn clamping_and_reweighting_leave_no_pivot_below_the_tolerance() {
             }
             if band == 1 {
                 // Where a pair is too strongly coupled its entry becomes that of the correlation √(1 − γ).
-                let psi = bench.read(&segments, &found.psi[0]);
+                let psi = bench.read(&found.psi[0]);
                 let strongest = h.iter().zip(&psi).flat_map(|(h, psi)| {
                     let next = h.diagonal.iter().skip(1);
                     let pairs = psi.iter().zip(&h.diagonal).zip(next);
@@ -311,7 +297,7 @@ fn without_a_tolerance_no_policy_leaves_a_pivot_of_zero() {
             let segments = found.segments;
             let factored = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
             assert_eq!(factored.cut.count, n as u64 - 1, "{name}");
-            let d = bench.read(&segments, &factored.d);
+            let d = bench.read(&factored.d);
             assert!(d[0].iter().all(|&d| d == 0.25), "{name}, band {band}");
         }
     }
@@ -333,9 +319,9 @@ fn a_nan_in_the_statistics_does_not_reach_the_couplings_under_any_policy() {
         let strategy = Strategy::Inferred;
         let own = std::slice::from_ref(&h);
         let factored = run_factor(&bench, &segments, own, gamma, removal, strategy);
-        let psi = &bench.read(&segments, &factored.psi[0])[0];
+        let psi = &bench.read(&factored.psi[0])[0];
         assert!(psi.iter().all(|x| x.is_finite()), "{name}: {psi:?}");
-        assert_eq!(bench.read(&segments, &factored.d)[0][7], 1.0, "{name}");
+        assert_eq!(bench.read(&factored.d)[0][7], 1.0, "{name}");
     }
 }
 
@@ -400,13 +386,7 @@ fn zero_statistics_give_a_zero_factor_and_cut_nothing() {
     );
     assert_eq!(found.cut, Evidence::default());
     for values in found.psi.iter().chain([&found.d]) {
-        assert!(
-            bench
-                .read(&segments, values)
-                .concat()
-                .iter()
-                .all(|&x| x == 0.0)
-        );
+        assert!(bench.read(values).concat().iter().all(|&x| x == 0.0));
     }
 }
 
@@ -436,8 +416,8 @@ fn preconditioning_with_a_stored_factor_follows_its_oracle() {
             moment: &m,
             direction: &u,
         };
-        precondition::<F32>(&bench.context, &segments, buffers, Strategy::Inferred).unwrap();
-        let u = bench.read(&segments, &u);
+        precondition::<F32>(&bench.context, buffers, Strategy::Inferred).unwrap();
+        let u = bench.read(&u);
         for (t, h) in h.iter().enumerate() {
             let expected =
                 reference::factor(h, gamma, EdgeRemoval::Incident).precondition(&moment[t]);
@@ -464,7 +444,7 @@ fn forced_blueprints_agree_to_the_bit() {
     };
     for (_, removal) in EdgeRemoval::ALL {
         let inferred = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
-        let expected = bench.read(&segments, &inferred.d);
+        let expected = bench.read(&inferred.d);
         for (width, run, unroll) in [(4, 4, true), (2, 8, true), (1, 64, false)] {
             let base = Blueprint::infer::<F32>(Profile::LLVMPIPE, 4);
             let blueprint = Blueprint {
@@ -483,7 +463,7 @@ fn forced_blueprints_agree_to_the_bit() {
                 removal,
                 Strategy::Forced(blueprint),
             );
-            assert_eq!(bench.read(&segments, &found.d), expected, "{blueprint:?}");
+            assert_eq!(bench.read(&found.d), expected, "{blueprint:?}");
             assert_eq!(found.cut, inferred.cut, "{blueprint:?}");
         }
     }
@@ -494,8 +474,8 @@ fn a_band_too_wide_for_the_software_driver_is_refused_and_not_computed_wrongly()
     let segments = Segments::new(&[64]).unwrap();
     let h = [Statistics::zeros(64, 32)];
     let diagonal = bench.arena(&segments, &[h[0].diagonal.clone()]);
-    let edges: Vec<Handle> = (0..32).map(|_| diagonal.clone()).collect();
-    let psi: Vec<Handle> = (0..32).map(|_| bench.zeros(&segments)).collect();
+    let edges: Vec<Arena> = (0..32).map(|_| diagonal.clone()).collect();
+    let psi: Vec<Arena> = (0..32).map(|_| bench.zeros(&segments)).collect();
     let (d, evidence) = (bench.zeros(&segments), bench.slots());
     let buffers = FactorBuffers {
         diagonal: &diagonal,
@@ -510,7 +490,6 @@ fn a_band_too_wide_for_the_software_driver_is_refused_and_not_computed_wrongly()
     };
     let error = factor::<F32>(
         &bench.context,
-        &segments,
         buffers,
         1.0,
         0.0,

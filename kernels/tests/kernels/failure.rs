@@ -1,9 +1,9 @@
 use cubecl::prelude::*;
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::Grid;
 use sonew_kernels::error::Error;
 use sonew_kernels::first_order::{Adam, Buffers, Hyper, descend};
-use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
+use sonew_kernels::precision::{F32, Pairs};
 use sonew_kernels::sonew::{Decay, StatisticsBuffers, statistics};
 use sonew_kernels::sweep::{Strategy, Sweep};
 use sonew_runtime::Gpu;
@@ -22,10 +22,12 @@ fn hyper() -> Hyper {
 }
 
 #[test]
-fn a_buffer_of_another_length_is_named_before_anything_launches() {
+fn an_arena_of_another_layout_or_format_is_named_before_anything_launches() {
     let bench = Bench::open();
     let segments = Segments::new(&[10]).unwrap();
-    let (good, short, evidence) = (bench.zeros(&segments), bench.values(8), bench.slots());
+    let (good, evidence) = (bench.zeros(&segments), bench.slots());
+    let other = bench.zeros(&Segments::new(&[300]).unwrap());
+    let narrow = bench.zeros_in::<Pairs>(&segments);
     let try_adam = |params, grads, states: &[_]| {
         let buffers = Buffers {
             params,
@@ -33,36 +35,43 @@ fn a_buffer_of_another_length_is_named_before_anything_launches() {
             states,
             evidence: &evidence,
         };
-        descend::<Adam, F32>(
-            &bench.context,
-            &segments,
-            buffers,
-            hyper(),
-            Strategy::Inferred,
-        )
+        descend::<Adam, F32>(&bench.context, buffers, hyper(), Strategy::Inferred)
     };
     let pair = [good.clone(), good.clone()];
-    let error = try_adam(&good, &short, &pair).unwrap_err();
+    let error = try_adam(&good, &other, &pair).unwrap_err();
     assert_eq!(
         error,
-        Error::Length {
+        Error::Shape {
             operation: "adam",
             argument: "grads",
-            found: 32,
-            expected: 4 * segments.arena_len() as u64
+            found: "an arena of 300 values of 1 tensors in 4 blocks".into(),
+            expected: "the layout of the others: 10 values of 1 tensors in 3 blocks".into(),
         }
     );
-    let error = try_adam(&good, &good, &[good.clone(), short.clone()]).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Length {
-                argument: "second_moment",
-                ..
-            }
-        ),
-        "{error}"
+    let error = try_adam(&narrow, &good, &pair).unwrap_err();
+    assert_eq!(
+        error,
+        Error::Shape {
+            operation: "adam",
+            argument: "params",
+            found: "an arena of bf16".into(),
+            expected: "one of f32".into(),
+        }
     );
+    for wrong in [&other, &narrow] {
+        let pair = [good.clone(), wrong.clone()];
+        let error = try_adam(&good, &good, &pair).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Shape {
+                    argument: "second_moment",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
     let error = try_adam(&good, &good, &[]).unwrap_err();
     assert!(
         matches!(
@@ -126,14 +135,8 @@ fn a_hyperparameter_out_of_range_is_named_with_its_value() {
             states: &states,
             evidence: &evidence,
         };
-        let error = descend::<Adam, F32>(
-            &bench.context,
-            &segments,
-            buffers,
-            wrong,
-            Strategy::Inferred,
-        )
-        .unwrap_err();
+        let error =
+            descend::<Adam, F32>(&bench.context, buffers, wrong, Strategy::Inferred).unwrap_err();
         assert!(
             matches!(error, Error::Range { argument, .. } if argument == name),
             "{error}"
@@ -156,7 +159,6 @@ fn a_band_wider_than_the_gap_between_tensors_is_refused() {
     };
     let error = statistics::<F32>(
         &bench.context,
-        &segments,
         buffers,
         0.9,
         Decay::Average(0.9),
@@ -197,14 +199,8 @@ fn a_blueprint_that_does_not_divide_a_block_is_refused() {
             twins: false,
             team: false,
         };
-        let error = descend::<Adam, F32>(
-            &bench.context,
-            &segments,
-            buffers,
-            hyper(),
-            Strategy::Forced(sweep),
-        )
-        .unwrap_err();
+        let error = descend::<Adam, F32>(&bench.context, buffers, hyper(), Strategy::Forced(sweep))
+            .unwrap_err();
         assert!(
             matches!(
                 error,

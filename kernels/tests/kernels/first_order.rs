@@ -1,9 +1,9 @@
+use sonew_kernels::arena::Segments;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{
     Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend, reference,
 };
 use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::bench::*;
@@ -44,7 +44,7 @@ fn follows_the_oracle<L: FirstOrder>(bench: &Bench, scale: f64) {
         };
         // Hyperparameters as the kernel sees them: rounded to f32.
         let h = hyper(step);
-        descend::<L, F32>(&bench.context, &segments, buffers, h, Strategy::Inferred).unwrap();
+        descend::<L, F32>(&bench.context, buffers, h, Strategy::Inferred).unwrap();
         let rounded = Hyper {
             lr: exact(h.lr),
             beta1: exact(h.beta1),
@@ -56,7 +56,7 @@ fn follows_the_oracle<L: FirstOrder>(bench: &Bench, scale: f64) {
             reference::<L>(w, &gradient[t], &mut oracle[t], rounded);
         }
     }
-    let found = bench.read(&segments, &params);
+    let found = bench.read(&params);
     // β₁ and β₂ enter the bias corrections at full precision, which differs from their rounded powers by t roundings.
     let tolerance = ROUNDINGS_PER_STEP * steps as f64 * ROUNDING;
     for (t, w) in weights.iter().enumerate() {
@@ -96,9 +96,9 @@ fn adam_step(
         states: &states,
         evidence: &evidence,
     };
-    descend::<Adam, F32>(&bench.context, &segments, buffers, hyper(1), sweep).unwrap();
+    descend::<Adam, F32>(&bench.context, buffers, hyper(1), sweep).unwrap();
     let seen = bench.evidence(&evidence);
-    (bench.read(&segments, &params), seen.count, seen.first)
+    (bench.read(&params), seen.count, seen.first)
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn what_a_launch_saw_is_gone_after_one_that_sees_nothing() {
             evidence: &evidence,
         };
         let inferred = Strategy::Inferred;
-        descend::<Sgd, F32>(&bench.context, &segments, buffers, hyper(1), inferred).unwrap();
+        descend::<Sgd, F32>(&bench.context, buffers, hyper(1), inferred).unwrap();
         assert_eq!(bench.evidence(&evidence).count, count, "{value}");
     }
 }

@@ -4,11 +4,11 @@ use cubecl::prelude::*;
 use half::{bf16, f16};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use sonew_kernels::arena::{Arena, Segments};
 use sonew_kernels::context::Grid;
 use sonew_kernels::precision::{
-    HostFormat, Native, Pairs, Stochastic, Storage, round_stochastically,
+    Format, HostFormat, Native, Pairs, Stochastic, Storage, round_stochastically,
 };
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sweep::Strategy;
 use sonew_runtime::{Client, Gpu};
 
@@ -212,16 +212,11 @@ fn neighbours_are_drawn_without_bias<S: HostFormat + Stochastic>(bench: &Bench) 
     let n = 4000;
     let segments = Segments::new(&[n]).unwrap();
     let round = |value: f32, step: u64| -> Vec<f32> {
-        let arena = segments.gather(&[&vec![value; n][..]]).unwrap();
-        let (from, to) = (
-            bench.context.upload(&arena),
-            bench.context.upload(&S::encode(&vec![0.0; arena.len()])),
-        );
+        let from = Arena::filled(&bench.context, &segments, Format::F32, value);
+        let to = bench.zeros_in::<S>(&segments);
         let inferred = Strategy::Inferred;
-        round_stochastically::<S>(&bench.context, &segments, &from, &to, 5, step, inferred)
-            .unwrap();
-        let bytes: Vec<u8> = bench.context.download("test", &to).unwrap();
-        segments.scatter(&S::decode(&bytes)).concat()
+        round_stochastically::<S>(&bench.context, &from, &to, 5, step, inferred).unwrap();
+        bench.read(&to).concat()
     };
     // Between two values of the format, at a fraction of 1/4, 1/2 and 0.9, above and below 0, and among the denormals of f16.
     for value in [

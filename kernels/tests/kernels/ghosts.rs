@@ -1,8 +1,8 @@
 //! How much is computed twice where runs meet.
 
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::Profile;
 use sonew_kernels::precision::{Bf16, F32};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{Blueprint, EdgeRemoval, Ghosts};
 
 #[test]

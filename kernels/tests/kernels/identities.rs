@@ -1,9 +1,8 @@
 //! What must hold of the factor whatever computes it, and of the fused update beside the oracle.
 
-use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments};
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Factor, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, PerTensor, Reduction,
@@ -43,9 +42,9 @@ pub const PLAIN: Options = Options {
 
 /// Statistics on the device.
 pub struct Uploaded {
-    pub moment: Handle,
-    pub diagonal: Handle,
-    pub edges: Vec<Handle>,
+    pub moment: Arena,
+    pub diagonal: Arena,
+    pub edges: Vec<Arena>,
 }
 
 pub fn upload(bench: &Bench, segments: &Segments, h: &[Statistics]) -> Uploaded {
@@ -76,7 +75,6 @@ pub fn fused(
     if options.relative {
         largest_row_sum::<F32>(
             &bench.context,
-            segments,
             &Reduction::new(&bench.context, segments),
             &h.diagonal,
             &h.edges,
@@ -109,7 +107,6 @@ pub fn fused(
     };
     update::<F32>(
         &bench.context,
-        segments,
         buffers,
         descent,
         damping,
@@ -119,7 +116,7 @@ pub fn fused(
         options.strategy,
     )
     .unwrap();
-    (bench.read(segments, &params), bench.evidence(&evidence))
+    (bench.read(&params), bench.evidence(&evidence))
 }
 
 #[test]
@@ -210,10 +207,7 @@ fn a_band_of_one_is_the_tridiagonal_closed_form() {
             removal,
             Strategy::Inferred,
         );
-        let (d, psi) = (
-            bench.read(&segments, &found.d),
-            bench.read(&segments, &found.psi[0]),
-        );
+        let (d, psi) = (bench.read(&found.d), bench.read(&found.psi[0]));
         for (t, h) in h.iter().enumerate() {
             let n = h.diagonal.len();
             let next = |j: usize| h.diagonal[(j + 1).min(n - 1)];
@@ -275,15 +269,11 @@ fn two_interleaved_tridiagonal_chains_are_a_band_of_two_without_its_nearest_edge
             assert_eq!(a.cut.count > 0, relative > 0.0);
             let pairs = [(&a.d, &b.d, &c.d), (&a.psi[0], &b.psi[0], &c.psi[1])];
             for (a, b, c) in pairs {
-                let (a, b) = (bench.read(&narrow, a), bench.read(&narrow, b));
+                let (a, b) = (bench.read(a), bench.read(b));
                 let expected: Vec<Vec<f32>> = (a.iter().zip(&b))
                     .map(|(a, b)| a.iter().zip(b).flat_map(|(&a, &b)| [a, b]).collect())
                     .collect();
-                assert_eq!(
-                    bench.read(&doubled, c),
-                    expected,
-                    "{removal:?}, γ {relative}"
-                );
+                assert_eq!(bench.read(c), expected, "{removal:?}, γ {relative}");
             }
         }
     }
@@ -307,7 +297,6 @@ fn the_factor_scales_and_damps_the_statistics_it_is_given() {
     };
     factor::<F32>(
         &bench.context,
-        &segments,
         buffers,
         correction,
         epsilon,
@@ -326,12 +315,12 @@ fn the_factor_scales_and_damps_the_statistics_it_is_given() {
             )
         })
         .collect();
-    let found = bench.read(&segments, &d);
+    let found = bench.read(&d);
     for (t, factor) in expected.iter().enumerate() {
         assert_close(&found[t], &factor.d, tolerance(2), 0.0, "D");
     }
     for (k, psi) in psi.iter().enumerate() {
-        let found = bench.read(&segments, psi);
+        let found = bench.read(psi);
         for (t, factor) in expected.iter().enumerate() {
             assert_close(&found[t], &factor.psi[k], tolerance(2), 1.0, "psi");
         }

@@ -1,10 +1,10 @@
+use sonew_kernels::arena::{Arena, Segments};
 use sonew_kernels::error::Error;
 use sonew_kernels::kronecker::{
     Blocking, DescentRates, DeviceBlocking, Limits, MeasureBuffers, Method, Ridge, Stop, Workspace,
     direction, inverse_root, measure, reference, statistics,
 };
-use sonew_kernels::precision::{F32, HostFormat, Pairs};
-use sonew_kernels::segments::Segments;
+use sonew_kernels::precision::{F32, Format, HostFormat, Pairs};
 use sonew_kernels::sonew::Graft;
 use sonew_kernels::sweep::Strategy;
 
@@ -331,7 +331,7 @@ fn statistics_of_huge_gradients_are_finite_and_recover_on_either_side() {
     for step in 0..300 {
         let grads = arena(if step == 0 { 1e30 } else { 1.0 });
         statistics(&blocking, &grads, &mut on_host, 0.5).unwrap();
-        let grads = bench.context.upload(&grads);
+        let grads = Arena::from_values(&bench.context, &segments, Format::F32, &grads).unwrap();
         products
             .statistics(&bench.context, &grads, &on_device, 0.5)
             .unwrap();
@@ -426,7 +426,6 @@ fn the_descent_names_what_it_lacks_and_what_is_out_of_range() {
     let run = |graft, second: bool, lr: f64| {
         measure::<F32>(
             &bench.context,
-            &segments,
             MeasureBuffers {
                 grads: &arena,
                 direction: &arena,

@@ -1,12 +1,11 @@
 //! What the kernels of SONew refuse, and that the error names the argument.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments, Slots};
 use sonew_kernels::context::Profile;
 use sonew_kernels::error::Error;
-use sonew_kernels::evidence::Slots;
 use sonew_kernels::first_order::{Buffers, Hyper, Sgd, descend};
-use sonew_kernels::precision::{Bf16, F32, Precision, Storage};
-use sonew_kernels::segments::Segments;
+use sonew_kernels::precision::{Bf16, F32, Pairs, Precision, Storage};
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Form, Graft, GraftBuffers,
     PerTensor, PreconditionBuffers, Reduction, StatisticsBuffers, Tolerance, UpdateBuffers,
@@ -31,7 +30,10 @@ fn argument(result: Result<(), Error>) -> &'static str {
 struct Fixture {
     bench: Bench,
     segments: Segments,
-    arena: Handle,
+    arena: Arena,
+    /// Of another layout, and of another format.
+    wrong: [Arena; 2],
+    /// A table of another length.
     short: Handle,
     evidence: Slots,
     table: Handle,
@@ -43,6 +45,10 @@ impl Fixture {
         let segments = Segments::new(&[10, 3]).unwrap();
         Self {
             arena: bench.zeros(&segments),
+            wrong: [
+                bench.zeros(&Segments::new(&[10]).unwrap()),
+                bench.zeros_in::<Pairs>(&segments),
+            ],
             short: bench.values(1),
             evidence: bench.slots(),
             table: bench.context.upload(&segments.tensor_of_block()),
@@ -51,7 +57,7 @@ impl Fixture {
         }
     }
 
-    fn buffers<'a>(&'a self, edges: &'a [Handle]) -> UpdateBuffers<'a> {
+    fn buffers<'a>(&'a self, edges: &'a [Arena]) -> UpdateBuffers<'a> {
         UpdateBuffers {
             moment: &self.arena,
             diagonal: &self.arena,
@@ -77,7 +83,6 @@ impl Fixture {
     ) -> Result<(), Error> {
         update::<F32>(
             &self.bench.context,
-            &self.segments,
             buffers,
             descent,
             damping,
@@ -90,33 +95,36 @@ impl Fixture {
 }
 
 #[test]
-fn the_update_names_the_buffer_that_has_another_length() {
+fn the_update_names_the_buffer_that_has_another_layout_format_or_length() {
     let f = Fixture::new();
-    let (edges, wrong) = ([f.arena.clone()], [f.short.clone()]);
+    let edges = [f.arena.clone()];
     let good = f.buffers(&edges);
     let run = |buffers| argument(f.update(buffers, f.apply(), Damping::Absolute(0.0), PLAIN.gamma));
     let short = &f.short;
+    // The others are held to its layout.
     assert_eq!(
         run(UpdateBuffers {
-            moment: short,
+            moment: &f.wrong[1],
             ..good
         }),
         "moment"
     );
-    assert_eq!(
-        run(UpdateBuffers {
-            diagonal: short,
-            ..good
-        }),
-        "diagonal"
-    );
-    assert_eq!(
-        run(UpdateBuffers {
-            edges: &wrong,
-            ..good
-        }),
-        "edges"
-    );
+    for wrong in &f.wrong {
+        assert_eq!(
+            run(UpdateBuffers {
+                diagonal: wrong,
+                ..good
+            }),
+            "diagonal"
+        );
+        assert_eq!(
+            run(UpdateBuffers {
+                edges: std::slice::from_ref(wrong),
+                ..good
+            }),
+            "edges"
+        );
+    }
     let few = Slots::new(&f.bench.context, 1);
     assert_eq!(
         run(UpdateBuffers {
@@ -125,16 +133,18 @@ fn the_update_names_the_buffer_that_has_another_length() {
         }),
         "evidence"
     );
-    let params = Descent::Apply {
-        params: short,
-        lr: 0.1,
-        weight_decay: 0.0,
-    };
     let plain = PLAIN.gamma;
-    assert_eq!(
-        argument(f.update(good, params, Damping::Absolute(0.0), plain)),
-        "params"
-    );
+    for params in &f.wrong {
+        let params = Descent::Apply {
+            params,
+            lr: 0.1,
+            weight_decay: 0.0,
+        };
+        assert_eq!(
+            argument(f.update(good, params, Damping::Absolute(0.0), plain)),
+            "params"
+        );
+    }
     let sums = f.bench.values(2);
     let relative = |values, tensor_of_block| {
         let damping = Damping::Relative {
@@ -226,56 +236,66 @@ fn a_staged_update_names_the_buffer_that_its_graft_lacks_or_has_no_use_for() {
     let edges = [f.arena.clone()];
     let sweep = Blueprint::infer::<F32>(Profile::LLVMPIPE, 1).sweep;
     let (lengths, norms) = (f.bench.values(sweep.norms(&f.segments)), f.bench.values(2));
-    let stage = |graft: Graft, change: &dyn Fn(&mut GraftBuffers<'_>)| {
-        let mut stage = GraftBuffers {
-            graft,
-            epsilon: 1e-8,
-            decay: 0.9,
-            direction: &f.arena,
-            norms: &lengths,
-            grads: matches!(graft, Graft::Sgd | Graft::RmsProp).then_some(&f.arena),
-            grad_norms: (graft == Graft::RmsProp).then_some(of_tensors(&norms, &f.table)),
-            second: (graft == Graft::RmsProp).then_some(&f.arena),
-        };
-        change(&mut stage);
-        f.update(
+    let good = |graft: Graft| GraftBuffers {
+        graft,
+        epsilon: 1e-8,
+        decay: 0.9,
+        direction: &f.arena,
+        norms: &lengths,
+        grads: matches!(graft, Graft::Sgd | Graft::RmsProp).then_some(&f.arena),
+        grad_norms: (graft == Graft::RmsProp).then_some(of_tensors(&norms, &f.table)),
+        second: (graft == Graft::RmsProp).then_some(&f.arena),
+    };
+    let refused = |stage| {
+        argument(f.update(
             f.buffers(&edges),
             Descent::Stage(stage),
             Damping::Absolute(0.0),
             PLAIN.gamma,
-        )
+        ))
     };
-    assert_eq!(argument(stage(Graft::Sgd, &|s| s.grads = None)), "grads");
+    let of = |graft, change: fn(&mut GraftBuffers<'_>)| {
+        let mut stage = good(graft);
+        change(&mut stage);
+        refused(stage)
+    };
+    assert_eq!(of(Graft::Sgd, |s| s.grads = None), "grads");
+    assert_eq!(of(Graft::RmsProp, |s| s.grad_norms = None), "grad_norms");
+    assert_eq!(of(Graft::RmsProp, |s| s.second = None), "second");
+    assert_eq!(of(Graft::Adam, |s| s.grads = Some(s.direction)), "grads");
+    let short = &f.short;
+    let (adam, rmsprop) = (good(Graft::Adam), good(Graft::RmsProp));
+    let norms = GraftBuffers {
+        norms: short,
+        ..adam
+    };
+    assert_eq!(refused(norms), "norms");
+    for wrong in &f.wrong {
+        let direction = GraftBuffers {
+            direction: wrong,
+            ..adam
+        };
+        assert_eq!(refused(direction), "direction");
+        let grads = GraftBuffers {
+            grads: Some(wrong),
+            ..rmsprop
+        };
+        assert_eq!(refused(grads), "grads");
+        let second = GraftBuffers {
+            second: Some(wrong),
+            ..rmsprop
+        };
+        assert_eq!(refused(second), "second");
+    }
+    let of_short = GraftBuffers {
+        grad_norms: Some(of_tensors(short, short)),
+        ..rmsprop
+    };
+    assert_eq!(refused(of_short), "grad_norms");
     assert_eq!(
-        argument(stage(Graft::RmsProp, &|s| s.grad_norms = None)),
-        "grad_norms"
-    );
-    assert_eq!(
-        argument(stage(Graft::RmsProp, &|s| s.second = None)),
-        "second"
-    );
-    assert_eq!(
-        argument(stage(Graft::Adam, &|s| s.grads = Some(s.direction))),
-        "grads"
-    );
-    assert_eq!(
-        argument(stage(Graft::Adam, &|s| s.norms = s.direction)),
-        "norms"
-    );
-    assert_eq!(
-        argument(stage(Graft::Adam, &|s| s.direction = s.norms)),
-        "direction"
-    );
-    assert_eq!(
-        argument(stage(Graft::RmsProp, &|s| {
-            s.grad_norms = Some(of_tensors(s.direction, s.direction));
-        })),
-        "grad_norms"
-    );
-    assert_eq!(
-        argument(stage(Graft::RmsProp, &|s| {
+        of(Graft::RmsProp, |s| {
             s.grad_norms = s.grad_norms.map(|it| of_tensors(it.values, it.values));
-        })),
+        }),
         "tensor_of_block"
     );
 }
@@ -283,7 +303,7 @@ fn a_staged_update_names_the_buffer_that_its_graft_lacks_or_has_no_use_for() {
 #[test]
 fn grafts_and_the_factor_name_the_hyperparameter_out_of_range() {
     let f = Fixture::new();
-    let (context, segments) = (&f.bench.context, &f.segments);
+    let context = &f.bench.context;
     let edges = [f.arena.clone()];
     let lengths = f.bench.values(4);
     for bad in [-1.0, f64::NAN, f64::INFINITY] {
@@ -310,7 +330,6 @@ fn grafts_and_the_factor_name_the_hyperparameter_out_of_range() {
         let graft = |lr, weight_decay| {
             argument(apply_graft::<F32>(
                 context,
-                segments,
                 &f.arena,
                 &f.arena,
                 &lengths,
@@ -332,7 +351,6 @@ fn grafts_and_the_factor_name_the_hyperparameter_out_of_range() {
             };
             argument(factor::<F32>(
                 context,
-                segments,
                 buffers,
                 correction,
                 epsilon,
@@ -360,7 +378,6 @@ fn the_statistics_name_what_is_out_of_range() {
         };
         argument(statistics::<F32>(
             &f.bench.context,
-            &f.segments,
             buffers,
             beta1,
             decay,
@@ -380,8 +397,8 @@ fn the_statistics_name_what_is_out_of_range() {
 fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_fault() {
     let f = Fixture::new();
     let (context, segments) = (&f.bench.context, &f.segments);
-    let (one, none): ([Handle; 1], [Handle; 0]) = ([f.arena.clone()], []);
-    let factored = |psi: &[Handle], d: &Handle| {
+    let (one, none): ([Arena; 1], [Arena; 0]) = ([f.arena.clone()], []);
+    let factored = |psi: &[Arena], d: &Arena| {
         let buffers = FactorBuffers {
             diagonal: &f.arena,
             edges: &one,
@@ -391,7 +408,6 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
         };
         argument(factor::<F32>(
             context,
-            segments,
             buffers,
             1.0,
             0.0,
@@ -401,22 +417,23 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
         ))
     };
     assert_eq!(factored(&none, &f.arena), "psi");
-    assert_eq!(factored(std::slice::from_ref(&f.short), &f.arena), "psi");
-    assert_eq!(factored(&one, &f.short), "d");
+    for wrong in &f.wrong {
+        assert_eq!(factored(std::slice::from_ref(wrong), &f.arena), "psi");
+        assert_eq!(factored(&one, wrong), "d");
+    }
 
-    let preconditioned = |psi: &[Handle], direction: &Handle, strategy| {
+    let preconditioned = |psi: &[Arena], direction: &Arena, strategy| {
         let buffers = PreconditionBuffers {
             psi,
             d: &f.arena,
             moment: &f.arena,
             direction,
         };
-        argument(precondition::<F32>(context, segments, buffers, strategy))
+        argument(precondition::<F32>(context, buffers, strategy))
     };
-    assert_eq!(
-        preconditioned(&one, &f.short, Strategy::Inferred),
-        "direction"
-    );
+    for wrong in &f.wrong {
+        assert_eq!(preconditioned(&one, wrong, Strategy::Inferred), "direction");
+    }
     let wide = vec![f.arena.clone(); 33];
     assert_eq!(preconditioned(&wide, &f.arena, Strategy::Inferred), "band");
     let vectors = Strategy::Forced(Sweep::infer(Profile::LLVMPIPE));
@@ -426,27 +443,30 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
     let (partials, out) = (f.bench.values(segments.blocks() - 2), f.bench.values(2));
     let norm = |values, partials, out| {
         argument(norm_per_tensor::<F32>(
-            context, segments, &reduction, values, partials, out,
+            context, &reduction, values, partials, out,
         ))
     };
-    assert_eq!(norm(&f.short, &partials, &out), "values");
+    for wrong in &f.wrong {
+        assert_eq!(norm(wrong, &partials, &out), "values");
+    }
     assert_eq!(norm(&f.arena, &f.short, &out), "partials");
     assert_eq!(norm(&f.arena, &partials, &f.short), "out");
-    let sums = |diagonal, edges: &[Handle]| {
+    let sums = |diagonal, edges: &[Arena]| {
         argument(largest_row_sum::<F32>(
-            context, segments, &reduction, diagonal, edges, &partials, &out,
+            context, &reduction, diagonal, edges, &partials, &out,
         ))
     };
-    assert_eq!(sums(&f.short, &one), "diagonal");
-    assert_eq!(sums(&f.arena, std::slice::from_ref(&f.short)), "edges");
+    for wrong in &f.wrong {
+        assert_eq!(sums(wrong, &one), "diagonal");
+        assert_eq!(sums(&f.arena, std::slice::from_ref(wrong)), "edges");
+    }
 
     let lengths = f.bench.values(4);
-    let grafted = |params, norms, table| {
+    let grafted = |params, direction, norms, table| {
         argument(apply_graft::<F32>(
             context,
-            segments,
             params,
-            &f.arena,
+            direction,
             norms,
             table,
             0.1,
@@ -454,9 +474,14 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
             Strategy::Inferred,
         ))
     };
-    assert_eq!(grafted(&f.short, &lengths, &f.table), "params");
-    assert_eq!(grafted(&f.arena, &f.short, &f.table), "norms");
-    assert_eq!(grafted(&f.arena, &lengths, &f.short), "tensor_of_block");
+    let (good, table) = (&f.arena, &f.table);
+    // The direction is held to the layout of the parameters.
+    assert_eq!(grafted(&f.wrong[1], good, &lengths, table), "params");
+    for wrong in &f.wrong {
+        assert_eq!(grafted(good, wrong, &lengths, table), "direction");
+    }
+    assert_eq!(grafted(good, good, &f.short, table), "norms");
+    assert_eq!(grafted(good, good, &lengths, &f.short), "tensor_of_block");
 }
 
 #[test]
@@ -488,13 +513,7 @@ fn a_sweep_without_units_or_with_too_many_cubes_is_an_error_and_no_panic() {
             twins: false,
             team: false,
         };
-        descend::<Sgd, F32>(
-            &f.bench.context,
-            &large,
-            buffers,
-            hyper,
-            Strategy::Forced(sweep),
-        )
+        descend::<Sgd, F32>(&f.bench.context, buffers, hyper, Strategy::Forced(sweep))
     };
     assert_eq!(argument(run(0, 1)), "blueprint");
     assert_eq!(argument(run(1, 0)), "blueprint");
@@ -518,7 +537,7 @@ fn a_sweep_without_units_or_with_too_many_cubes_is_an_error_and_no_panic() {
 fn a_vector_of_one_value_is_refused_where_a_word_holds_two() {
     let bench = Bench::open();
     let segments = Segments::new(&[8]).unwrap();
-    let values = |_: usize| bench.values_in::<<Bf16 as Precision>::Params>(segments.arena_len());
+    let values = |_: usize| bench.zeros_in::<<Bf16 as Precision>::Params>(&segments);
     let sweep = Sweep {
         width: 1,
         run: 64,
@@ -542,7 +561,7 @@ fn a_vector_of_one_value_is_refused_where_a_word_holds_two() {
         step: 1,
     };
     let strategy = Strategy::Forced(sweep);
-    let refused = descend::<Sgd, Bf16>(&bench.context, &segments, buffers, hyper, strategy);
+    let refused = descend::<Sgd, Bf16>(&bench.context, buffers, hyper, strategy);
     assert!(refused.is_err());
     assert_eq!(<Bf16 as Precision>::Params::BYTES, 2);
 }

@@ -1,13 +1,13 @@
 //! What a power of two in front of the data changes: beside the contract's checks of any unit, the roots, the ends of the range,
 //! and what is counted there.
 
+use sonew_kernels::arena::{Arena, Segments};
 use sonew_kernels::evidence::{Evidence, PivotEvidence};
 use sonew_kernels::first_order::{Adagrad, Adam, Buffers, FirstOrder, Hyper, RmsProp, descend};
 use sonew_kernels::kronecker::{
     DeviceRoots, Method, Ridge, RootEvidence, RootProblem, inverse_root,
 };
-use sonew_kernels::precision::{F16, F32, HostFormat, Precision};
-use sonew_kernels::segments::Segments;
+use sonew_kernels::precision::{F16, F32, Format, HostFormat, Precision};
 use sonew_kernels::sonew::reference::{Statistics, factor as oracle};
 use sonew_kernels::sonew::{
     Damping, Descent, EdgeRemoval, FactorBuffers, PerTensor, Reduction, Tolerance, UpdateBuffers,
@@ -106,18 +106,11 @@ fn so_has_the_root_on_the_device() {
 /// A factor in a precision, of one tensor: D, ψ, and what its pivots show.
 fn factor_in<P: Precision>(bench: &Bench, h: &Statistics) -> (Vec<f32>, Vec<f32>, PivotEvidence) {
     let segments = Segments::new(&[h.diagonal.len()]).unwrap();
-    let arena = |values: &[f64]| {
-        let narrow: Vec<f32> = values.iter().map(|&x| x as f32).collect();
-        let arena = segments.gather(&[&narrow]).unwrap();
-        bench.context.upload(&P::State::encode(&arena))
-    };
-    let read = |handle| {
-        let bytes: Vec<u8> = bench.context.download("test", handle).unwrap();
-        segments.scatter(&P::State::decode(&bytes)).concat()
-    };
+    let arena = |values: &[f64]| bench.arena_in::<P::State>(&segments, &[values.to_vec()]);
+    let read = |arena: &Arena| bench.read(arena).concat();
     let (psi, d) = (
-        [bench.values_in::<P::State>(segments.arena_len())],
-        bench.values_in::<P::State>(segments.arena_len()),
+        [bench.zeros_in::<P::State>(&segments)],
+        bench.zeros_in::<P::State>(&segments),
     );
     let evidence = bench.slots();
     let buffers = FactorBuffers {
@@ -129,10 +122,7 @@ fn factor_in<P: Precision>(bench: &Bench, h: &Statistics) -> (Vec<f32>, Vec<f32>
     };
     let (context, removal) = (&bench.context, EdgeRemoval::Outgoing);
     let inferred = Strategy::Inferred;
-    factor::<P>(
-        context, &segments, buffers, 1.0, 0.0, RELATIVE, removal, inferred,
-    )
-    .unwrap();
+    factor::<P>(context, buffers, 1.0, 0.0, RELATIVE, removal, inferred).unwrap();
     let seen = PivotEvidence::read(context, "test", &evidence).unwrap();
     (read(&d), read(&psi[0]), seen)
 }
@@ -203,15 +193,7 @@ fn tensors_whose_squares_f32_cannot_hold_have_norms() {
             exact(scale * small * noise(t, i))
         });
         let params = bench.arena(&segments, &values);
-        norm_per_tensor::<F32>(
-            &bench.context,
-            &segments,
-            &reduction,
-            &params,
-            &partials,
-            &out,
-        )
-        .unwrap();
+        norm_per_tensor::<F32>(&bench.context, &reduction, &params, &partials, &out).unwrap();
         let found: Vec<f32> = bench.context.download("test", &out).unwrap();
         let expected: Vec<f64> = values
             .iter()
@@ -231,7 +213,6 @@ fn the_row_sums_of_statistics_at_their_largest_are_a_number() {
     let full = bench.arena(&segments, &tensors(&[300], |_, _| f64::from(f32::MAX)));
     largest_row_sum::<F32>(
         &bench.context,
-        &segments,
         &reduction,
         &full,
         std::slice::from_ref(&full),
@@ -247,18 +228,14 @@ fn the_row_sums_of_statistics_at_their_largest_are_a_number() {
 fn an_epsilon_relative_to_row_sums_beyond_f16_is_a_number_there() {
     let bench = Bench::open();
     let segments = Segments::new(&[40]).unwrap();
-    let f16 = |values: &[f32]| {
-        let arena = segments.gather(&[values]).unwrap();
-        let bytes = <F16 as Precision>::State::encode(&arena);
-        bench.context.upload(&bytes)
-    };
+    let f16 =
+        |values: &[f32]| Arena::of(&bench.context, &segments, Format::F16, &[values]).unwrap();
     // A row sums up to 1.2 · 2¹⁶, and ε is 2⁻⁶ of that.
     let params = f16(&[0.0; 40]);
     let mut edges = [24576.0f32; 40];
     edges[39] = 0.0;
     update::<F16>(
         &bench.context,
-        &segments,
         UpdateBuffers {
             moment: &f16(&[16384.0; 40]),
             diagonal: &f16(&[32768.0; 40]),
@@ -283,8 +260,7 @@ fn an_epsilon_relative_to_row_sums_beyond_f16_is_a_number_there() {
         Strategy::Inferred,
     )
     .unwrap();
-    let bytes: Vec<u8> = bench.context.download("test", &params).unwrap();
-    let found = segments.scatter(&<F16 as Precision>::State::decode(&bytes));
+    let found = bench.read(&params);
     // The last column has no neighbour: its part of u is m / (H + ε), less what the column before it adds.
     assert!(found[0].iter().all(|w| w.is_finite()));
     assert!(found[0][39] < -0.1, "{}", found[0][39]);
@@ -294,14 +270,12 @@ fn an_epsilon_relative_to_row_sums_beyond_f16_is_a_number_there() {
 fn second_moment<L: FirstOrder, P: Precision>(bench: &Bench, huge: f32, at: usize) -> [f32; 2] {
     let segments = Segments::new(&[5]).unwrap();
     let encode = |values: [f32; 5]| {
-        let arena = segments.gather(&[&values]).unwrap();
-        bench.context.upload(&P::Params::encode(&arena))
+        Arena::of(&bench.context, &segments, P::Params::FORMAT, &[values]).unwrap()
     };
     let params = encode([1.0; 5]);
-    let n = segments.arena_len();
     let states: Vec<_> = L::STATES
         .iter()
-        .map(|_| bench.values_in::<P::State>(n))
+        .map(|_| bench.zeros_in::<P::State>(&segments))
         .collect();
     let evidence = bench.slots();
     [huge, 0.5].map(|g| {
@@ -320,18 +294,10 @@ fn second_moment<L: FirstOrder, P: Precision>(bench: &Bench, huge: f32, at: usiz
             weight_decay: 0.0,
             step: 1,
         };
-        descend::<L, P>(
-            &bench.context,
-            &segments,
-            buffers,
-            hyper,
-            Strategy::Inferred,
-        )
-        .unwrap();
-        let bytes: Vec<u8> = bench.context.download("test", &states[at]).unwrap();
+        descend::<L, P>(&bench.context, buffers, hyper, Strategy::Inferred).unwrap();
         let seen: Evidence = bench.evidence(&evidence);
         assert_eq!(seen.count, 0);
-        segments.scatter(&P::State::decode(&bytes))[0][2]
+        bench.read(&states[at])[0][2]
     })
 }
 

@@ -1,6 +1,5 @@
-use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments};
 use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::Statistics;
 use sonew_kernels::sonew::{
     Decay, Reduction, StatisticsBuffers, largest_row_sum, norm_per_tensor, statistics,
@@ -12,9 +11,9 @@ use crate::bench::*;
 /// Statistics on the device and by the oracle after the same gradients.
 pub struct Accumulated {
     pub segments: Segments,
-    pub moment: Handle,
-    pub diagonal: Handle,
-    pub edges: Vec<Handle>,
+    pub moment: Arena,
+    pub diagonal: Arena,
+    pub edges: Vec<Arena>,
     pub oracle: Vec<Statistics>,
 }
 
@@ -53,15 +52,7 @@ pub fn accumulate(
             edges: &out.edges,
             evidence: &evidence,
         };
-        statistics::<F32>(
-            &bench.context,
-            &out.segments,
-            buffers,
-            0.9,
-            decay,
-            Strategy::Inferred,
-        )
-        .unwrap();
+        statistics::<F32>(&bench.context, buffers, 0.9, decay, Strategy::Inferred).unwrap();
         for (h, g) in oracle.iter_mut().zip(&g) {
             h.accumulate(g, exact(0.9), rounded);
         }
@@ -72,14 +63,14 @@ pub fn accumulate(
 fn assert_statistics(bench: &Bench, found: &Accumulated, steps: usize, what: &str) {
     // Four roundings a step act on each entry.
     let tolerance = 4.0 * steps as f64 * ROUNDING;
-    let moment = bench.read(&found.segments, &found.moment);
-    let diagonal = bench.read(&found.segments, &found.diagonal);
+    let moment = bench.read(&found.moment);
+    let diagonal = bench.read(&found.diagonal);
     for (t, h) in found.oracle.iter().enumerate() {
         assert_close(&moment[t], &h.moment, tolerance, largest(&h.moment), what);
         assert_close(&diagonal[t], &h.diagonal, tolerance, 1e-37, what);
     }
     for (k, edge) in found.edges.iter().enumerate() {
-        let edge = bench.read(&found.segments, edge);
+        let edge = bench.read(edge);
         for (t, h) in found.oracle.iter().enumerate() {
             // Products of both signs cancel in an edge: the error is relative to the diagonal.
             let scale = largest(&h.diagonal).max(1e-37);
@@ -109,7 +100,7 @@ fn tiny_and_denormal_gradients_leave_zero_or_tiny_statistics() {
             scale * noise(s, i)
         });
         for values in [&found.diagonal, &found.edges[0]] {
-            for value in bench.read(&found.segments, values).concat() {
+            for value in bench.read(values).concat() {
                 assert!(value.abs() < 1e-37, "{value:e}");
             }
         }
@@ -128,7 +119,7 @@ fn huge_gradients_leave_finite_statistics_that_recover() {
     });
     // 400 halvings of the largest f32 leave nothing of it.
     for values in [&found.diagonal, &found.edges[0]] {
-        for value in bench.read(&found.segments, values).concat() {
+        for value in bench.read(values).concat() {
             assert!(value.abs() < 2.0, "{value:e}");
         }
     }
@@ -146,7 +137,6 @@ fn norms_and_row_sums_per_tensor_follow_the_oracle() {
     let out = bench.values(LENGTHS.len());
     largest_row_sum::<F32>(
         &bench.context,
-        segments,
         &reduction,
         &found.diagonal,
         &found.edges,
@@ -165,15 +155,7 @@ fn norms_and_row_sums_per_tensor_follow_the_oracle() {
 
     let values = tensors(LENGTHS, noise);
     let arena = bench.arena(segments, &values);
-    norm_per_tensor::<F32>(
-        &bench.context,
-        segments,
-        &reduction,
-        &arena,
-        &partials,
-        &out,
-    )
-    .unwrap();
+    norm_per_tensor::<F32>(&bench.context, &reduction, &arena, &partials, &out).unwrap();
     let norms: Vec<f32> = bench.context.download("test", &out).unwrap();
     let expected: Vec<f64> = values
         .iter()

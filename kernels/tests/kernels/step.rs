@@ -1,10 +1,9 @@
-use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments, Slots};
 use sonew_kernels::context::Profile;
 use sonew_kernels::error::Error;
-use sonew_kernels::evidence::{Evidence, Slots};
+use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::Hyper;
-use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
+use sonew_kernels::precision::{F32, Native};
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Decay, EdgeRemoval, Ghosts, StepBuffers, StepRates, Tolerance, step,
@@ -40,10 +39,10 @@ struct Model {
     segments: Segments,
     removal: EdgeRemoval,
     blueprint: Blueprint,
-    params: Handle,
-    moment: Handle,
-    diagonal: Handle,
-    edges: Vec<Handle>,
+    params: Arena,
+    moment: Arena,
+    diagonal: Arena,
+    edges: Vec<Arena>,
     non_finite: Slots,
     cut: Slots,
 }
@@ -58,12 +57,15 @@ impl Model {
     ) -> Self {
         let lengths: Vec<usize> = weights.iter().map(Vec::len).collect();
         let segments = Segments::new(&lengths).unwrap();
-        let values = Ghosts::new(&segments, band, removal, blueprint).state_len();
+        let ghosts = Ghosts::new(&segments, band, removal, blueprint);
+        let mut states = bench.states_in::<Native<f32>>(2 + band, &segments, ghosts);
+        let edges = states.split_off(2);
+        let diagonal = states.remove(1);
         Self {
             params: bench.arena(&segments, weights),
-            moment: bench.values(values),
-            diagonal: bench.values(values),
-            edges: (0..band).map(|_| bench.values(values)).collect(),
+            moment: states.remove(0),
+            diagonal,
+            edges,
             non_finite: bench.slots(),
             cut: bench.slots(),
             segments,
@@ -86,7 +88,6 @@ impl Model {
         };
         step::<F32>(
             &bench.context,
-            &self.segments,
             buffers,
             rates,
             GAMMA,
@@ -127,7 +128,7 @@ fn follows_its_oracle(bench: &Bench, band: usize, removal: EdgeRemoval, blueprin
         let g = gradient(LENGTHS, t);
         let rates = rates(t);
         model.step(bench, &g, rates).unwrap();
-        let found = bench.read(&model.segments, &model.params);
+        let found = bench.read(&model.params);
         for (tensor, h) in oracle.iter_mut().enumerate() {
             h.accumulate(&g[tensor], exact(BETA), Decay::Average(exact(BETA)));
             let moment: Vec<f64> = h.moment.iter().map(|m| m * rates.corrections.0).collect();
@@ -187,7 +188,7 @@ fn ghost_columns_stay_copies_of_the_columns_they_stand_for() {
         }
         let ghosts = Ghosts::new(&model.segments, 2, removal, blueprint);
         for state in [&model.moment, &model.diagonal, &model.edges[1]] {
-            let values: Vec<f32> = bench.context.download("test", state).unwrap();
+            let values: Vec<f32> = bench.context.download("test", state.handle()).unwrap();
             let (copies, owned): (Vec<f32>, Vec<f64>) = ghosts
                 .copies()
                 .map(|(ghost, column)| (values[ghost], f64::from(values[column])))
@@ -226,7 +227,7 @@ fn a_step_counts_non_finite_gradients_once_and_keeps_them_in_their_tensor() {
                     None => assert_eq!(seen, Evidence::default()),
                 }
             }
-            bench.read(&model.segments, &model.params)
+            bench.read(&model.params)
         };
         let clean = run(None);
         for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e30] {
@@ -252,7 +253,7 @@ fn a_step_with_zero_or_denormal_gradients_only_decays() {
             ..rates(1)
         };
         model.step(&bench, &g, rates).unwrap();
-        let found = bench.read(&model.segments, &model.params);
+        let found = bench.read(&model.params);
         for (found, w) in found.iter().zip(&weights) {
             let expected: Vec<f64> = w.iter().map(|w| w - 0.125 * 0.25 * w).collect();
             // A product with a power of two and a difference; the denormal step of 1e-32 is far below.
@@ -344,7 +345,7 @@ fn a_step_refuses_states_without_ghosts_and_rates_out_of_range() {
     assert!(
         matches!(
             error,
-            Error::Length {
+            Error::Shape {
                 argument: "diagonal",
                 ..
             }
@@ -372,9 +373,12 @@ fn words_of_64_bits_change_no_bit_of_a_step() {
             let states = [&model.moment, &model.diagonal];
             let states: Vec<Vec<u32>> = states
                 .iter()
-                .map(|it| bench.context.download("test", it).unwrap())
+                .map(|it| bench.context.download("test", it.handle()).unwrap())
                 .collect();
-            let params: Vec<u32> = bench.context.download("test", &model.params).unwrap();
+            let params: Vec<u32> = bench
+                .context
+                .download("test", model.params.handle())
+                .unwrap();
             (params, states)
         });
         assert_eq!(found[0], found[1], "band {band}");

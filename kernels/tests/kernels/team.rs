@@ -1,10 +1,9 @@
 //! A step by teams of units beside the walk of single ones: the same bits. What else teams do is in `team_forms.rs`.
 
-use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments, Slots};
 use sonew_kernels::context::Profile;
-use sonew_kernels::evidence::{Evidence, PivotEvidence, Slots};
-use sonew_kernels::precision::{Bf16, Bf16Compact, F16, F32, HostFormat, Precision, Storage};
-use sonew_kernels::segments::Segments;
+use sonew_kernels::evidence::{Evidence, PivotEvidence};
+use sonew_kernels::precision::{Bf16, Bf16Compact, F16, F32, Precision, Storage};
 use sonew_kernels::sonew::{
     Blueprint, Decay, EdgeRemoval, Ghosts, StepBuffers, StepRates, Tolerance, step,
 };
@@ -57,19 +56,9 @@ fn three_steps<P: Precision>(
     blueprint: Blueprint,
 ) -> After {
     let segments = Segments::new(LENGTHS).unwrap();
-    let arena = |values: &[Vec<f64>]| -> Handle {
-        let narrow: Vec<Vec<f32>> = values
-            .iter()
-            .map(|t| t.iter().map(|&x| x as f32).collect())
-            .collect();
-        let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
-        let arena = segments.gather(&slices).unwrap();
-        bench.context.upload(&P::Params::encode(&arena))
-    };
-    let values = Ghosts::new(&segments, band, removal, blueprint).state_len();
-    let states: Vec<Handle> = (0..2 + band)
-        .map(|_| bench.values_in::<P::State>(values))
-        .collect();
+    let arena = |values: &[Vec<f64>]| bench.arena_in::<P::Params>(&segments, values);
+    let ghosts = Ghosts::new(&segments, band, removal, blueprint);
+    let states = bench.states_in::<P::State>(2 + band, &segments, ghosts);
     let params = arena(&tensors(LENGTHS, |t, i| noise(t + 3, i)));
     let units = blueprint.sweep.total_units(&segments);
     let [non_finite, cut] = [0; 2].map(|_| Slots::new(&bench.context, units));
@@ -93,25 +82,13 @@ fn three_steps<P: Precision>(
             corrections: (1.5, 2.0),
         };
         let forced = Strategy::Forced(blueprint);
-        step::<P>(
-            &bench.context,
-            &segments,
-            buffers,
-            rates,
-            GAMMA,
-            removal,
-            forced,
-        )
-        .unwrap();
+        step::<P>(&bench.context, buffers, rates, GAMMA, removal, forced).unwrap();
     }
-    let n = segments.arena_len();
-    let read = |state: &Handle| -> Vec<f32> {
-        let bytes: Vec<u8> = bench.context.download("test", state).unwrap();
-        P::State::decode(&bytes)[..n].to_vec()
+    let read = |arena: &Arena| -> Vec<f32> {
+        arena.view(&bench.context, "test", <[f32]>::to_vec).unwrap()
     };
-    let bytes: Vec<u8> = bench.context.download("test", &params).unwrap();
     After {
-        params: P::Params::decode(&bytes),
+        params: read(&params),
         states: states.iter().map(read).collect(),
         non_finite: bench.evidence(&non_finite),
         pivots: PivotEvidence::read(&bench.context, "test", &cut).unwrap(),

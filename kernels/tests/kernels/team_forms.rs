@@ -1,11 +1,11 @@
 //! What teams do beside the plain step, and the walks of single units: the same bits.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments, Slots};
 use sonew_kernels::context::{Context, Profile};
-use sonew_kernels::evidence::{PivotEvidence, Slots};
+use sonew_kernels::evidence::PivotEvidence;
 use sonew_kernels::kronecker::{self, DescentBuffers, DescentRates, MeasureBuffers, measure};
 use sonew_kernels::precision::{Bf16, F16, F32, HostFormat, Precision};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Ghosts, Graft, GraftBuffers,
     PerTensor, Reduction, StepBuffers, StepRates, UpdateBuffers, factor, largest_row_sum,
@@ -34,37 +34,25 @@ impl<'a, P: Precision> Arenas<'a, P> {
         }
     }
 
-    fn arena<S: HostFormat>(&self, values: &[Vec<f64>]) -> Handle {
-        let narrow: Vec<Vec<f32>> = values
-            .iter()
-            .map(|t| t.iter().map(|&x| x as f32).collect())
-            .collect();
-        let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
-        let arena = self.segments.gather(&slices).unwrap();
-        self.bench.context.upload(&S::encode(&arena))
+    fn arena<S: HostFormat>(&self, values: &[Vec<f64>]) -> Arena {
+        self.bench.arena_in::<S>(&self.segments, values)
     }
 
-    fn grads(&self, t: usize) -> Handle {
+    fn grads(&self, t: usize) -> Arena {
         self.arena::<P::Params>(&gradient(t))
     }
 
-    fn zeros(&self) -> Handle {
-        self.bench.values_in::<P::State>(self.segments.arena_len())
+    fn zeros(&self) -> Arena {
+        self.bench.zeros_in::<P::State>(&self.segments)
     }
 
     fn slots(&self, sweep: Sweep) -> Slots {
         Slots::new(&self.bench.context, sweep.total_units(&self.segments))
     }
 
-    /// The arena of a state, without ghosts.
-    fn read(&self, state: &Handle) -> Vec<u32> {
-        let bytes: Vec<u8> = self.bench.context.download("test", state).unwrap();
-        bits(&P::State::decode(&bytes)[..self.segments.arena_len()])
-    }
-
-    fn read_params(&self, params: &Handle) -> Vec<u32> {
-        let bytes: Vec<u8> = self.bench.context.download("test", params).unwrap();
-        bits(&P::Params::decode(&bytes))
+    /// The bits of an arena, without ghosts.
+    fn read(&self, arena: &Arena) -> Vec<u32> {
+        arena.view(&self.bench.context, "test", bits).unwrap()
     }
 
     fn numbers(&self, values: &Handle) -> Vec<f32> {
@@ -72,7 +60,7 @@ impl<'a, P: Precision> Arenas<'a, P> {
     }
 
     /// Statistics of a band, made by a step of whatever form: moment, diagonal and edges.
-    fn statistics(&self, band: usize) -> Vec<Handle> {
+    fn statistics(&self, band: usize) -> Vec<Arena> {
         let blueprint = Blueprint::infer::<P>(Profile::LLVMPIPE, band);
         let walk = Blueprint {
             sweep: Sweep {
@@ -82,10 +70,9 @@ impl<'a, P: Precision> Arenas<'a, P> {
             ..blueprint
         };
         let removal = EdgeRemoval::Outgoing;
-        let values = Ghosts::new(&self.segments, band, removal, walk).state_len();
-        let states: Vec<Handle> = (0..2 + band)
-            .map(|_| self.bench.values_in::<P::State>(values))
-            .collect();
+        let ghosts = Ghosts::new(&self.segments, band, removal, walk);
+        let bench = self.bench;
+        let states = bench.states_in::<P::State>(2 + band, &self.segments, ghosts);
         for t in [1, 3] {
             let buffers = StepBuffers {
                 params: &self.arena::<P::Params>(&gradient(1)),
@@ -99,22 +86,13 @@ impl<'a, P: Precision> Arenas<'a, P> {
             };
             let forced = Strategy::Forced(walk);
             let context = &self.bench.context;
-            step::<P>(
-                context,
-                &self.segments,
-                buffers,
-                RATES,
-                GAMMA,
-                removal,
-                forced,
-            )
-            .unwrap();
+            step::<P>(context, buffers, RATES, GAMMA, removal, forced).unwrap();
         }
         // Without the ghosts.
-        let arena = |state: &Handle| {
-            let bytes: Vec<u8> = self.bench.context.download("test", state).unwrap();
-            let values = P::State::decode(&bytes)[..self.segments.arena_len()].to_vec();
-            self.bench.context.upload(&P::State::encode(&values))
+        let context = &self.bench.context;
+        let arena = |state: &Arena| {
+            let tensors = state.tensors(context).unwrap();
+            Arena::of(context, &self.segments, state.format(), &tensors).unwrap()
         };
         states.iter().map(arena).collect()
     }
@@ -155,15 +133,7 @@ fn staged<P: Precision>(
         bench.values(segments.blocks() - 2),
         bench.values(LENGTHS.len()),
     );
-    norm_per_tensor::<P>(
-        context,
-        segments,
-        &reduction,
-        &grads,
-        &partials,
-        &of_gradients,
-    )
-    .unwrap();
+    norm_per_tensor::<P>(context, &reduction, &grads, &partials, &of_gradients).unwrap();
     let of_tensors = |values| PerTensor {
         values,
         tensor_of_block: &table,
@@ -184,10 +154,8 @@ fn staged<P: Precision>(
     let (removal, forced) = (EdgeRemoval::Incident, Strategy::Forced(blueprint));
     let cut = arenas.slots(sweep);
     if accumulates {
-        let values = Ghosts::new(segments, band, removal, blueprint).state_len();
-        let states: Vec<Handle> = (0..2 + band)
-            .map(|_| bench.values_in::<P::State>(values))
-            .collect();
+        let ghosts = Ghosts::new(segments, band, removal, blueprint);
+        let states = bench.states_in::<P::State>(2 + band, segments, ghosts);
         let buffers = StepBuffers {
             params: &grads,
             graft: Some(stage),
@@ -198,13 +166,12 @@ fn staged<P: Precision>(
             non_finite: &arenas.slots(sweep),
             cut: &cut,
         };
-        step::<P>(context, segments, buffers, RATES, GAMMA, removal, forced).unwrap();
+        step::<P>(context, buffers, RATES, GAMMA, removal, forced).unwrap();
     } else {
         let states = arenas.statistics(band);
         let row_sums = bench.values(LENGTHS.len());
         largest_row_sum::<P>(
             context,
-            segments,
             &reduction,
             &states[1],
             &states[2..],
@@ -225,7 +192,6 @@ fn staged<P: Precision>(
         let descent = Descent::Stage(stage);
         update::<P>(
             context,
-            segments,
             buffers,
             descent,
             damping,
@@ -315,7 +281,6 @@ fn updated<P: Precision>(
     };
     update::<P>(
         &bench.context,
-        &arenas.segments,
         buffers,
         descent,
         Damping::Absolute(1.0 / 1024.0),
@@ -326,7 +291,7 @@ fn updated<P: Precision>(
     )
     .unwrap();
     let pivots = PivotEvidence::read(&bench.context, "test", &cut).unwrap();
-    (arenas.read_params(&params), pivots)
+    (arenas.read(&params), pivots)
 }
 
 #[test]
@@ -353,7 +318,7 @@ fn factored<P: Precision>(
 ) -> (Vec<Vec<u32>>, PivotEvidence) {
     let arenas = Arenas::<P>::new(bench);
     let states = arenas.statistics(band);
-    let psi: Vec<Handle> = (0..band).map(|_| arenas.zeros()).collect();
+    let psi: Vec<Arena> = (0..band).map(|_| arenas.zeros()).collect();
     let (d, cut) = (arenas.zeros(), arenas.slots(blueprint.sweep));
     let buffers = FactorBuffers {
         diagonal: &states[1],
@@ -364,7 +329,6 @@ fn factored<P: Precision>(
     };
     factor::<P>(
         &bench.context,
-        &arenas.segments,
         buffers,
         2.0,
         1.0 / 1024.0,
@@ -409,21 +373,10 @@ fn norms<P: Precision>(bench: &Bench, profile: Profile) -> Vec<u32> {
     let partials = bench.values(segments.blocks() - 2);
     let [of_gradient, row_sums] = [0; 2].map(|_| bench.values(LENGTHS.len()));
     let grads = arenas.grads(1);
-    norm_per_tensor::<P>(
-        &context,
-        segments,
-        &reduction,
-        &grads,
-        &partials,
-        &of_gradient,
-    )
-    .unwrap();
+    norm_per_tensor::<P>(&context, &reduction, &grads, &partials, &of_gradient).unwrap();
     let mut found = arenas.numbers(&partials);
     let (diagonal, edges) = (&states[1], &states[2..]);
-    largest_row_sum::<P>(
-        &context, segments, &reduction, diagonal, edges, &partials, &row_sums,
-    )
-    .unwrap();
+    largest_row_sum::<P>(&context, &reduction, diagonal, edges, &partials, &row_sums).unwrap();
     found.extend(arenas.numbers(&partials));
     bits(&found)
 }
@@ -471,7 +424,7 @@ fn descended<P: Precision>(bench: &Bench, graft: Graft, sweep: Sweep) -> Vec<Vec
         tensor_of_block: &table,
         evidence: &arenas.slots(sweep),
     };
-    measure::<P>(context, segments, buffers, graft, rates, forced).unwrap();
+    measure::<P>(context, buffers, graft, rates, forced).unwrap();
     let reduction = Reduction::new(context, segments);
     reduction
         .pairs_of_norms(context, &measured, sweep, &of_tensors)
@@ -488,10 +441,10 @@ fn descended<P: Precision>(bench: &Bench, graft: Graft, sweep: Sweep) -> Vec<Vec
         momentum: &momentum,
         graft_momentum: &graft_momentum,
     };
-    kronecker::descend::<P>(context, segments, buffers, graft, true, rates, forced).unwrap();
+    kronecker::descend::<P>(context, buffers, graft, true, rates, forced).unwrap();
     let states = [&momentum, &graft_momentum].into_iter().chain(second);
     let mut found: Vec<_> = states.map(|it| arenas.read(it)).collect();
-    found.push(arenas.read_params(&params));
+    found.push(arenas.read(&params));
     found.push(bits(&arenas.numbers(&of_tensors)));
     found
 }

@@ -1,7 +1,7 @@
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::Profile;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::F32;
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, Graft, GraftBuffers, PerTensor, Reduction,
@@ -69,7 +69,6 @@ fn apply(
         let partials = bench.values(segments.blocks() - 2);
         largest_row_sum::<F32>(
             &bench.context,
-            segments,
             &reduction,
             &h.diagonal,
             &h.edges,
@@ -102,7 +101,6 @@ fn apply(
     };
     update::<F32>(
         &bench.context,
-        segments,
         buffers,
         descent,
         damping,
@@ -112,7 +110,7 @@ fn apply(
         Strategy::Inferred,
     )
     .unwrap();
-    bench.read(segments, &params)
+    bench.read(&params)
 }
 
 #[test]
@@ -232,15 +230,8 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
         let rmsprop = graft == Graft::RmsProp;
         if rmsprop {
             let partials = bench.values(segments.blocks() - 2);
-            norm_per_tensor::<F32>(
-                &bench.context,
-                segments,
-                &reduction,
-                &grads,
-                &partials,
-                &grad_norms,
-            )
-            .unwrap();
+            norm_per_tensor::<F32>(&bench.context, &reduction, &grads, &partials, &grad_norms)
+                .unwrap();
         }
         let stage = GraftBuffers {
             graft,
@@ -263,7 +254,6 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
         };
         update::<F32>(
             &bench.context,
-            segments,
             buffers,
             Descent::Stage(stage),
             Damping::Absolute(EPSILON),
@@ -278,7 +268,6 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
             .unwrap();
         apply_graft::<F32>(
             &bench.context,
-            segments,
             &params,
             &staged,
             &norms,
@@ -288,7 +277,7 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
             Strategy::Inferred,
         )
         .unwrap();
-        let found = bench.read(segments, &params);
+        let found = bench.read(&params);
         for (t, oracle) in h.oracle.iter().enumerate() {
             let u = direction(oracle, EPSILON, EdgeRemoval::Outgoing);
             let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();

@@ -3,11 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments, Slots};
 use sonew_kernels::context::Context;
-use sonew_kernels::evidence::{Evidence, Slots};
-use sonew_kernels::precision::{Native, Precision, convert, inspect, round_stochastically};
-use sonew_kernels::segments::Segments;
+use sonew_kernels::evidence::Evidence;
+use sonew_kernels::precision::{Format, Native, Precision, convert, inspect, round_stochastically};
 use sonew_kernels::sweep::{Strategy, Sweep};
 
 use super::loss_scale::Scale;
@@ -41,9 +40,9 @@ struct Sweeps {
 
 /// f32 arenas.
 struct Wide {
-    grads: Handle,
+    grads: Arena,
     /// The weights of a step; masters keep theirs.
-    params: Handle,
+    params: Arena,
     /// Whether `params` holds the masters yet.
     filled: bool,
 }
@@ -56,7 +55,7 @@ impl<P: Precision> Guarded<P> {
         context: Rc<Context>,
         segments: &Segments,
     ) -> Self {
-        let arena = || context.upload(&vec![0f32; segments.arena_len()]);
+        let arena = || Arena::zeros(&context, segments, Format::F32);
         let sweeps = Sweeps {
             inspect: Sweep::plain::<P>(&context, "inspect"),
             convert: Sweep::plain::<P>(&context, "convert"),
@@ -83,20 +82,12 @@ impl<P: Precision> Guarded<P> {
     }
 
     /// Looks at the gradient, and returns whether the step is to be taken.
-    fn admits(&mut self, grads: &Handle) -> Result<bool, Error> {
+    fn admits(&mut self, grads: &Arena) -> Result<bool, Error> {
         let factor = 1.0 / self.loss_scale();
         let wide = self.wide.as_ref().map(|wide| &wide.grads);
-        let (context, segments) = (&self.context, &self.segments);
+        let context = &self.context;
         let sweep = Strategy::Forced(self.sweeps.inspect);
-        inspect::<P::Params>(
-            context,
-            segments,
-            grads,
-            wide,
-            factor,
-            &self.evidence,
-            sweep,
-        )?;
+        inspect::<P::Params>(context, grads, wide, factor, &self.evidence, sweep)?;
         if self.numerics.non_finite == NonFinite::Proceed {
             return Ok(true);
         }
@@ -128,7 +119,7 @@ impl<P: Precision> Guarded<P> {
 }
 
 impl<P: Precision> Optimizer for Guarded<P> {
-    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+    fn step(&mut self, params: &Arena, grads: &Arena, lr: f64) -> Result<(), Error> {
         let call = self.calls;
         let admitted = self.admits(grads);
         self.calls += 1;
@@ -138,11 +129,11 @@ impl<P: Precision> Optimizer for Guarded<P> {
         let Some(wide) = &mut self.wide else {
             return self.inner.step(params, grads, lr);
         };
-        let (context, segments) = (&self.context, &self.segments);
+        let context = &self.context;
         let convert_by = Strategy::Forced(self.sweeps.convert);
         let master = self.numerics.weights == WeightRounding::Master;
         if !(master && wide.filled) {
-            convert::<P::Params, Native<f32>>(context, segments, params, &wide.params, convert_by)?;
+            convert::<P::Params, Native<f32>>(context, params, &wide.params, convert_by)?;
             wide.filled = true;
         }
         self.inner.step(&wide.params, &wide.grads, lr)?;
@@ -150,9 +141,9 @@ impl<P: Precision> Optimizer for Guarded<P> {
             let seed = self.numerics.seed;
             let from = &wide.params;
             let sweep = Strategy::Forced(self.sweeps.draw);
-            round_stochastically::<P::Params>(context, segments, from, params, seed, call, sweep)?;
+            round_stochastically::<P::Params>(context, from, params, seed, call, sweep)?;
         } else {
-            convert::<Native<f32>, P::Params>(context, segments, &wide.params, params, convert_by)?;
+            convert::<Native<f32>, P::Params>(context, &wide.params, params, convert_by)?;
         }
         Ok(())
     }

@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::Precision;
-use sonew_kernels::segments::Segments;
 
 use crate::{Error, Optimizer};
 

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments};
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::{self, Blocking, DeviceBlocking, Workspace};
-use sonew_kernels::precision::{HostFormat, Native, Precision, Storage, convert};
-use sonew_kernels::segments::Segments;
+use sonew_kernels::precision::{Format, HostFormat, Native, Precision, Storage, convert};
 use sonew_kernels::sweep::{Strategy, Sweep};
 
 use super::FactorFormat;
@@ -15,7 +15,7 @@ use crate::Error;
 /// Statistics and directions, in the memory where their products run.
 pub(super) enum Factors {
     /// No tensor is preconditioned: the direction is 0.
-    None(Handle),
+    None(Arena),
     /// In host memory; a step waits for the gradient.
     Host(Box<Host>),
     /// In device memory; only the roots wait for statistics.
@@ -32,11 +32,11 @@ pub(super) struct Host {
 pub(super) struct Device {
     pub statistics: Handle,
     pub roots: Handle,
-    direction: Handle,
-    scratch: Handle,
+    direction: Arena,
+    scratch: Arena,
     /// Gradient and direction in f32 and in the states' format, where those differ.
-    wide_grads: Option<Handle>,
-    narrow_direction: Option<Handle>,
+    wide_grads: Option<Arena>,
+    narrow_direction: Option<Arena>,
     products: DeviceBlocking,
 }
 
@@ -62,8 +62,7 @@ impl Factors {
         statistics: &[f32],
         roots: &[f32],
     ) -> Result<Self, Error> {
-        let n = segments.arena_len();
-        let arena = || context.upload(&vec![0f32; n]);
+        let arena = || Arena::zeros(context, segments, Format::F32);
         Ok(Self::Device(Box::new(Device {
             statistics: context.upload(statistics),
             roots: context.upload(roots),
@@ -71,7 +70,7 @@ impl Factors {
             scratch: arena(),
             wide_grads: (<P::Params as Storage>::BYTES < 4).then(arena),
             narrow_direction: (<P::State as Storage>::BYTES < 4)
-                .then(|| context.upload(&P::State::encode(&vec![0.0; n]))),
+                .then(|| Arena::zeros(context, segments, P::State::FORMAT)),
             products: DeviceBlocking::new(context, segments, blocking, Default::default())?,
         })))
     }
@@ -83,7 +82,7 @@ impl Factors {
 
     /// As [`Factors::Host`] and [`Factors::Device`], for a blocking without blocks.
     pub fn none<P: Precision>(context: &Context, segments: &Segments) -> Self {
-        Self::None(context.upload(&P::State::encode(&vec![0.0; segments.arena_len()])))
+        Self::None(Arena::zeros(context, segments, P::State::FORMAT))
     }
 
     /// Adds a gradient to the statistics. `values` is what [`Factors::read`] returned for it.
@@ -91,7 +90,7 @@ impl Factors {
         &mut self,
         context: &Context,
         blocking: &Blocking,
-        grads: &Handle,
+        grads: &Arena,
         values: &[f32],
         beta2: f64,
     ) -> Result<(), Error> {
@@ -113,22 +112,16 @@ impl Factors {
     }
 
     /// The gradient in f32: returned where host products need it, widened in place where those of the device do.
-    pub fn read<P: Precision>(
-        &self,
-        context: &Context,
-        segments: &Segments,
-        grads: &Handle,
-    ) -> Result<Vec<f32>, Error> {
+    pub fn read<P: Precision>(&self, context: &Context, grads: &Arena) -> Result<Vec<f32>, Error> {
         match self {
             Self::None(_) => {}
             Self::Host(_) => {
-                let bytes: Vec<u8> = context.download("reading gradients", grads)?;
-                return Ok(P::Params::decode(&bytes));
+                return Ok(grads.view(context, "reading gradients", <[f32]>::to_vec)?);
             }
             Self::Device(device) => {
                 if let Some(wide) = &device.wide_grads {
                     let sweep = Strategy::Forced(Sweep::plain::<P>(context, "convert"));
-                    convert::<P::Params, Native<f32>>(context, segments, grads, wide, sweep)?;
+                    convert::<P::Params, Native<f32>>(context, grads, wide, sweep)?;
                 }
             }
         }
@@ -153,22 +146,27 @@ impl Factors {
         }
     }
 
-    /// The preconditioned gradient, an arena on the device in the states' format.
+    /// The preconditioned gradient, on the device in the states' format.
     pub fn direction<P: Precision>(
         &mut self,
         context: &Context,
         segments: &Segments,
         blocking: &Blocking,
         roots: &[f32],
-        grads: &Handle,
+        grads: &Arena,
         values: &[f32],
-    ) -> Result<Handle, Error> {
+    ) -> Result<Arena, Error> {
         match self {
             Self::None(zero) => Ok(zero.clone()),
             Self::Host(host) => {
                 let out = &mut host.direction;
                 kronecker::direction(blocking, roots, values, out, &mut host.workspace)?;
-                Ok(context.upload(&P::State::encode(out)))
+                Ok(Arena::from_values(
+                    context,
+                    segments,
+                    P::State::FORMAT,
+                    out,
+                )?)
             }
             Self::Device(device) => {
                 let grads = device.wide_grads.as_ref().unwrap_or(grads);
@@ -185,7 +183,7 @@ impl Factors {
                     return Ok(direction.clone());
                 };
                 let sweep = Strategy::Forced(Sweep::plain::<P>(context, "convert"));
-                convert::<Native<f32>, P::State>(context, segments, direction, narrow, sweep)?;
+                convert::<Native<f32>, P::State>(context, direction, narrow, sweep)?;
                 Ok(narrow.clone())
             }
         }

@@ -19,7 +19,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments};
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::Hyper;
@@ -27,7 +27,6 @@ use sonew_kernels::kronecker::{
     self, Blocking, DescentBuffers, DescentRates, LARGEST_ORDER, Limits, MeasureBuffers, Ridge,
 };
 use sonew_kernels::precision::{Precision, Storage};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{Graft, Reduction, norm_per_tensor};
 use sonew_kernels::sweep::{Strategy, Sweep};
 
@@ -251,9 +250,9 @@ impl<P: Precision> ShampooOptimizer<P> {
     /// Graft, momenta and descent on the device.
     fn descend(
         &mut self,
-        params: &Handle,
-        grads: &Handle,
-        direction: &Handle,
+        params: &Arena,
+        grads: &Arena,
+        direction: &Arena,
         lr: f64,
     ) -> Result<(), Error> {
         let config = self.config;
@@ -262,7 +261,6 @@ impl<P: Precision> ShampooOptimizer<P> {
         if norms {
             norm_per_tensor::<P>(
                 &self.context,
-                &self.segments,
                 &self.reduction,
                 grads,
                 &states.block_partials,
@@ -280,7 +278,6 @@ impl<P: Precision> ShampooOptimizer<P> {
         let grad_norms = norms.then_some(&states.grad_norms);
         kronecker::measure::<P>(
             &self.context,
-            &self.segments,
             MeasureBuffers {
                 grads,
                 direction,
@@ -303,7 +300,6 @@ impl<P: Precision> ShampooOptimizer<P> {
         let started = self.step >= config.start_step;
         kronecker::descend::<P>(
             &self.context,
-            &self.segments,
             DescentBuffers {
                 params,
                 grads,
@@ -330,7 +326,7 @@ impl<P: Precision> ShampooOptimizer<P> {
 }
 
 impl<P: Precision> Optimizer for ShampooOptimizer<P> {
-    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+    fn step(&mut self, params: &Arena, grads: &Arena, lr: f64) -> Result<(), Error> {
         let mut clock = Instant::now();
         let mut lap = |part: &mut Duration| {
             let now = Instant::now();
@@ -338,9 +334,7 @@ impl<P: Precision> Optimizer for ShampooOptimizer<P> {
             clock = now;
         };
         check_step::<P>(&self.segments, params, grads, lr)?;
-        let values = self
-            .factors
-            .read::<P>(&self.context, &self.segments, grads)?;
+        let values = self.factors.read::<P>(&self.context, grads)?;
         if self.step.is_multiple_of(self.config.statistics_interval) {
             self.factors.accumulate(
                 &self.context,

@@ -1,12 +1,11 @@
 //! What Shampoo keeps on the device beside its factors, and what a step checks before any of it moves.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::{self, Arena, Segments, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
-use sonew_kernels::evidence::Slots;
 use sonew_kernels::kronecker::{Assignment, Blocking};
-use sonew_kernels::precision::{HostFormat, Precision, Storage};
-use sonew_kernels::segments::Segments;
+use sonew_kernels::precision::{HostFormat, Precision};
 use sonew_kernels::sonew::Graft;
 use sonew_kernels::sweep::Sweep;
 
@@ -14,9 +13,9 @@ use crate::Error;
 
 /// States and scratch.
 pub(super) struct States {
-    pub second: Option<Handle>,
-    pub momentum: Handle,
-    pub graft_momentum: Handle,
+    pub second: Option<Arena>,
+    pub momentum: Arena,
+    pub graft_momentum: Arena,
     pub tensor_of_block: Handle,
     /// For each tensor 0, and whether it is preconditioned.
     pub nothing: Handle,
@@ -36,7 +35,7 @@ impl States {
         sweep: Sweep,
         graft: Graft,
     ) -> Self {
-        let arena = || context.upload(&P::State::encode(&vec![0.0; segments.arena_len()]));
+        let arena = || Arena::zeros(context, segments, P::State::FORMAT);
         let values = |count: usize| context.upload(&vec![0f32; count]);
         let tensors = segments.tensors().len();
         let flags: Vec<u32> = blocking
@@ -64,24 +63,13 @@ impl States {
 /// Refuses what a launch would refuse, before any state has moved.
 pub(super) fn check_step<P: Precision>(
     segments: &Segments,
-    params: &Handle,
-    grads: &Handle,
+    params: &Arena,
+    grads: &Arena,
     lr: f64,
 ) -> Result<(), Error> {
     let operation = "shampoo";
-    let bytes = <P::Params as Storage>::BYTES;
-    let expected = (bytes * segments.arena_len()) as u64;
-    for (argument, buffer) in [("params", params), ("grads", grads)] {
-        let found = buffer.size_in_used();
-        if found != expected {
-            return Err(Error::Kernel(KernelError::Length {
-                operation,
-                argument,
-                found,
-                expected,
-            }));
-        }
-    }
+    let arenas = [("params", params), ("grads", grads)];
+    arena::require::<P::Params>(operation, segments, arenas)?;
     if lr >= 0.0 && (lr as f32).is_finite() {
         return Ok(());
     }

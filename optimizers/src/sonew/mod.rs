@@ -12,12 +12,11 @@ mod scratch;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, GAP, Segments, Slots};
 use sonew_kernels::context::Context;
-use sonew_kernels::evidence::{Evidence, PivotEvidence, Slots};
+use sonew_kernels::evidence::{Evidence, PivotEvidence};
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
-use sonew_kernels::segments::{GAP, Segments};
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, EdgeRemoval, Form, Ghosts, Graft, GraftBuffers,
     StatisticsBuffers, StepBuffers, StepRates, Tolerance, UpdateBuffers, statistics, step, update,
@@ -143,9 +142,9 @@ struct SonewOptimizer<P> {
     config: Sonew,
     context: Rc<Context>,
     segments: Segments,
-    moment: Handle,
-    diagonal: Handle,
-    edges: Vec<Handle>,
+    moment: Arena,
+    diagonal: Arena,
+    edges: Vec<Arena>,
     non_finite: Slots,
     cut: Slots,
     scratch: Option<Scratch>,
@@ -172,18 +171,22 @@ impl<P: Precision> SonewOptimizer<P> {
             let bytes = (P::State::BYTES * ghosts.state_len()) as u64;
             context.require_buffer("building SONew", "a state with its ghost columns", bytes)?;
         }
-        let len = if fused {
-            ghosts.state_len()
-        } else {
-            segments.arena_len()
+        let format = P::State::FORMAT;
+        let state = || {
+            if fused {
+                Arena::zeros_with_ghosts(&context, segments, format, ghosts)
+            } else {
+                Ok(Arena::zeros(&context, segments, format))
+            }
         };
-        let state = || context.upload(&P::State::encode(&vec![0.0; len]));
         let slots = |sweep: Sweep| Slots::of(&context, segments, sweep);
         let scratch = || Scratch::new::<P>(&context, segments, blueprint.sweep, config.graft);
         Ok(Self {
-            moment: state(),
-            diagonal: state(),
-            edges: (0..config.band).map(|_| state()).collect(),
+            moment: state()?,
+            diagonal: state()?,
+            edges: (0..config.band)
+                .map(|_| state())
+                .collect::<Result<_, _>>()?,
             non_finite: slots(if fused { blueprint.sweep } else { sweep }),
             cut: slots(blueprint.sweep),
             scratch: norms.then(scratch),
@@ -211,12 +214,7 @@ impl<P: Precision> SonewOptimizer<P> {
         match &self.scratch {
             Some(scratch) if epsilon > 0.0 => Ok(Damping::Relative {
                 epsilon,
-                row_sums: scratch.row_sums::<P>(
-                    &self.context,
-                    &self.segments,
-                    &self.diagonal,
-                    &self.edges,
-                )?,
+                row_sums: scratch.row_sums::<P>(&self.context, &self.diagonal, &self.edges)?,
             }),
             _ => Ok(Damping::Absolute(self.config.epsilon)),
         }
@@ -241,8 +239,8 @@ impl<P: Precision> SonewOptimizer<P> {
     /// Everything in one launch; with a graft u is staged.
     fn step_fused(
         &self,
-        params: &Handle,
-        grads: &Handle,
+        params: &Arena,
+        grads: &Arena,
         graft: Option<GraftBuffers<'_>>,
         lr: f64,
         t: u64,
@@ -250,7 +248,6 @@ impl<P: Precision> SonewOptimizer<P> {
         let config = self.config;
         step::<P>(
             &self.context,
-            &self.segments,
             StepBuffers {
                 params,
                 graft,
@@ -279,8 +276,8 @@ impl<P: Precision> SonewOptimizer<P> {
     /// Statistics in a launch of their own, then what needs them.
     fn step_apart(
         &self,
-        params: &Handle,
-        grads: &Handle,
+        params: &Arena,
+        grads: &Arena,
         graft: Option<GraftBuffers<'_>>,
         lr: f64,
         t: u64,
@@ -288,7 +285,6 @@ impl<P: Precision> SonewOptimizer<P> {
         let config = self.config;
         statistics::<P>(
             &self.context,
-            &self.segments,
             StatisticsBuffers {
                 grads,
                 moment: &self.moment,
@@ -313,7 +309,7 @@ impl<P: Precision> SonewOptimizer<P> {
     }
 
     /// Where u is staged for the graft, and the norm of the gradient if it needs that.
-    fn stage<'a>(&'a self, grads: &'a Handle) -> Result<Option<GraftBuffers<'a>>, Error> {
+    fn stage<'a>(&'a self, grads: &'a Arena) -> Result<Option<GraftBuffers<'a>>, Error> {
         let config = self.config;
         let scratch = self.scratch.as_ref();
         let Some((scratch, staged)) = scratch.and_then(|it| Some((it, it.staged.as_ref()?))) else {
@@ -321,7 +317,7 @@ impl<P: Precision> SonewOptimizer<P> {
         };
         let rmsprop = config.graft == Graft::RmsProp;
         let grad_norms = if rmsprop {
-            Some(scratch.grad_norms::<P>(&self.context, &self.segments, grads)?)
+            Some(scratch.grad_norms::<P>(&self.context, grads)?)
         } else {
             None
         };
@@ -340,7 +336,6 @@ impl<P: Precision> SonewOptimizer<P> {
     fn update(&self, descent: Descent<'_>, damping: Damping<'_>, t: u64) -> Result<(), Error> {
         update::<P>(
             &self.context,
-            &self.segments,
             UpdateBuffers {
                 moment: &self.moment,
                 diagonal: &self.diagonal,
@@ -359,7 +354,7 @@ impl<P: Precision> SonewOptimizer<P> {
 }
 
 impl<P: Precision> Optimizer for SonewOptimizer<P> {
-    fn step(&mut self, params: &Handle, grads: &Handle, lr: f64) -> Result<(), Error> {
+    fn step(&mut self, params: &Arena, grads: &Arena, lr: f64) -> Result<(), Error> {
         let t = self.step + 1;
         let graft = self.stage(grads)?;
         if self.fused {
@@ -369,7 +364,7 @@ impl<P: Precision> Optimizer for SonewOptimizer<P> {
         }
         if let Some(scratch) = &self.scratch {
             let weight_decay = self.config.weight_decay;
-            scratch.descend::<P>(&self.context, &self.segments, params, lr, weight_decay)?;
+            scratch.descend::<P>(&self.context, params, lr, weight_decay)?;
         }
         self.step = t;
         Ok(())

@@ -1,9 +1,9 @@
 //! What a step of SONew needs beside its states where it takes norms per tensor: a graft's, or ‖H‖₁ for a relative ε.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments};
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::{HostFormat, Precision};
-use sonew_kernels::segments::Segments;
 use sonew_kernels::sonew::{
     Graft, PerTensor, Reduction, apply_graft, largest_row_sum, norm_per_tensor,
 };
@@ -26,11 +26,11 @@ pub(super) struct Scratch {
 /// What grafting needs.
 pub(super) struct Staged {
     sweep: Sweep,
-    pub direction: Handle,
+    pub direction: Arena,
     pub block_norms: Handle,
     tensor_norms: Handle,
     /// The second moment of the RMSProp graft, a state.
-    pub second: Option<Handle>,
+    pub second: Option<Arena>,
 }
 
 impl Scratch {
@@ -41,7 +41,7 @@ impl Scratch {
         sweep: Sweep,
         graft: Graft,
     ) -> Self {
-        let arena = || context.upload(&P::State::encode(&vec![0.0; segments.arena_len()]));
+        let arena = || Arena::zeros(context, segments, P::State::FORMAT);
         let values = |count: usize| context.upload(&vec![0f32; count]);
         let tensors = segments.tensors().len();
         Self {
@@ -71,15 +71,12 @@ impl Scratch {
     pub fn row_sums<P: Precision>(
         &self,
         context: &Context,
-        segments: &Segments,
-        diagonal: &Handle,
-        edges: &[Handle],
+        diagonal: &Arena,
+        edges: &[Arena],
     ) -> Result<PerTensor<'_>, Error> {
         let (partials, sums) = (&self.block_partials, &self.row_sums);
         let reduction = &self.reduction;
-        largest_row_sum::<P>(
-            context, segments, reduction, diagonal, edges, partials, sums,
-        )?;
+        largest_row_sum::<P>(context, reduction, diagonal, edges, partials, sums)?;
         Ok(self.per_tensor(sums))
     }
 
@@ -87,11 +84,10 @@ impl Scratch {
     pub fn grad_norms<P: Precision>(
         &self,
         context: &Context,
-        segments: &Segments,
-        grads: &Handle,
+        grads: &Arena,
     ) -> Result<PerTensor<'_>, Error> {
         let (partials, norms) = (&self.block_partials, &self.grad_norms);
-        norm_per_tensor::<P>(context, segments, &self.reduction, grads, partials, norms)?;
+        norm_per_tensor::<P>(context, &self.reduction, grads, partials, norms)?;
         Ok(self.per_tensor(norms))
     }
 
@@ -99,8 +95,7 @@ impl Scratch {
     pub fn descend<P: Precision>(
         &self,
         context: &Context,
-        segments: &Segments,
-        params: &Handle,
+        params: &Arena,
         lr: f64,
         weight_decay: f64,
     ) -> Result<(), Error> {
@@ -112,7 +107,6 @@ impl Scratch {
             .pairs_of_norms(context, blocks, staged.sweep, tensors)?;
         apply_graft::<P>(
             context,
-            segments,
             params,
             &staged.direction,
             tensors,

@@ -1,10 +1,10 @@
 //! What a device can do at most, measured: how fast it copies and how fast it multiplies.
 
 use serde::{Deserialize, Serialize};
-use sonew_kernels::precision::{F32Twins, Native, Twins, convert, require};
+use sonew_kernels::precision::{F32Twins, Format, Native, Twins, convert, require};
 use sonew_kernels::product::{self, HostMatrix, Product, Products, Scale};
 use sonew_kernels::sweep::Strategy;
-use sonew_optimizers::{Context, Segments, Units};
+use sonew_optimizers::{Arena, Context, Segments, Units};
 
 use super::BenchError;
 use super::noise::{arena, noise};
@@ -82,21 +82,15 @@ impl Ceiling {
 fn copied(context: &Context, values: usize, effort: Effort) -> Result<Copied, BenchError> {
     let segments = Segments::new(&[values])?;
     let values_copied = arena(&segments, 0);
-    let from = context.upload(&values_copied);
-    let to = context.upload(&vec![0f32; segments.arena_len()]);
+    let from = Arena::from_values(context, &segments, Format::F32, &values_copied)?;
+    let to = Arena::zeros(context, &segments, Format::F32);
     let wide = context.profile().wide_words && require::<F32Twins>(context).is_ok();
     let copy = Stopwatch::new(
         Work::new(context, || {
             if wide {
-                convert::<Twins, Twins>(context, &segments, &from, &to, Strategy::Inferred)?;
+                convert::<Twins, Twins>(context, &from, &to, Strategy::Inferred)?;
             } else {
-                convert::<Native<f32>, Native<f32>>(
-                    context,
-                    &segments,
-                    &from,
-                    &to,
-                    Strategy::Inferred,
-                )?;
+                convert::<Native<f32>, Native<f32>>(context, &from, &to, Strategy::Inferred)?;
             }
             Ok(())
         }),
@@ -104,7 +98,7 @@ fn copied(context: &Context, values: usize, effort: Effort) -> Result<Copied, Be
     )?;
     let bytes_per_second = 8.0 * values as f64 / copy.run(effort)?.median;
     let wrong = |found: &[f32]| found != values_copied;
-    if context.view("bench", &to, wrong)? {
+    if to.view(context, "bench", wrong)? {
         return Err(wrong_ceiling("copy", "a value", 1.0, 0.0));
     }
     Ok(Copied {

@@ -4,9 +4,8 @@
 use std::fmt;
 use std::rc::Rc;
 
-use cubecl::server::Handle;
 use serde::{Deserialize, Serialize};
-use sonew_optimizers::{Context, Optimizer, OptimizerConfig, PrecisionKind, Segments};
+use sonew_optimizers::{Arena, Context, Optimizer, OptimizerConfig, PrecisionKind, Segments};
 
 use super::BenchError;
 use super::noise::{arena, noise};
@@ -109,10 +108,10 @@ pub struct Model {
     precision: PrecisionKind,
     /// Where the tensors lie.
     pub segments: Segments,
-    /// Parameters, an arena.
-    pub params: Handle,
-    /// Gradients, an arena.
-    pub grads: Handle,
+    /// Parameters.
+    pub params: Arena,
+    /// Gradients.
+    pub grads: Arena,
 }
 
 impl Model {
@@ -122,10 +121,11 @@ impl Model {
     /// None at these sizes.
     pub fn new(context: &Rc<Context>, precision: PrecisionKind) -> Result<Self, BenchError> {
         let segments = Segments::with_shapes(shapes(&AUTOENCODER_SIZES))?;
-        let upload = |seed| context.upload(&precision.encode(&arena(&segments, seed)));
+        let format = precision.format();
+        let upload = |seed| Arena::from_values(context, &segments, format, &arena(&segments, seed));
         Ok(Self {
-            params: upload(1),
-            grads: upload(1 << 24),
+            params: upload(1)?,
+            grads: upload(1 << 24)?,
             context: context.clone(),
             precision,
             segments,

@@ -4,8 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use sonew_kernels::catalogue::Output;
-use sonew_optimizers::Context;
+use sonew_optimizers::{Arena, Context};
 
 use super::BenchError;
 
@@ -57,7 +56,7 @@ impl Seconds {
 /// Something that is timed, on a device.
 pub struct Work<'a> {
     pub(super) context: &'a Context,
-    pub(super) outputs: Vec<Output>,
+    pub(super) outputs: Vec<Arena>,
     launch: Box<dyn FnMut() -> Result<(), BenchError> + 'a>,
 }
 
@@ -72,7 +71,7 @@ impl<'a> Work<'a> {
     }
 
     /// The same work, of which it is known what it writes.
-    pub(super) fn writing(self, outputs: Vec<Output>) -> Self {
+    pub(super) fn writing(self, outputs: Vec<Arena>) -> Self {
         Self { outputs, ..self }
     }
 

@@ -1,9 +1,8 @@
 //! What a kernel writes at full size, held to what it writes on a window of the same values alone, on which it is proven: both ends
 //! of the tensor, seams of tiles in between, and where indices or bytes outgrow what some integer holds.
 
-use sonew_kernels::catalogue::Output;
-use sonew_kernels::segments::{BLOCK, GAP};
-use sonew_optimizers::{Context, PrecisionKind};
+use sonew_kernels::arena::{BLOCK, GAP};
+use sonew_optimizers::{Arena, Context, PrecisionKind};
 
 use super::BenchError;
 use super::kernels::{Subject, Timer};
@@ -69,17 +68,18 @@ impl Seen {
     fn read(
         context: &Context,
         subject: &Subject,
-        outputs: &[Output],
+        outputs: &[Arena],
         (at, values): (usize, usize),
     ) -> Result<Self, BenchError> {
-        let window = |output: &Output| {
-            let start = (BLOCK + at) * output.bytes;
+        let window = |output: &Arena| {
+            let bytes = output.format().bytes();
+            let start = (BLOCK + at) * bytes;
             // Whole words; what lies behind the tensor is 0.
-            let length = values.next_multiple_of(BLOCK) * output.bytes;
-            let behind = output.handle.size_in_used() as usize - start - length;
-            let part = output.handle.clone();
+            let length = values.next_multiple_of(BLOCK) * bytes;
+            let behind = output.bytes() - start - length;
+            let part = output.handle().clone();
             let part = part.offset_start(start as u64).offset_end(behind as u64);
-            Ok((output.bytes, context.download("bench", &part)?))
+            Ok((bytes, context.download("bench", &part)?))
         };
         let outputs: Result<_, BenchError> = outputs.iter().map(window).collect();
         Ok(Self {

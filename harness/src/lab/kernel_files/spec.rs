@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sonew_kernels::segments::GAP;
+use sonew_kernels::arena::GAP;
 
 use super::settings::Setting;
 

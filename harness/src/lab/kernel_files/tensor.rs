@@ -1,10 +1,11 @@
 //! One tensor of n values on a device, in an arena of its own.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
-use sonew_kernels::evidence::{Evidence, Slots};
-use sonew_kernels::segments::Segments;
+use sonew_kernels::evidence::Evidence;
+use sonew_kernels::precision::Format;
 use sonew_kernels::sonew::Reduction;
 use sonew_kernels::sweep::Sweep;
 
@@ -42,18 +43,18 @@ impl<'a> Tensor<'a> {
     }
 
     /// n values as an arena.
-    pub fn upload(&self, values: &[f32]) -> Result<Handle, KernelError> {
-        Ok(self.context.upload(&self.segments.gather(&[values])?))
+    pub fn upload(&self, values: &[f32]) -> Result<Arena, KernelError> {
+        Arena::of(self.context, &self.segments, Format::F32, &[values])
     }
 
     /// Arenas of n values each.
-    pub fn upload_all(&self, lines: &[Vec<f32>]) -> Result<Vec<Handle>, KernelError> {
+    pub fn upload_all(&self, lines: &[Vec<f32>]) -> Result<Vec<Arena>, KernelError> {
         lines.iter().map(|line| self.upload(line)).collect()
     }
 
     /// An arena of zeros.
-    pub fn empty(&self) -> Handle {
-        self.zeros(self.segments.arena_len())
+    pub fn empty(&self) -> Arena {
+        Arena::zeros(self.context, &self.segments, Format::F32)
     }
 
     /// Zeros.
@@ -77,17 +78,17 @@ impl<'a> Tensor<'a> {
         (Reduction::new(self.context, &self.segments), partials)
     }
 
-    /// The values of an arena, or of what begins with one.
-    pub fn read(&self, arena: &Handle) -> Result<Vec<f32>, KernelError> {
+    /// The values of an arena.
+    pub fn read(&self, arena: &Arena) -> Result<Vec<f32>, KernelError> {
         let start = self.segments.tensors()[0].start;
         let n = self.n;
-        self.context.view(self.kernel, arena, |values: &[f32]| {
+        arena.view(self.context, self.kernel, |values| {
             values[start..start + n].to_vec()
         })
     }
 
     /// Those of several, one after the other.
-    pub fn read_all(&self, arenas: &[Handle]) -> Result<Vec<f32>, KernelError> {
+    pub fn read_all(&self, arenas: &[Arena]) -> Result<Vec<f32>, KernelError> {
         let mut all = Vec::with_capacity(arenas.len() * self.n);
         for arena in arenas {
             all.extend(self.read(arena)?);

@@ -2,11 +2,9 @@
 
 use std::rc::Rc;
 
-use cubecl::server::Handle;
-use sonew_optimizers::{Context, Optimizer, OptimizerConfig, PrecisionKind, Segments};
+use sonew_optimizers::{Arena, Context, Optimizer, OptimizerConfig, PrecisionKind, Segments};
 
 use crate::train::TrainError;
-use crate::train::init::upload;
 use crate::train::order::BatchOrder;
 use crate::workloads::autoencoder::images::Images;
 use crate::workloads::autoencoder::network::{Network, Route};
@@ -18,7 +16,7 @@ pub(super) struct Steps<'a> {
     images: &'a Images,
     order: BatchOrder,
     network: Network,
-    params: Handle,
+    params: Arena,
     optimizer: Box<dyn Optimizer>,
     lr: f64,
     /// A batch.
@@ -41,7 +39,7 @@ impl<'a> Steps<'a> {
         Ok(Self {
             images,
             order: BatchOrder::shuffled(images.examples(), batch, seed)?,
-            params: upload(context, segments, precision, &weights.values())?,
+            params: Arena::of(context, segments, precision.format(), &weights.values())?,
             lr: optimizer.default_lr(),
             optimizer: optimizer.build(precision, context.clone(), segments)?,
             context: context.clone(),
@@ -64,7 +62,7 @@ impl<'a> Steps<'a> {
         self.images.fill_batch(indices, &mut self.pixels)?;
         let (context, params) = (&self.context, &self.params);
         let found = self.network.gradients(context, params, &self.pixels, 1.0)?;
-        see(&context.download("reading gradients", &found.grads)?)?;
+        found.grads.view(context, "reading gradients", see)??;
         Ok(self.optimizer.step(params, &found.grads, self.lr)?)
     }
 }

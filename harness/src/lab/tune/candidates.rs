@@ -1,9 +1,9 @@
 //! The blueprints that are tried.
 
+use sonew_kernels::arena::BLOCK;
 use sonew_kernels::catalogue::Kernel;
 use sonew_kernels::context::{Profile, Units};
 use sonew_kernels::precision::{Precision, Storage};
-use sonew_kernels::segments::BLOCK;
 use sonew_kernels::sonew::Blueprint;
 use sonew_kernels::sweep::Sweep;
 

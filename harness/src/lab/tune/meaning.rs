@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
+use sonew_kernels::arena::GAP;
 use sonew_kernels::catalogue::Kernel;
 use sonew_kernels::product::Blueprint;
-use sonew_kernels::segments::GAP;
 use sonew_kernels::tuned::{TileSpeed, Tuning};
 use sonew_optimizers::PrecisionKind;
 

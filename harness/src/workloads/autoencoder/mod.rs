@@ -6,11 +6,11 @@ mod objective;
 mod options;
 pub mod weights;
 
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::network::{DenseLayers, Layer};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
-use sonew_kernels::segments::Segments;
 
 use super::{Examples, Memory, Objective, Workload};
 use crate::train::TrainError;

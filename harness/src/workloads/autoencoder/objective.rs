@@ -1,6 +1,6 @@
 //! The autoencoder's loss on a device.
 
-use cubecl::server::Handle;
+use sonew_kernels::arena::Arena;
 use sonew_kernels::context::Context;
 
 use super::network::{ImageSet, Network, NetworkError, Order};
@@ -24,10 +24,10 @@ impl Objective for Reconstruction<'_> {
     fn gradients(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         number: usize,
         scale: f64,
-    ) -> Result<Handle, TrainError> {
+    ) -> Result<Arena, TrainError> {
         let order = self.order.as_ref().ok_or_else(|| NetworkError::Shape {
             argument: "the order of a batch",
             found: "none".into(),
@@ -46,7 +46,7 @@ impl Objective for Reconstruction<'_> {
         self.network.tells_at_once()
     }
 
-    fn evaluate(&mut self, context: &Context, params: &Handle) -> Result<f64, TrainError> {
+    fn evaluate(&mut self, context: &Context, params: &Arena) -> Result<f64, TrainError> {
         Ok(self.network.evaluate(context, params, &self.images)?)
     }
 }

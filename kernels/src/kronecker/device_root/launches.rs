@@ -11,7 +11,7 @@ use super::check::{self, Multiplier, Times};
 use super::control::{self, COUNTS, FINISHED, RECORD, bits};
 use super::tables::{CUBES, MATRIX, ROW, UNITS};
 use super::{DeviceRoots, OPERATION, PATIENCE, rows};
-use crate::buffers::array;
+use crate::binding::array;
 use crate::context::{Context, Grid};
 use crate::error::Error;
 use crate::product::{Gate, gated};

@@ -32,7 +32,7 @@ use cubecl::server::Handle;
 use super::host_root::unstructured;
 use super::longest_step::{self, LEAST};
 use super::root::{LARGEST_ORDER, Ridge, RootEvidence, Stop};
-use crate::buffers::require_bytes;
+use crate::binding::require_bytes;
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
 use crate::product::Blueprint;

@@ -5,9 +5,9 @@ use cubecl::prelude::*;
 use super::exchange::{Place, exchange_statistics};
 use super::solve::solve_vector;
 use super::{Tile, read, zero};
+use crate::arena::BLOCK;
 use crate::evidence::PivotsFound;
 use crate::precision::{Precision, Storage, product, sum};
-use crate::segments::BLOCK;
 use crate::sonew::elimination::{Gamma, Window, Workspace};
 
 /// The launch of teams that each share a tile.

@@ -153,7 +153,6 @@ impl Kernel for BandedLdl {
         let evidence = tensor.slots(blueprint.sweep);
         factor::<F32>(
             context,
-            &tensor.segments,
             FactorBuffers {
                 diagonal: &diagonal,
                 edges: &edges,
@@ -222,7 +221,7 @@ impl Kernel for Precondition {
             moment: &moment,
             direction: &direction,
         };
-        precondition::<F32>(context, &tensor.segments, buffers, Strategy::Inferred)?;
+        precondition::<F32>(context, buffers, Strategy::Inferred)?;
         Ok(Found::new().values("u", [n], tensor.read(&direction)?))
     }
 }

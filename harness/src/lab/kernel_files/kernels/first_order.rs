@@ -115,7 +115,7 @@ impl<L: FirstOrder> Kernel for Descent<L> {
             evidence: &evidence,
         };
         let forced = Strategy::Forced(sweep);
-        descend::<L, F32>(context, &tensor.segments, buffers, self.hyper, forced)?;
+        descend::<L, F32>(context, buffers, self.hyper, forced)?;
         let mut found = Found::new()
             .values("w", [n], tensor.read(&params)?)
             .count("non_finite", tensor.noted(&evidence)?.count);

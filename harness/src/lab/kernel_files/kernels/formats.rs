@@ -1,6 +1,6 @@
 //! Values in the formats of parameters: converted, rounded, and looked at.
 
-use cubecl::server::Handle;
+use sonew_kernels::arena::Arena;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::{F32, Precision, PrecisionKind, PrecisionVisitor, inspect, require};
@@ -37,17 +37,16 @@ pub(super) fn require_format(context: &Context, format: PrecisionKind) -> Result
 pub(super) fn widened(
     tensor: &Tensor<'_>,
     format: PrecisionKind,
-    narrow: &Handle,
+    narrow: &Arena,
 ) -> Result<Vec<f32>, KernelError> {
     let back = tensor.empty();
-    format.widen(tensor.context, &tensor.segments, narrow, &back)?;
+    format.widen(tensor.context, narrow, &back)?;
     tensor.read(&back)
 }
 
 /// Room for an arena in a format.
-pub(super) fn empty(tensor: &Tensor<'_>, format: PrecisionKind) -> Handle {
-    let zeros = vec![0.0; tensor.segments.arena_len()];
-    tensor.context.upload(&format.encode(&zeros))
+pub(super) fn empty(tensor: &Tensor<'_>, format: PrecisionKind) -> Arena {
+    Arena::zeros(tensor.context, &tensor.segments, format.format())
 }
 
 /// Values and a format.
@@ -90,7 +89,7 @@ impl Kernel for Convert {
         let tensor = Tensor::new(context, "convert", n)?;
         let x = tensor.upload(&self.x)?;
         let narrow = empty(&tensor, self.format);
-        self.format.narrow(context, &tensor.segments, &x, &narrow)?;
+        self.format.narrow(context, &x, &narrow)?;
         Ok(Found::new().values("y", [n], widened(&tensor, self.format, &narrow)?))
     }
 }
@@ -136,11 +135,9 @@ impl Kernel for Inspect {
         let (grads, scaled) = (tensor.upload(&self.g)?, tensor.empty());
         let sweep = Sweep::plain::<F32>(context, "inspect");
         let slots = tensor.slots(sweep);
-        let segments = &tensor.segments;
         type Format = <F32 as Precision>::Params;
         inspect::<Format>(
             context,
-            segments,
             &grads,
             Some(&scaled),
             self.factor,

@@ -2,6 +2,7 @@
 //! keep them.
 
 use cubecl::server::Handle;
+use sonew_kernels::arena::Arena;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::norm_per_tensor;
@@ -10,18 +11,10 @@ use sonew_kernels::sweep::Sweep;
 use crate::lab::kernel_files::tensor::Tensor;
 
 /// The length of an arena's tensor, as kernels take it.
-pub(super) fn length(tensor: &Tensor<'_>, values: &Handle) -> Result<Handle, KernelError> {
+pub(super) fn length(tensor: &Tensor<'_>, values: &Arena) -> Result<Handle, KernelError> {
     let (reduction, partials) = tensor.reduction();
     let out = tensor.zeros(1);
-    let segments = &tensor.segments;
-    norm_per_tensor::<F32>(
-        tensor.context,
-        segments,
-        &reduction,
-        values,
-        &partials,
-        &out,
-    )?;
+    norm_per_tensor::<F32>(tensor.context, &reduction, values, &partials, &out)?;
     Ok(out)
 }
 

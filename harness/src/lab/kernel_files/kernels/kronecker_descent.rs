@@ -190,7 +190,6 @@ impl Kernel for KroneckerDescent {
     fn run(&self, context: &Context) -> Result<Found, KernelFileError> {
         let n = self.w.len();
         let tensor = Tensor::new(context, "kronecker-descent", n)?;
-        let segments = &tensor.segments;
         let (params, grads) = (tensor.upload(&self.w)?, tensor.upload(&self.g)?);
         let direction = tensor.upload(&self.direction)?;
         let (momentum, graft_momentum) = (
@@ -214,7 +213,7 @@ impl Kernel for KroneckerDescent {
             tensor_of_block: &table,
             evidence: &evidence,
         };
-        measure::<F32>(context, segments, buffers, self.graft, self.rates, strategy)?;
+        measure::<F32>(context, buffers, self.graft, self.rates, strategy)?;
         let lengths = pair(&tensor, &of_blocks, sweep)?;
         let preconditioned = context.upload(&[u32::from(self.preconditioned)]);
         let buffers = DescentBuffers {
@@ -231,7 +230,6 @@ impl Kernel for KroneckerDescent {
         };
         descend::<F32>(
             context,
-            segments,
             buffers,
             self.graft,
             self.nesterov,

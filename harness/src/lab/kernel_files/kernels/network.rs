@@ -1,10 +1,10 @@
 //! The autoencoder's layers, of which one hidden layer has every part.
 
+use sonew_kernels::arena::Segments;
 use sonew_kernels::context::Context;
 use sonew_kernels::network::{DenseLayers, Layer, reference};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
-use sonew_kernels::segments::Segments;
 
 use super::SWITCH;
 use crate::lab::kernel_files::KernelFileError;

@@ -61,15 +61,7 @@ impl Kernel for Norms {
         );
         let (reduction, partials) = tensor.reduction();
         let out = tensor.zeros(1);
-        largest_row_sum::<F32>(
-            context,
-            &tensor.segments,
-            &reduction,
-            &diagonal,
-            &edges,
-            &partials,
-            &out,
-        )?;
+        largest_row_sum::<F32>(context, &reduction, &diagonal, &edges, &partials, &out)?;
         let rows: Vec<f32> = context.download("norms", &out)?;
         Ok(Found::new()
             .number("norm", read_length(&tensor, &of_g)?)

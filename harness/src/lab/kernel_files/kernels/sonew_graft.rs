@@ -157,7 +157,6 @@ impl Kernel for SonewGraft {
         let stepped = step.launch(&tensor, &params, &grads, Some(stage))?;
         apply_graft::<F32>(
             context,
-            &tensor.segments,
             &params,
             &direction,
             &pair(&tensor, &norms, sweep)?,

@@ -1,11 +1,10 @@
 //! A whole step of SONew.
 
-use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
-use sonew_kernels::evidence::Slots;
 use sonew_kernels::first_order::Hyper;
-use sonew_kernels::precision::F32;
+use sonew_kernels::precision::{F32, Format};
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, Ghosts, GraftBuffers, StatisticsBuffers, StepBuffers,
     StepRates, UpdateBuffers, reference, statistics, step, update,
@@ -55,9 +54,9 @@ pub(super) struct Exact {
 
 /// The buffers of a step after it, behind them the evidence.
 pub(super) struct Stepped {
-    moment: Handle,
-    diagonal: Handle,
-    edges: Vec<Handle>,
+    moment: Arena,
+    diagonal: Arena,
+    edges: Vec<Arena>,
     non_finite: Slots,
     cut: Slots,
 }
@@ -145,8 +144,8 @@ impl SonewStep {
     pub(super) fn launch(
         &self,
         tensor: &Tensor<'_>,
-        params: &Handle,
-        grads: &Handle,
+        params: &Arena,
+        grads: &Arena,
         graft: Option<GraftBuffers<'_>>,
     ) -> Result<Stepped, KernelError> {
         match self.launches {
@@ -158,8 +157,8 @@ impl SonewStep {
     fn in_one_launch(
         &self,
         tensor: &Tensor<'_>,
-        params: &Handle,
-        grads: &Handle,
+        params: &Arena,
+        grads: &Arena,
         graft: Option<GraftBuffers<'_>>,
     ) -> Result<Stepped, KernelError> {
         let Statistics {
@@ -175,13 +174,8 @@ impl SonewStep {
         let blueprint = self.blueprint(context);
         let ghosts = Ghosts::new(segments, edges.len(), removal, blueprint);
         // Each run has copies of its neighbours' columns.
-        let state = |values: &[f32]| -> Result<Handle, KernelError> {
-            let mut arena = segments.gather(&[values])?;
-            arena.resize(ghosts.state_len(), 0.0);
-            for (copy, column) in ghosts.copies() {
-                arena[copy] = arena[column];
-            }
-            Ok(context.upload(&arena))
+        let state = |values: &[f32]| -> Result<Arena, KernelError> {
+            Arena::of_with_ghosts(context, segments, Format::F32, &[values], ghosts)
         };
         let edges: Result<Vec<_>, _> = edges.iter().map(|edge| state(edge)).collect();
         let done = Stepped {
@@ -210,20 +204,20 @@ impl SonewStep {
             corrections: self.corrections,
         };
         let forced = Strategy::Forced(blueprint);
-        step::<F32>(context, segments, buffers, rates, gamma, removal, forced)?;
+        step::<F32>(context, buffers, rates, gamma, removal, forced)?;
         Ok(done)
     }
 
     fn in_two_launches(
         &self,
         tensor: &Tensor<'_>,
-        params: &Handle,
-        grads: &Handle,
+        params: &Arena,
+        grads: &Arena,
         graft: Option<GraftBuffers<'_>>,
     ) -> Result<Stepped, KernelError> {
         let of = &self.statistics;
         let Pivots { gamma, removal } = self.pivots;
-        let (context, segments) = (tensor.context, &tensor.segments);
+        let context = tensor.context;
         let blueprint = self.blueprint(context);
         let sweep = Sweep::of::<F32>(context, "statistics", of.edges.len());
         let done = Stepped {
@@ -241,7 +235,7 @@ impl SonewStep {
             evidence: &done.non_finite,
         };
         let forced = Strategy::Forced(sweep);
-        statistics::<F32>(context, segments, buffers, of.beta1, of.decay, forced)?;
+        statistics::<F32>(context, buffers, of.beta1, of.decay, forced)?;
         let buffers = UpdateBuffers {
             moment: &done.moment,
             diagonal: &done.diagonal,
@@ -258,7 +252,6 @@ impl SonewStep {
         };
         update::<F32>(
             context,
-            segments,
             buffers,
             descent,
             Damping::Absolute(self.epsilon),

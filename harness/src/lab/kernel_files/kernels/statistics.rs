@@ -114,8 +114,7 @@ impl Kernel for Statistics {
             evidence: &evidence,
         };
         let forced = Strategy::Forced(sweep);
-        let segments = &tensor.segments;
-        statistics::<F32>(context, segments, buffers, self.beta1, self.decay, forced)?;
+        statistics::<F32>(context, buffers, self.beta1, self.decay, forced)?;
         Ok(Found::new()
             .values("moment", [n], tensor.read(&moment)?)
             .values("diagonal", [n], tensor.read(&diagonal)?)

@@ -1,10 +1,10 @@
 //! Rounding at random.
 
-use cubecl::server::Handle;
+use sonew_kernels::arena::Arena;
+use sonew_kernels::arena::BLOCK;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor, round_stochastically};
-use sonew_kernels::segments::BLOCK;
 use sonew_kernels::sweep::{Strategy, Sweep};
 
 use super::formats::{FORMATS, empty, require_format, widened};
@@ -118,7 +118,7 @@ impl Kernel for StochasticRounding {
 
 struct Draw<'a, 'b> {
     tensor: &'a Tensor<'b>,
-    buffers: [&'a Handle; 2],
+    buffers: [&'a Arena; 2],
     counter: [u64; 2],
 }
 
@@ -127,10 +127,8 @@ impl PrecisionVisitor for Draw<'_, '_> {
 
     fn visit<P: Precision>(self) -> Self::Output {
         let ([from, to], [seed, step]) = (self.buffers, self.counter);
-        let Tensor {
-            context, segments, ..
-        } = self.tensor;
+        let context = self.tensor.context;
         let sweep = Strategy::Forced(Sweep::plain::<P>(context, "stochastic-rounding"));
-        round_stochastically::<P::Params>(context, segments, from, to, seed, step, sweep)
+        round_stochastically::<P::Params>(context, from, to, seed, step, sweep)
     }
 }

@@ -1,11 +1,10 @@
 //! The network in device memory, the route of graphics processors.
 
-use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments};
 use sonew_kernels::context::Context;
 use sonew_kernels::network::{DenseLayers, ImageOrder, Layer as Dense, PackedImages};
-use sonew_kernels::precision::PrecisionKind;
+use sonew_kernels::precision::{Format, PrecisionKind};
 use sonew_kernels::product::Multiplication;
-use sonew_kernels::segments::Segments;
 
 use super::image_set::check_images;
 use super::layout::Layout;
@@ -18,13 +17,13 @@ const SLOTS: usize = 64;
 pub(super) struct DeviceRoute {
     precision: PrecisionKind,
     /// Parameters in f32 and the gradient in the parameters' format, where that is another.
-    narrow: Option<[Handle; 2]>,
+    narrow: Option<[Arena; 2]>,
     segments: Segments,
     layers: DenseLayers,
     pixels: usize,
     batch: usize,
-    /// The gradient, an arena whose gaps stay zero.
-    gradient: Handle,
+    /// The gradient in f32, whose gaps stay zero.
+    gradient: Arena,
     /// Batches whose losses are on the device.
     unread: usize,
     /// Losses that were fetched and not asked for yet.
@@ -45,15 +44,13 @@ impl DeviceRoute {
         let pixels = layers.first().map_or(0, |layer| layer.inputs);
         let mut layers = DenseLayers::new(context, dense, precision, arena, batch, products)?;
         layers.reserve(context, SLOTS)?;
-        let wide = || context.upload(&vec![0f32; arena]);
-        let narrow = (precision.parameter_bytes() < 4).then(|| {
-            let zeros = precision.encode(&vec![0.0; arena]);
-            [wide(), context.upload(&zeros)]
-        });
+        let zeros = |format: Format| Arena::zeros(context, &segments, format);
+        let narrow = (precision.parameter_bytes() < 4)
+            .then(|| [zeros(Format::F32), zeros(precision.format())]);
         Ok(Self {
             precision,
             narrow,
-            gradient: wide(),
+            gradient: zeros(Format::F32),
             segments,
             layers,
             pixels,
@@ -71,7 +68,7 @@ impl DeviceRoute {
     pub fn gradients(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         images: &[f32],
         scale: f64,
     ) -> Result<Gradients, NetworkError> {
@@ -91,11 +88,11 @@ impl DeviceRoute {
     pub fn gradients_of(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         (images, order): (&PackedImages, &ImageOrder),
         first: usize,
         scale: f64,
-    ) -> Result<Handle, NetworkError> {
+    ) -> Result<Arena, NetworkError> {
         if self.unread == SLOTS {
             self.settle(context)?;
         }
@@ -127,29 +124,27 @@ impl DeviceRoute {
     fn of_batch(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         scale: f64,
         slot: usize,
-    ) -> Result<Handle, NetworkError> {
+    ) -> Result<Arena, NetworkError> {
         let params = &self.wide_params(context, params)?;
         let layers = &mut self.layers;
-        layers.forward(context, params, self.batch, Some(scale), slot)?;
-        layers.backward(context, params, &self.gradient)?;
+        layers.forward(context, params.handle(), self.batch, Some(scale), slot)?;
+        layers.backward(context, params.handle(), self.gradient.handle())?;
         let Some([_, narrow]) = &self.narrow else {
             return Ok(self.gradient.clone());
         };
-        self.precision
-            .narrow(context, &self.segments, &self.gradient, narrow)?;
+        self.precision.narrow(context, &self.gradient, narrow)?;
         Ok(narrow.clone())
     }
 
     /// The parameters in f32.
-    fn wide_params(&self, context: &Context, params: &Handle) -> Result<Handle, NetworkError> {
+    fn wide_params(&self, context: &Context, params: &Arena) -> Result<Arena, NetworkError> {
         let Some([wide, _]) = &self.narrow else {
             return Ok(params.clone());
         };
-        self.precision
-            .widen(context, &self.segments, params, wide)?;
+        self.precision.widen(context, params, wide)?;
         Ok(wide.clone())
     }
 
@@ -157,7 +152,7 @@ impl DeviceRoute {
     pub fn evaluate(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         (images, order): (&PackedImages, &ImageOrder),
     ) -> Result<f64, NetworkError> {
         self.settle(context)?;
@@ -169,7 +164,7 @@ impl DeviceRoute {
         let rows: Vec<usize> = starts.map(|first| batch.min(count - first)).collect();
         for (slot, &rows) in rows.iter().enumerate() {
             layers.gather(context, images, order, slot * batch, rows)?;
-            layers.forward(context, params, rows, None, slot)?;
+            layers.forward(context, params.handle(), rows, None, slot)?;
         }
         let losses = layers.mean_losses(context, &rows)?;
         let total: f64 = losses.iter().zip(&rows).map(|(l, &n)| l * n as f64).sum();
@@ -259,8 +254,8 @@ mod tests {
                 )
                 .unwrap();
                 let segments = network.segments().clone();
-                let arena = segments.gather(&tensors).unwrap();
-                let params = context.upload(&self.precision.encode(&arena));
+                let format = self.precision.format();
+                let params = Arena::of(&context, &segments, format, &tensors).unwrap();
                 let evaluated = {
                     let images = images();
                     let set = network.image_set(&context, &images).unwrap();
@@ -275,8 +270,8 @@ mod tests {
                 let first = ask().loss;
                 let gradients = ask();
                 assert_eq!(first.to_bits(), gradients.loss.to_bits());
-                let bytes: Vec<u8> = context.download("test", &gradients.grads).unwrap();
-                let arena = self.precision.decode(&bytes);
+                let all = gradients.grads.view(&context, "test", <[f32]>::to_vec);
+                let arena = all.unwrap();
                 let gaps_are_zero = arena
                     .iter()
                     .enumerate()

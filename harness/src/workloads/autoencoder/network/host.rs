@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
+use sonew_kernels::arena::Segments;
 use sonew_kernels::network::elementwise::{
     activate, backward_tanh, column_sums, loss, loss_and_gradient,
 };
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::{HostMatrix, host as product};
-use sonew_kernels::segments::Segments;
 
 use super::NetworkError;
 use super::image_set::check_images;

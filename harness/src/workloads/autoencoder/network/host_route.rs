@@ -1,19 +1,19 @@
 //! The route of CPU adapters: parameters are read from the device and gradients written to it; all between happens in host memory.
 
-use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments};
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::PrecisionKind;
-use sonew_kernels::segments::Segments;
 
 use super::host::HostNetwork;
 use super::layout::Layout;
 use super::{Gradients, NetworkError};
 use crate::workloads::autoencoder::images::Images;
 
+const READING: &str = "reading parameters";
+
 /// The network in host memory, and the losses it found.
 pub(super) struct HostRoute {
     network: HostNetwork,
-    precision: PrecisionKind,
     batch: usize,
     /// Of batches that were not asked for yet.
     losses: Vec<f64>,
@@ -25,7 +25,6 @@ impl HostRoute {
     pub fn new(precision: PrecisionKind, layout: Layout, batch: usize) -> Self {
         Self {
             network: HostNetwork::new(precision, layout, batch),
-            precision,
             batch,
             losses: Vec::new(),
             values: Vec::new(),
@@ -40,18 +39,16 @@ impl HostRoute {
     pub fn gradients(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         images: &[f32],
         scale: f64,
     ) -> Result<Gradients, NetworkError> {
-        let (network, precision) = (&mut self.network, self.precision);
-        let (loss, grads) = with_parameters(context, precision, params, move |params| {
+        let network = &mut self.network;
+        let (loss, grads) = params.view(context, READING, move |params| {
             network.gradients(params, images, scale)
         })??;
-        let grads = match precision.parameter_bytes() {
-            4 => context.upload(grads),
-            _ => context.upload(&precision.encode(grads)),
-        };
+        let (layout, format) = (params.layout(), params.format());
+        let grads = Arena::from_values(context, layout, format, grads)?;
         Ok(Gradients { loss, grads })
     }
 
@@ -59,10 +56,10 @@ impl HostRoute {
     pub fn gradients_of(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         (images, indices): (&Images, &[u32]),
         scale: f64,
-    ) -> Result<Handle, NetworkError> {
+    ) -> Result<Arena, NetworkError> {
         let mut values = std::mem::take(&mut self.values);
         values.resize(self.batch * images.pixels_per_image(), 0.0);
         images.fill_batch(indices, &mut values)?;
@@ -82,25 +79,10 @@ impl HostRoute {
     pub fn evaluate(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         images: &Images,
     ) -> Result<f64, NetworkError> {
         let run = |params: &[f32]| self.network.evaluate(params, images);
-        with_parameters(context, self.precision, params, run)?
+        params.view(context, READING, run)?
     }
-}
-
-/// What `run` makes of the parameters in f32.
-fn with_parameters<O>(
-    context: &Context,
-    precision: PrecisionKind,
-    params: &Handle,
-    run: impl FnOnce(&[f32]) -> O,
-) -> Result<O, NetworkError> {
-    let operation = "reading parameters";
-    if precision.parameter_bytes() == 4 {
-        return Ok(context.view(operation, params, run)?);
-    }
-    let decoded = context.view(operation, params, |bytes| precision.decode(bytes))?;
-    Ok(run(&decoded))
 }

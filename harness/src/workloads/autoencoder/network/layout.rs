@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use sonew_kernels::arena::Segments;
 use sonew_kernels::network::Layer as Dense;
-use sonew_kernels::segments::Segments;
 
 use super::NetworkError;
 

@@ -14,11 +14,10 @@ mod host_route;
 mod image_set;
 mod layout;
 
-use cubecl::server::Handle;
+use sonew_kernels::arena::{Arena, Segments};
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
-use sonew_kernels::segments::Segments;
 
 use crate::workloads::autoencoder::images::Images;
 
@@ -47,7 +46,7 @@ pub struct Gradients {
     /// Nats per image, before the update.
     pub loss: f64,
     /// The gradient, an arena; on the device route the next call writes to the same one.
-    pub grads: Handle,
+    pub grads: Arena,
 }
 
 /// The network, with room for one batch.
@@ -141,12 +140,12 @@ impl Network {
     /// The loss of a batch and its gradient times `scale`; `images` is [batch, pixels] in [0, 1].
     ///
     /// # Errors
-    /// [`NetworkError::Shape`] for a batch or an arena of another size; launch failures found when the parameters or
-    /// the loss are read.
+    /// [`NetworkError::Shape`] for a batch of another size; [`NetworkError::Kernel`] for an arena of another layout or format, and
+    /// for launch failures found when the parameters or the loss are read.
     pub fn gradients(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         images: &[f32],
         scale: f64,
     ) -> Result<Gradients, NetworkError> {
@@ -193,11 +192,11 @@ impl Network {
     pub fn gradients_of(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         (set, order): (&ImageSet<'_>, &Order),
         number: usize,
         scale: f64,
-    ) -> Result<Handle, NetworkError> {
+    ) -> Result<Arena, NetworkError> {
         let first = number * self.batch;
         let indices = order.images(first..first + self.batch)?;
         self.check_params(params)?;
@@ -237,7 +236,7 @@ impl Network {
     pub fn evaluate(
         &mut self,
         context: &Context,
-        params: &Handle,
+        params: &Arena,
         set: &ImageSet<'_>,
     ) -> Result<f64, NetworkError> {
         self.check_params(params)?;
@@ -250,18 +249,9 @@ impl Network {
         }
     }
 
-    fn check_params(&self, params: &Handle) -> Result<(), NetworkError> {
-        let values = self.segments().arena_len();
-        let expected = (self.precision.parameter_bytes() * values) as u64;
-        let found = params.size_in_used();
-        if found == expected {
-            return Ok(());
-        }
-        Err(NetworkError::Shape {
-            argument: "the parameter arena",
-            found: format!("{found} bytes"),
-            expected: format!("{expected}"),
-        })
+    fn check_params(&self, params: &Arena) -> Result<(), NetworkError> {
+        let format = self.precision.format();
+        Ok(params.require("network", "params", self.segments(), format)?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The flat arena: where each tensor starts.
+//! Where each tensor of an arena starts.
 //!
 //! All tensors of a model lie in one buffer, and so do their gradients and each of the optimizer's states, in the same
 //! layout: a leading pad of one block, then each tensor from a block boundary on, followed by at least [`GAP`] zeros,
@@ -9,6 +9,7 @@
 //!   0 · g = 0, and the pads let a unit look back and ahead without a bound check.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::error::Error;
 
@@ -18,11 +19,12 @@ pub const BLOCK: usize = 256;
 /// The zeros that follow each tensor at least, and so the widest band.
 pub const GAP: usize = 32;
 
-/// Where the tensors of a model lie in the arena, and their shapes.
+/// Where the tensors of a model lie in the arena, and their shapes. A clone shares them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segments {
-    tensors: Vec<Range<usize>>,
-    shapes: Vec<Vec<usize>>,
+    // Arc, for a launch may run on the device's thread.
+    tensors: Arc<[Range<usize>]>,
+    shapes: Arc<[Vec<usize>]>,
     blocks: usize,
 }
 
@@ -62,8 +64,8 @@ impl Segments {
             return Err(shape(format!("{shapes:?}"), "at least one value"));
         }
         Ok(Self {
-            tensors,
-            shapes,
+            tensors: tensors.into(),
+            shapes: shapes.into(),
             blocks: blocks + 1,
         })
     }
@@ -118,11 +120,16 @@ impl Segments {
             .map(|tensor| (tensor, at - self.tensors[tensor].start))
     }
 
-    /// Lays the tensors out in an arena of their own, zeros elsewhere.
+    /// Whether tensors lie in the same places, whatever their shapes.
+    pub(crate) fn agrees(&self, other: &Self) -> bool {
+        self.tensors == other.tensors
+    }
+
+    /// Lays the tensors out in an arena in host memory, zeros elsewhere. [`super::Arena::of`] takes them to the device.
     ///
     /// # Errors
     /// [`Error::Shape`] if the number of tensors or the length of one differs from the layout.
-    pub fn gather<T: Copy + Default>(&self, tensors: &[&[T]]) -> Result<Vec<T>, Error> {
+    pub fn gather(&self, tensors: &[impl AsRef<[f32]>]) -> Result<Vec<f32>, Error> {
         if tensors.len() != self.tensors.len() {
             return Err(Error::Shape {
                 operation: "arena gather",
@@ -131,8 +138,9 @@ impl Segments {
                 expected: format!("{}", self.tensors.len()),
             });
         }
-        let mut arena = vec![T::default(); self.arena_len()];
-        for (values, range) in tensors.iter().zip(&self.tensors) {
+        let mut arena = vec![0.0; self.arena_len()];
+        for (values, range) in tensors.iter().zip(self.tensors()) {
+            let values = values.as_ref();
             if values.len() != range.len() {
                 return Err(Error::Shape {
                     operation: "arena gather",

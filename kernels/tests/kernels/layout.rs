@@ -1,6 +1,6 @@
 //! Where tensors lie in an arena.
 
-use sonew_kernels::segments::{BLOCK, GAP, Segments};
+use sonew_kernels::arena::{BLOCK, GAP, Segments};
 
 #[test]
 fn every_tensor_starts_at_a_block_and_is_followed_by_a_gap() {
@@ -30,14 +30,14 @@ fn locate_inverts_the_layout_and_knows_the_gaps() {
 fn gather_and_scatter_are_inverse_and_refuse_other_shapes() {
     let segments = Segments::new(&[2, 3]).unwrap();
     let arena = segments
-        .gather(&[&[1.0f32, 2.0], &[3.0, 4.0, 5.0]])
+        .gather(&[vec![1.0, 2.0], vec![3.0, 4.0, 5.0]])
         .unwrap();
     assert_eq!(
         segments.scatter(&arena),
         [vec![1.0, 2.0], vec![3.0, 4.0, 5.0]]
     );
-    assert!(segments.gather(&[&[1.0f32][..], &[2.0]]).is_err());
-    assert!(segments.gather(&[&[1.0f32][..]]).is_err());
+    assert!(segments.gather(&[[1.0], [2.0]]).is_err());
+    assert!(segments.gather(&[[1.0]]).is_err());
 }
 
 #[test]

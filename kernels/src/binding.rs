@@ -1,11 +1,10 @@
-//! Length checks that stand between a caller's buffer and an unchecked launch.
+//! Buffers as the arguments of a kernel, and the length checks that stand between them and an unchecked launch.
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use crate::error::Error;
-use crate::precision::Storage;
 
 /// A kernel argument over `vectors` vectors of `buffer`.
 pub(crate) fn array(buffer: &Handle, vectors: usize) -> ArrayArg<Gpu> {
@@ -23,21 +22,6 @@ pub(crate) fn optional<E: CubePrimitive>(
         sequence.push(array(buffer, vectors));
     }
     sequence
-}
-
-/// Requires that `buffer` holds exactly `values` values of the storage format.
-pub(crate) fn require_arena<S: Storage>(
-    operation: &'static str,
-    argument: &'static str,
-    buffer: &Handle,
-    values: usize,
-) -> Result<(), Error> {
-    require_bytes(
-        operation,
-        argument,
-        buffer,
-        (values / S::PER_WORD * size_of::<S::Word>()) as u64,
-    )
 }
 
 /// Requires that `buffer` holds exactly `expected` bytes.

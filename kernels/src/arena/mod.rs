@@ -1,0 +1,19 @@
+//! The flat arena: all tensors of a model in one buffer.
+//!
+//! * a [`Segments`] says where each tensor lies;
+//! * an [`Arena`] is a buffer of that layout, in a format that it knows. It is checked where it is made, so that what takes one
+//!   need not ask for its length again;
+//! * tensors that are on the device already move into an arena and out of it there ([`Arena::write`], [`Arena::read`]);
+//! * [`Slots`] hold what the units of a launch over an arena see.
+
+#[allow(clippy::module_inception)]
+mod arena;
+mod layout;
+mod moving;
+mod slots;
+
+pub use arena::{Arena, require};
+pub(crate) use arena::{named, require_with_ghosts, sequence};
+pub use layout::{BLOCK, GAP, Segments};
+pub use slots::Slots;
+pub(crate) use slots::{write, write_pivots};

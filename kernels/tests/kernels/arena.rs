@@ -1,0 +1,202 @@
+//! What an arena knows, and tensors that move into it and out of it on the device.
+
+use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::error::Error;
+use sonew_kernels::precision::Format;
+use sonew_kernels::sonew::{Blueprint, EdgeRemoval, Ghosts};
+
+use crate::bench::*;
+
+/// Odd, even, a block, and none.
+const LENGTHS: &[usize] = &[1, 2, 7, 0, 256, 257, 33];
+
+fn layout() -> Segments {
+    Segments::new(LENGTHS).unwrap()
+}
+
+/// Values that differ from tensor to tensor, of both signs, not all in a format of 16 bits.
+fn values(seed: usize) -> Vec<Vec<f32>> {
+    let of = |(t, &n): (usize, &usize)| (0..n).map(|i| noise(seed + t, i) as f32).collect();
+    LENGTHS.iter().enumerate().map(of).collect()
+}
+
+/// The bytes that an arena of these tensors should have: zeros wherever no tensor is.
+fn expected(format: Format, tensors: &[Vec<f32>]) -> Vec<u8> {
+    format.encode(&layout().gather(tensors).unwrap())
+}
+
+fn bytes(bench: &Bench, arena: &Arena) -> Vec<u8> {
+    bench.context.download("test", arena.handle()).unwrap()
+}
+
+#[test]
+fn a_dense_tensor_is_written_into_its_place_and_nothing_else_changes() {
+    let bench = Bench::open();
+    for format in Format::ALL {
+        let mut tensors = values(1);
+        let arena = Arena::of(&bench.context, &layout(), format, &tensors).unwrap();
+        assert_eq!(
+            bytes(&bench, &arena),
+            expected(format, &tensors),
+            "{format}"
+        );
+        for (t, new) in values(50).into_iter().enumerate() {
+            let dense = bench.context.upload(&format.encode(&new));
+            arena.write(&bench.context, t, &dense).unwrap();
+            tensors[t] = new;
+            let found = bytes(&bench, &arena);
+            assert!(found == expected(format, &tensors), "{format}, tensor {t}");
+        }
+    }
+}
+
+#[test]
+fn what_shares_the_last_word_of_a_dense_tensor_stays_out_of_the_arena() {
+    let bench = Bench::open();
+    for format in [Format::Bf16, Format::F16] {
+        let mut tensors = values(1);
+        let arena = Arena::of(&bench.context, &layout(), format, &tensors).unwrap();
+        for (t, new) in values(50).into_iter().enumerate() {
+            // Whole words, the second half of the last one taken where the length is odd.
+            let mut padded = new.clone();
+            padded.resize(new.len().next_multiple_of(2), 1.0);
+            let dense = bench.context.upload(&format.encode(&padded));
+            arena.write(&bench.context, t, &dense).unwrap();
+            tensors[t] = new;
+        }
+        assert!(
+            bytes(&bench, &arena) == expected(format, &tensors),
+            "{format}"
+        );
+    }
+}
+
+#[test]
+fn a_tensor_that_is_read_is_dense_and_can_be_written_again() {
+    let bench = Bench::open();
+    for format in Format::ALL {
+        let tensors = values(1);
+        let arena = Arena::of(&bench.context, &layout(), format, &tensors).unwrap();
+        let other = Arena::zeros(&bench.context, &layout(), format);
+        for (t, values) in tensors.iter().enumerate() {
+            let dense = arena.read(&bench.context, t).unwrap();
+            let mut found: Vec<u8> = bench.context.download("test", &dense).unwrap();
+            let behind = found.split_off(format.bytes() * values.len());
+            assert_eq!(found, format.encode(values), "{format}, tensor {t}");
+            assert!(behind.iter().all(|&byte| byte == 0), "{format}, tensor {t}");
+            other.write(&bench.context, t, &dense).unwrap();
+        }
+        assert!(
+            bytes(&bench, &other) == expected(format, &tensors),
+            "{format}"
+        );
+        assert!(
+            bytes(&bench, &arena) == expected(format, &tensors),
+            "{format}"
+        );
+    }
+}
+
+#[test]
+fn tensors_move_without_passing_through_host_memory() {
+    let bench = Bench::open();
+    let context = &bench.context;
+    let arena = Arena::of(context, &layout(), Format::F32, &values(1)).unwrap();
+    let other = Arena::zeros(context, &layout(), Format::F32);
+    let before = (context.uploads(), context.waits());
+    for t in 0..LENGTHS.len() {
+        let dense = arena.read(context, t).unwrap();
+        other.write(context, t, &dense).unwrap();
+    }
+    assert_eq!((context.uploads(), context.waits()), before);
+    assert_eq!(other.tensors(context).unwrap(), values(1));
+}
+
+#[test]
+fn moving_names_the_tensor_that_there_is_none_of_and_the_length_that_is_another() {
+    let bench = Bench::open();
+    let context = &bench.context;
+    let arena = Arena::zeros(context, &layout(), Format::Bf16);
+    let dense = context.upload(&[0u8; 14]);
+    let unknown = |result: Result<(), Error>| {
+        let error = result.unwrap_err();
+        let names = matches!(
+            error,
+            Error::Shape {
+                argument: "tensor",
+                ..
+            }
+        );
+        assert!(names, "{error}");
+    };
+    unknown(arena.write(context, LENGTHS.len(), &dense));
+    unknown(arena.read(context, LENGTHS.len()).map(|_| ()));
+    arena.write(context, 2, &dense).expect("seven values");
+    for tensor in [0, 1, 3, 4] {
+        let error = arena.write(context, tensor, &dense).unwrap_err();
+        let names = matches!(
+            error,
+            Error::Length {
+                argument: "from",
+                ..
+            }
+        );
+        assert!(names, "{error}");
+    }
+}
+
+#[test]
+fn an_arena_knows_its_length_and_refuses_a_buffer_that_has_another() {
+    let bench = Bench::open();
+    let (context, layout) = (&bench.context, layout());
+    for format in Format::ALL {
+        let arena = Arena::zeros(context, &layout, format);
+        assert_eq!(arena.values(), layout.arena_len());
+        assert_eq!(arena.bytes(), format.bytes() * layout.arena_len());
+        let handle = arena.handle().clone();
+        let around = Arena::around(handle.clone(), &layout, format).unwrap();
+        assert_eq!(around.format(), format);
+        let short = handle.offset_end(4);
+        let error = Arena::around(short, &layout, format).unwrap_err();
+        assert!(matches!(error, Error::Length { .. }), "{error}");
+        let few = vec![0.0; layout.arena_len() - 1];
+        assert!(Arena::from_values(context, &layout, format, &few).is_err());
+    }
+}
+
+#[test]
+fn every_value_of_a_filled_arena_lies_in_a_tensor() {
+    let bench = Bench::open();
+    for format in Format::ALL {
+        let arena = Arena::filled(&bench.context, &layout(), format, 0.5);
+        let tensors: Vec<Vec<f32>> = LENGTHS.iter().map(|&n| vec![0.5; n]).collect();
+        assert!(
+            bytes(&bench, &arena) == expected(format, &tensors),
+            "{format}"
+        );
+    }
+}
+
+#[test]
+fn ghost_columns_lie_behind_the_tensors_and_hold_what_they_copy() {
+    let bench = Bench::open();
+    let (context, layout) = (&bench.context, layout());
+    let blueprint = Blueprint::infer::<sonew_kernels::precision::F32>(context.profile(), 1);
+    let ghosts = Ghosts::new(&layout, 1, EdgeRemoval::Outgoing, blueprint);
+    let empty = Arena::zeros_with_ghosts(context, &layout, Format::F32, ghosts).unwrap();
+    assert_eq!(empty.values(), ghosts.state_len());
+    let tensors = values(1);
+    let arena = Arena::of_with_ghosts(context, &layout, Format::F32, &tensors, ghosts).unwrap();
+    let all: Vec<f32> = context.download("test", arena.handle()).unwrap();
+    assert_eq!(all.len(), ghosts.state_len());
+    for (copy, column) in ghosts.copies() {
+        assert_eq!(all[copy], all[column]);
+    }
+    // The values of tensors are those of an arena without.
+    assert_eq!(arena.tensors(context).unwrap(), tensors);
+    // A tensor that is written would leave the copies behind.
+    let dense = arena.read(context, 0).unwrap();
+    assert!(arena.write(context, 0, &dense).is_err());
+    let other = Segments::new(&[5000]).unwrap();
+    assert!(Arena::zeros_with_ghosts(context, &other, Format::F32, ghosts).is_err());
+}
