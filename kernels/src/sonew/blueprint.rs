@@ -324,10 +324,11 @@ impl Reach {
     }
 }
 
-/// In what form a step is taken, which decides what its launches bind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// In what form a step is taken: what its launch does, and so what it binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Form {
-    /// By [`step`](super::step()), otherwise by [`update`](super::update()) after other launches.
+    /// By [`step`](super::step()), which makes statistics from gradients; otherwise by [`update`](super::update()) after other
+    /// launches, which reads them.
     pub one_launch: bool,
     /// Whose length it takes over.
     pub graft: Graft,
@@ -353,6 +354,16 @@ impl Form {
             relative,
         };
         (form, blueprint)
+    }
+
+    /// Whether a run needs to know its tensor.
+    pub(super) fn needs_tensor(&self) -> bool {
+        self.relative || self.graft == Graft::RmsProp
+    }
+
+    /// Whether the graft looks at the gradient.
+    pub(super) fn reads_gradient(&self) -> bool {
+        matches!(self.graft, Graft::Sgd | Graft::RmsProp)
     }
 
     /// Buffers that the launch with the most of them binds, but for its scalars.

@@ -8,7 +8,7 @@ use sonew_runtime::Gpu;
 
 use super::blueprint::{Blueprint, EdgeRemoval, Form, Tolerance};
 use super::elimination::{Gamma, GammaLaunch, Window, Workspace};
-use super::launch::Layout;
+use super::launch::Way;
 use super::tile::{Tile, share_factor};
 use super::window::{Plan, append, mark, note_column, shift, solve};
 use crate::arena::{self, Arena, BLOCK, Slots};
@@ -50,13 +50,13 @@ fn factor_kernel<S: Precision, N: Size>(
     // The first vectors behind the tensors, and behind the arena.
     end: u32,
     behind_arena: u32,
-    #[comptime] layout: Layout,
+    #[comptime] way: Way,
 ) {
     let gamma = gamma.held();
     let correction = held(correction);
     let epsilon = held(epsilon);
     let mut found = PivotsFound::new();
-    if comptime!(layout.is_team()) {
+    if comptime!(way.is_team()) {
         share_factor::<S, N>(
             diagonal,
             edges,
@@ -69,7 +69,7 @@ fn factor_kernel<S: Precision, N: Size>(
             runs,
             end,
             behind_arena,
-            comptime!(layout.tile()),
+            comptime!(way.tile()),
         );
     } else {
         walk_factor::<S, N>(
@@ -82,7 +82,7 @@ fn factor_kernel<S: Precision, N: Size>(
             epsilon,
             gamma,
             runs,
-            comptime!(layout.plan()),
+            comptime!(way.plan()),
         );
     }
     crate::evidence::write_pivots(&found, evidence, stamp);
@@ -203,19 +203,19 @@ pub fn factor<S: Precision>(
     arena::require::<S::State>(operation, segments, arena::named("edges", buffers.edges))?;
     arena::require::<S::State>(operation, segments, arena::named("psi", buffers.psi))?;
     let runs = blueprint.sweep.runs(segments);
-    let layout = if blueprint.sweep.team {
-        Layout::Team(Tile::of_factor(band, removal, blueprint))
+    let way = if blueprint.sweep.team {
+        Way::Team(Tile::of_factor(band, removal, blueprint))
     } else {
-        Layout::Walk(Plan::new(band, removal, blueprint))
+        Way::Walk(Plan::new(band, removal, blueprint))
     };
-    if let Layout::Team(tile) = layout {
+    if let Way::Team(tile) = way {
         context.require_shared(operation, 4 * tile.shared(false))?;
     }
     let width = blueprint.sweep.width;
     let grid = blueprint.sweep.grid(segments, 3 + 2 * band);
     let evidence = buffers.evidence.claim(operation, grid)?;
     let vectors = segments.arena_len() / width;
-    let variant = (type_name::<S>(), layout, blueprint);
+    let variant = (type_name::<S>(), way, blueprint);
     context.launch(operation, variant, grid, move |client, cubes, units| {
         // SAFETY: the arenas are of one layout, and the evidence has a slot for each unit. Runs cover the
         // blocks between the pads; a run reads less than a block before and after itself, which lies in the arena; a unit of a
@@ -238,7 +238,7 @@ pub fn factor<S: Precision>(
                 runs as u32,
                 (vectors - BLOCK / width) as u32,
                 vectors as u32,
-                layout,
+                way,
             );
         }
     })

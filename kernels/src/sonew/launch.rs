@@ -22,37 +22,14 @@ use crate::graft::Graft;
 use crate::norms::PerTensor;
 use crate::precision::{Precision, Storage};
 
-/// What a launch does, beside how it is laid out: fixed when the kernel is compiled.
+/// How the units of a launch take the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Mode {
-    /// Whether statistics are made from gradients, otherwise they are read.
-    pub accumulates: bool,
-    /// Whether ε is relative to ‖H‖₁.
-    pub relative: bool,
-    /// For whose length u is staged, if for any's.
-    pub graft: Graft,
-    /// Whether each part of a block has its norms, otherwise the block as a whole.
-    pub parts: bool,
-}
-
-impl Mode {
-    pub fn needs_tensor(&self) -> bool {
-        self.relative || self.graft == Graft::RmsProp
-    }
-
-    pub fn reads_gradient(&self) -> bool {
-        matches!(self.graft, Graft::Sgd | Graft::RmsProp)
-    }
-}
-
-/// How the work is laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Layout {
+pub(super) enum Way {
     Walk(Plan),
     Team(Tile),
 }
 
-impl Layout {
+impl Way {
     pub fn new(band: usize, removal: EdgeRemoval, blueprint: Blueprint) -> Self {
         if blueprint.sweep.team {
             Self::Team(Tile::new(band, removal, blueprint))
@@ -123,10 +100,10 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
     // The first vectors behind the tensors, and behind the arena.
     end: u32,
     behind_arena: u32,
-    #[comptime] layout: Layout,
-    #[comptime] mode: Mode,
+    #[comptime] way: Way,
+    #[comptime] form: Form,
 ) {
-    if comptime!(layout.is_team()) {
+    if comptime!(way.is_team()) {
         share::<S, NP, NS>(
             params,
             grads,
@@ -148,8 +125,8 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
             runs,
             end,
             behind_arena,
-            comptime!(layout.tile()),
-            mode,
+            comptime!(way.tile()),
+            form,
         );
     } else {
         walk::<S, NP, NS>(
@@ -172,8 +149,8 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
             gamma,
             runs,
             behind_arena,
-            comptime!(layout.plan()),
-            mode,
+            comptime!(way.plan()),
+            form,
         );
     }
 }
@@ -184,10 +161,10 @@ pub(super) fn epsilon_of(
     row_sums: &Sequence<Array<f32>>,
     tensor: usize,
     rates: &Rates,
-    #[comptime] mode: Mode,
+    #[comptime] form: Form,
 ) -> f32 {
     let mut epsilon = rates.epsilon;
-    if comptime!(mode.relative) {
+    if comptime!(form.relative) {
         // Norms, and what is computed from them alone, are f32 in every precision. The product of the two numbers first:
         // ‖H‖₁ times the bias correction may be more than f32 holds.
         let factor = rates.relative_epsilon * rates.correction2;
@@ -208,23 +185,17 @@ pub(super) fn launch<S: Precision>(
     let segments = work.moment.layout();
     let band = work.edges.len();
     let sweep = blueprint.sweep;
-    let mode = Mode {
-        accumulates: work.gradients.is_some(),
-        relative: work.row_sums.is_some(),
-        graft: work.graft.map_or(Graft::None, |it| it.graft),
-        parts: sweep.norms_per_block() > 1,
-    };
     let form = Form {
-        one_launch: mode.accumulates,
-        graft: mode.graft,
-        relative: mode.relative,
+        one_launch: work.gradients.is_some(),
+        graft: work.graft.map_or(Graft::None, |it| it.graft),
+        relative: work.row_sums.is_some(),
     };
     let profile = context.profile();
     blueprint.check::<S>(operation, band, removal, segments, profile, form)?;
     let runs = sweep.runs(segments);
     let norms = sweep.norms(segments);
-    let ghosts = mode
-        .accumulates
+    let ghosts = form
+        .one_launch
         .then(|| Ghosts::new(segments, band, removal, blueprint))
         .and_then(Ghosts::any);
     let states = [("moment", work.moment), ("diagonal", work.diagonal)];
@@ -246,8 +217,8 @@ pub(super) fn launch<S: Precision>(
     if let Some(norms) = graft_norms {
         norms.check(operation, "grad_norms", segments)?;
     }
-    let layout = Layout::new(band, removal, blueprint);
-    if let Layout::Team(tile) = layout {
+    let way = Way::new(band, removal, blueprint);
+    if let Way::Team(tile) = way {
         context.require_shared(operation, 4 * tile.shared(form.graft != Graft::None))?;
     }
     let grid = sweep.grid(segments, form.buffers(band));
@@ -267,8 +238,8 @@ pub(super) fn launch<S: Precision>(
         .row_sums
         .or(graft_norms)
         .map(|it| it.tensor_of_block)
-        .filter(|_| mode.needs_tensor());
-    let variant = (type_name::<S>(), layout, mode, blueprint);
+        .filter(|_| form.needs_tensor());
+    let variant = (type_name::<S>(), way, form, blueprint);
     context.launch(operation, variant, grid, move |client, cubes, units| {
         let mut non_finite = SequenceArg::new();
         if let Some(found) = &bad {
@@ -306,8 +277,8 @@ pub(super) fn launch<S: Precision>(
                 runs as u32,
                 (vectors - BLOCK / width) as u32,
                 vectors as u32,
-                layout,
-                mode,
+                way,
+                form,
             );
         }
     })

@@ -21,10 +21,11 @@ use exchange::{Place, exchange_products, exchange_statistics, gather};
 pub(super) use factor::share_factor;
 use solve::solve_vector;
 
+use super::blueprint::Form;
 use super::blueprint::{Blueprint, EdgeRemoval, Reach};
 use super::elimination::{Gamma, Window, Workspace};
 use super::graft::graft_direction;
-use super::launch::{Mode, epsilon_of};
+use super::launch::epsilon_of;
 use super::rates::Rates;
 use super::statistics::{accumulate, read_gradient};
 use super::walk::lower;
@@ -158,12 +159,12 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
     end: u32,
     behind_arena: u32,
     #[comptime] tile: Tile,
-    #[comptime] mode: Mode,
+    #[comptime] form: Form,
 ) {
     let plan = comptime!(tile.plan);
     let width = comptime!(plan.width);
     let ghosts = comptime!(tile.before + tile.after);
-    let stages = comptime!(mode.graft != Graft::None);
+    let stages = comptime!(form.graft != Graft::None);
     let place = Place::of_unit(tile);
     let rates = rates.held();
     let gamma = gamma.held();
@@ -179,16 +180,16 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
         // The pad behind the tensors is zero everywhere.
         let inside = min(at, behind_arena as usize - 1);
         let mut state = inside;
-        if comptime!(mode.accumulates) {
+        if comptime!(form.one_launch) {
             let ghost = behind_arena as usize + index * ghosts + UNIT_POS as usize;
             state = select(place.own, at, ghost);
         }
         let mut tensor = 0usize.runtime();
-        if comptime!(mode.needs_tensor()) {
+        if comptime!(form.needs_tensor()) {
             let block = inside / comptime!(BLOCK / width);
             tensor = tensor_of_block.index(0usize)[block] as usize;
         }
-        let epsilon = epsilon_of(row_sums, tensor, &rates, mode);
+        let epsilon = epsilon_of(row_sums, tensor, &rates, form);
 
         // Everything that is read, before anything is written.
         let mut g = Array::<f32>::new(comptime!((plan.reach + 1) * width));
@@ -198,14 +199,14 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
         zero(&mut old, comptime!((2 + plan.band) * width));
         zero(&mut weights, width);
         if active {
-            if comptime!(mode.accumulates) {
+            if comptime!(form.one_launch) {
                 #[unroll]
                 for v in 0..comptime!(plan.reach + 1) {
                     let next = min(at + v, behind_arena as usize - 1);
                     let gradient = grads.index(0usize);
                     read_gradient::<S::Params, NP>(&mut g, gradient, next, v, width);
                 }
-            } else if comptime!(mode.reads_gradient()) {
+            } else if comptime!(form.reads_gradient()) {
                 let gradient = grads.index(0usize);
                 read_gradient::<S::Params, NP>(&mut g, gradient, inside, 0usize, width);
             }
@@ -219,7 +220,7 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
         if comptime!(!stages) {
             read_if::<S::Params, NP>(owned, &mut weights, params.index(0usize), at, width);
         }
-        if comptime!(mode.accumulates) {
+        if comptime!(form.one_launch) {
             #[unroll]
             for lane in 0..width {
                 let seen = magnitude_bits(g[lane]) >= 0x7f80_0000u32;
@@ -236,7 +237,7 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
         for lane in 0..width {
             let mut m = old[lane];
             let mut h = old[width + lane];
-            if comptime!(mode.accumulates) {
+            if comptime!(form.one_launch) {
                 let gl = g[lane];
                 m = moving_average::<S::Math>(m, gl, &rates.beta1);
                 h = accumulate::<S>(h, gl, gl, rates.rho, rates.omega);
@@ -247,7 +248,7 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
             new_moment.push(m);
             new_diagonal.push(h);
         }
-        if comptime!(mode.accumulates) {
+        if comptime!(form.one_launch) {
             store_if::<S::State, NS>(active, moment, state, &new_moment, width);
             store_if::<S::State, NS>(active, diagonal, state, &new_diagonal, width);
         }
@@ -257,14 +258,14 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
             #[unroll]
             for lane in 0..width {
                 let mut e = old[comptime!((2 + k) * width) + lane];
-                if comptime!(mode.accumulates) {
+                if comptime!(form.one_launch) {
                     let other = g[lane + k + 1];
                     e = accumulate::<S>(e, g[lane], other, rates.rho, rates.omega);
                 }
                 window.edges[k * plan.span + lane] = product::<S::Math>(rates.correction2, e);
                 new.push(e);
             }
-            if comptime!(mode.accumulates) {
+            if comptime!(form.one_launch) {
                 store_if::<S::State, NS>(active, edges.index_mut(k), state, &new, width);
             }
         }
@@ -298,7 +299,7 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
                     own.push(g[lane]);
                 }
                 let other = graft_direction::<S, NS>(
-                    &moments, &v, &own, grad_norms, second, at, tensor, &rates, width, mode.graft,
+                    &moments, &v, &own, grad_norms, second, at, tensor, &rates, width, form.graft,
                 );
                 S::State::store::<NS>(direction.index_mut(0usize), at, &u, width);
                 let position = place.position - tile.before;
@@ -339,7 +340,7 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
         }
         index += CUBE_COUNT;
     }
-    if comptime!(mode.accumulates) {
+    if comptime!(form.one_launch) {
         crate::evidence::write(&bad, non_finite.index_mut(0usize), bad_stamp);
     }
     crate::evidence::write_pivots(&pivots, cut, cut_stamp);

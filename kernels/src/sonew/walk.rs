@@ -6,9 +6,10 @@
 
 use cubecl::prelude::*;
 
+use super::blueprint::Form;
 use super::elimination::{Gamma, Window, Workspace};
 use super::graft::graft_direction;
-use super::launch::{Mode, epsilon_of};
+use super::launch::epsilon_of;
 use super::rates::Rates;
 use super::statistics::{accumulate, read_gradient};
 use super::window::{Plan, append_diagonal, append_edge, mark, note_column, shift, solve};
@@ -167,7 +168,7 @@ pub(super) fn walk<S: Precision, NP: Size, NS: Size>(
     runs: u32,
     behind_arena: u32,
     #[comptime] plan: Plan,
-    #[comptime] mode: Mode,
+    #[comptime] form: Form,
 ) {
     let mut run = ABSOLUTE_POS;
     let rates = rates.held();
@@ -182,16 +183,16 @@ pub(super) fn walk<S: Precision, NP: Size, NS: Size>(
         let origin = start - plan.behind;
         let ghosts = behind_arena as usize + run * comptime!(plan.behind + plan.ahead);
         let mut tensor = 0usize.runtime();
-        if comptime!(mode.needs_tensor()) {
+        if comptime!(form.needs_tensor()) {
             let block = run / comptime!(plan.sweep.runs_per_block()) + 1;
             tensor = tensor_of_block.index(0usize)[block] as usize;
         }
-        let epsilon = epsilon_of(row_sums, tensor, &rates, mode);
+        let epsilon = epsilon_of(row_sums, tensor, &rates, form);
         let mut largest = 0u32;
         let mut length = BlockLength::new();
         let mut graft_length = BlockLength::new();
         restart(&mut walk, plan);
-        if comptime!(mode.accumulates) {
+        if comptime!(form.one_launch) {
             #[unroll]
             for v in 0..plan.reach {
                 let gradient = grads.index(0usize);
@@ -201,19 +202,19 @@ pub(super) fn walk<S: Precision, NP: Size, NS: Size>(
         // The window has to hold `ahead` vectors, and as many ghosts lie before the run.
         for step in 0..plan.behind {
             let mut state = origin + step;
-            if comptime!(mode.accumulates) {
+            if comptime!(form.one_launch) {
                 let next = origin + step + plan.reach;
                 let gradient = grads.index(0usize);
                 read_gradient::<S::Params, NP>(&mut g, gradient, next, plan.reach, plan.width);
                 state = ghosts + step;
             }
             append_vector::<S, NS>(
-                &mut walk, &mut g, moment, diagonal, edges, state, epsilon, &rates, plan, mode,
+                &mut walk, &mut g, moment, diagonal, edges, state, epsilon, &rates, plan, form,
             );
         }
         for step in 0..comptime!(plan.sweep.run + plan.ahead) {
             let mut state = start + step;
-            if comptime!(mode.accumulates) {
+            if comptime!(form.one_launch) {
                 let next = start + step + plan.reach;
                 let gradient = grads.index(0usize);
                 read_gradient::<S::Params, NP>(&mut g, gradient, next, plan.reach, plan.width);
@@ -226,25 +227,25 @@ pub(super) fn walk<S: Precision, NP: Size, NS: Size>(
                 state = select(step < plan.sweep.run, start + step, ghost);
             }
             append_vector::<S, NS>(
-                &mut walk, &mut g, moment, diagonal, edges, state, epsilon, &rates, plan, mode,
+                &mut walk, &mut g, moment, diagonal, edges, state, epsilon, &rates, plan, form,
             );
             let at = origin + step;
             let owned = step >= plan.behind;
             let u = precondition_vector::<S::Math>(&mut walk, &mut pivots, owned, at, gamma, plan);
             if owned {
-                if comptime!(mode.graft == Graft::None) {
+                if comptime!(form.graft == Graft::None) {
                     let weights = S::Params::load::<NP>(params.index(0usize), at, plan.width);
                     let lowered =
                         lower::<S::Math>(&weights, &u, rates.lr, rates.shrink, plan.width);
                     S::Params::store::<NP>(params.index_mut(0usize), at, &lowered, plan.width);
                 } else {
                     let mut v = Sequence::<f32>::new();
-                    if comptime!(mode.graft == Graft::Adam) {
+                    if comptime!(form.graft == Graft::Adam) {
                         let new = S::State::load::<NS>(diagonal, at, plan.width);
                         push_all(&mut v, &new, plan.width);
                     }
                     let mut own = Sequence::<f32>::new();
-                    if comptime!(mode.reads_gradient()) {
+                    if comptime!(form.reads_gradient()) {
                         let new = S::Params::load::<NP>(grads.index(0usize), at, plan.width);
                         push_all(&mut own, &new, plan.width);
                     }
@@ -258,11 +259,11 @@ pub(super) fn walk<S: Precision, NP: Size, NS: Size>(
                         tensor,
                         &rates,
                         plan.width,
-                        mode.graft,
+                        form.graft,
                     );
                     S::State::store::<NS>(direction.index_mut(0usize), at, &u, plan.width);
                     let norms = norms.index_mut(0usize);
-                    let (width, parts) = comptime!((plan.width, mode.parts));
+                    let (width, parts) = comptime!((plan.width, plan.sweep.norms_per_block() > 1));
                     measure_vector(&mut length, norms, &u, at, width, parts, 0usize, 2usize);
                     measure_vector(
                         &mut graft_length,
@@ -277,17 +278,17 @@ pub(super) fn walk<S: Precision, NP: Size, NS: Size>(
                 }
             }
         }
-        if comptime!(mode.graft != Graft::None && !mode.parts) {
+        if comptime!(form.graft != Graft::None && plan.sweep.norms_per_block() == 1) {
             norms.index_mut(0usize)[run * 2] = length.root();
             norms.index_mut(0usize)[run * 2 + 1] = graft_length.root();
         }
-        if comptime!(mode.accumulates) {
+        if comptime!(form.one_launch) {
             let gradient = grads.index(0usize);
             note_non_finite::<S::Params, NP>(&mut bad, gradient, start, largest, plan.sweep);
         }
         run += CUBE_COUNT * CUBE_DIM as usize;
     }
-    if comptime!(mode.accumulates) {
+    if comptime!(form.one_launch) {
         crate::evidence::write(&bad, non_finite.index_mut(0usize), bad_stamp);
     }
     crate::evidence::write_pivots(&pivots, cut, cut_stamp);
@@ -306,14 +307,14 @@ fn append_vector<S: Precision, N: Size>(
     epsilon: f32,
     rates: &Rates,
     #[comptime] plan: Plan,
-    #[comptime] mode: Mode,
+    #[comptime] form: Form,
 ) {
     move_on(walk, plan);
     let old_moment = S::State::load::<N>(moment, at, plan.width);
     let old_diagonal = S::State::load::<N>(diagonal, at, plan.width);
     let mut new_moment = Sequence::<f32>::new();
     let mut new_diagonal = Sequence::<f32>::new();
-    if comptime!(mode.accumulates) {
+    if comptime!(form.one_launch) {
         #[unroll]
         for lane in 0..plan.width {
             let gl = g[lane];
@@ -340,7 +341,7 @@ fn append_vector<S: Precision, N: Size>(
     for k in 0..plan.band {
         let old = S::State::load::<N>(edges.index(k), at, plan.width);
         let mut new = Sequence::<f32>::new();
-        if comptime!(mode.accumulates) {
+        if comptime!(form.one_launch) {
             #[unroll]
             for lane in 0..plan.width {
                 let e = *old.index(lane);
@@ -353,7 +354,7 @@ fn append_vector<S: Precision, N: Size>(
         }
         append_edge::<S::Math>(&mut walk.window, k, &new, rates.correction2, plan);
     }
-    if comptime!(mode.accumulates) {
+    if comptime!(form.one_launch) {
         #[unroll]
         for c in 0..comptime!(plan.reach * plan.width) {
             g[c] = g[c + plan.width];
