@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use serde_json::{Map, Value};
 
@@ -47,6 +48,9 @@ impl WorkloadArgs {
                 "no such workload",
             ));
         };
+        for other in all.iter().filter(|it| it.name != entry.name) {
+            refuse_options(other, matches)?;
+        }
         let options = entry.read(matches)?;
         let mut settings = Map::new();
         if at > 0 {
@@ -54,6 +58,23 @@ impl WorkloadArgs {
         }
         settings.extend(options.settings());
         Ok(Self { options, settings })
+    }
+}
+
+/// Refuses options of a workload that is not trained: they would have no effect.
+fn refuse_options(other: &Entry, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let own = other.augment(Command::new(other.name));
+    let given =
+        |arg: &&Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    match own.get_arguments().find(given).and_then(Arg::get_long) {
+        None => Ok(()),
+        Some(option) => Err(clap::Error::raw(
+            ErrorKind::ArgumentConflict,
+            format!(
+                "--{option} is for --{WORKLOAD} {}, which is not trained\n",
+                other.name
+            ),
+        )),
     }
 }
 
@@ -162,5 +183,19 @@ mod tests {
         let refused = second.open().err().map(|error| error.to_string());
         assert!(refused.is_some_and(|it| it.starts_with("--context is 3")));
         assert!(read(&two(), "--workload third").is_err());
+    }
+
+    #[test]
+    fn an_option_of_another_workload_is_refused() {
+        for (arguments, refused) in [
+            ("--workload second --sizes 4,2,4", "--sizes"),
+            ("--context 3", "--context"),
+        ] {
+            let error = read(&two(), arguments).unwrap_err().to_string();
+            assert!(
+                error.contains(refused) && error.contains("not trained"),
+                "{error}"
+            );
+        }
     }
 }
