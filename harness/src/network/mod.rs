@@ -328,7 +328,7 @@ pub fn segments(sizes: &[usize]) -> Result<Segments, NetworkError> {
 /// The layers of a network as the device route knows them, and the values of their arena.
 ///
 /// # Errors
-/// As [`arena`].
+/// As [`segments`].
 pub fn layers_in_arena(
     sizes: &[usize],
 ) -> Result<(Vec<sonew_kernels::network::Layer>, usize), NetworkError> {
