@@ -1,9 +1,9 @@
 //! The kernels of SONew, Shampoo and the first-order optimizers, and what the autoencoder needs, written once in CubeCL
 //! and generic over how a number is stored ([`precision::Storage`]) and computed with ([`precision::Arithmetic`]).
 //!
-//! * All tensors of a model lie in one buffer, the arena ([`arena`]); a launch covers all of them.
-//! * A launch function checks lengths and numbers first, then launches unchecked; the first launch of each variant is
-//!   proven ([`context`]).
+//! * All tensors of a model lie in one buffer, the [`arena`], which knows its layout and format; a launch covers all of them.
+//! * A launch function first checks that its arenas belong together and its numbers are in range, then launches unchecked; the
+//!   first launch of each variant is proven ([`context`]).
 //! * How a kernel is laid out on a device is a value ([`sweep::Strategy`]): inferred, or forced by a test. What a tuner found
 //!   takes the place of what is inferred where the context was given it ([`tuned`]).
 //! * A kernel is declared once ([`catalogue`]), with launches that show what it costs and the checks that hold it to its oracle.

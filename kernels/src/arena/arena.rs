@@ -1,14 +1,12 @@
 //! The buffer itself, and what is known of it.
 
-use cubecl::prelude::*;
 use cubecl::server::Handle;
-use sonew_runtime::Gpu;
 
 use super::layout::Segments;
-use crate::binding::{array, require_bytes};
+use crate::binding::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
-use crate::precision::{Format, HostFormat};
+use crate::precision::Format;
 use crate::sonew::Ghosts;
 
 /// Values of all tensors of a layout on the device, in one format: parameters, gradients, or a state.
@@ -171,6 +169,11 @@ impl Arena {
         self.format
     }
 
+    /// The ghost columns behind the tensors, if there are any.
+    pub fn ghosts(&self) -> Option<Ghosts> {
+        self.ghosts
+    }
+
     /// Values in the buffer: those of the layout, and of ghost columns.
     pub fn values(&self) -> usize {
         values_of(&self.layout, self.ghosts)
@@ -209,70 +212,6 @@ impl Arena {
             self.layout.scatter(values)
         })
     }
-
-    /// The buffer as a kernel takes it, in vectors of `width` values.
-    pub(crate) fn vectors(&self, width: usize) -> ArrayArg<Gpu> {
-        array(&self.handle, self.values() / width)
-    }
-
-    /// Requires that it is of that layout and format, without ghost columns.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if not, with `argument` as its name.
-    pub fn require(
-        &self,
-        operation: &'static str,
-        argument: &'static str,
-        layout: &Segments,
-        format: Format,
-    ) -> Result<(), Error> {
-        self.check(operation, argument, layout, format, None)
-    }
-
-    /// Refuses another format, another layout, and other ghost columns than expected.
-    fn check(
-        &self,
-        operation: &'static str,
-        argument: &'static str,
-        layout: &Segments,
-        format: Format,
-        ghosts: Option<Ghosts>,
-    ) -> Result<(), Error> {
-        let refused = |found: String, expected: String| {
-            Err(Error::Shape {
-                operation,
-                argument,
-                found,
-                expected,
-            })
-        };
-        if self.format != format {
-            let found = format!("an arena of {}", self.format);
-            return refused(found, format!("one of {format}"));
-        }
-        let place = |it: &Segments| {
-            let tensors = it.tensors().len();
-            format!(
-                "{} values of {tensors} tensors in {} blocks",
-                it.parameters(),
-                it.blocks()
-            )
-        };
-        if !self.layout.agrees(layout) {
-            let found = format!("an arena of {}", place(&self.layout));
-            let expected = format!("the layout of the others: {}", place(layout));
-            return refused(found, expected);
-        }
-        let behind = |ghosts: Option<Ghosts>| match ghosts {
-            None => "no ghost columns".to_owned(),
-            Some(ghosts) => ghosts.description(),
-        };
-        if self.ghosts != ghosts {
-            let found = format!("an arena with {}", behind(self.ghosts));
-            return refused(found, behind(ghosts));
-        }
-        Ok(())
-    }
 }
 
 /// Values in a buffer of that layout.
@@ -291,49 +230,4 @@ fn ghosts_of(layout: &Segments, ghosts: Ghosts) -> Result<Option<Ghosts>, Error>
         found: format!("{} of another layout", ghosts.description()),
         expected: format!("those of {} blocks", layout.blocks()),
     })
-}
-
-/// Requires arenas of that layout in a format, without ghost columns; each has the name of an argument.
-///
-/// # Errors
-/// [`Error::Shape`] with the first that is not.
-pub fn require<'a, S: HostFormat>(
-    operation: &'static str,
-    layout: &Segments,
-    arenas: impl IntoIterator<Item = (&'static str, &'a Arena)>,
-) -> Result<(), Error> {
-    require_with_ghosts::<S>(operation, layout, None, arenas)
-}
-
-/// Requires arenas of that layout in a format, with these ghost columns.
-pub(crate) fn require_with_ghosts<'a, S: HostFormat>(
-    operation: &'static str,
-    layout: &Segments,
-    ghosts: Option<Ghosts>,
-    arenas: impl IntoIterator<Item = (&'static str, &'a Arena)>,
-) -> Result<(), Error> {
-    for (argument, arena) in arenas {
-        arena.check(operation, argument, layout, S::FORMAT, ghosts)?;
-    }
-    Ok(())
-}
-
-/// Arenas under one name, as [`require`] takes them.
-pub(crate) fn named<'a>(
-    argument: &'static str,
-    arenas: impl IntoIterator<Item = &'a Arena>,
-) -> impl Iterator<Item = (&'static str, &'a Arena)> {
-    arenas.into_iter().map(move |arena| (argument, arena))
-}
-
-/// A sequence of arenas as a kernel takes it, in vectors of `width` values.
-pub(crate) fn sequence<'a, E: CubePrimitive>(
-    arenas: impl IntoIterator<Item = &'a Arena>,
-    width: usize,
-) -> SequenceArg<Gpu, Array<E>> {
-    let mut sequence = SequenceArg::new();
-    for arena in arenas {
-        sequence.push(arena.vectors(width));
-    }
-    sequence
 }

@@ -8,12 +8,14 @@
 
 #[allow(clippy::module_inception)]
 mod arena;
+mod argument;
 mod layout;
 mod moving;
 mod slots;
 
-pub use arena::{Arena, require};
-pub(crate) use arena::{named, require_with_ghosts, sequence};
+pub use arena::Arena;
+pub use argument::require;
+pub(crate) use argument::{named, require_with_ghosts, sequence};
 pub use layout::{BLOCK, GAP, Segments};
 pub use slots::Slots;
 pub(crate) use slots::{write, write_pivots};

@@ -12,7 +12,7 @@ use core::any::type_name;
 use cubecl::prelude::*;
 use sonew_runtime::Gpu;
 
-use crate::arena::{Arena, GAP, Slots, named, require as require_arenas, sequence};
+use crate::arena::{self, Arena, GAP, Slots};
 use crate::context::Context;
 use crate::error::{Error, require_decay};
 use crate::evidence::{Found, magnitude_bits, note_non_finite};
@@ -170,9 +170,11 @@ pub fn statistics<S: Precision>(
     check_range(operation, beta1, decay, band)?;
     let layout = buffers.grads.layout();
     let states = [("moment", buffers.moment), ("diagonal", buffers.diagonal)];
-    let states = states.into_iter().chain(named("edges", buffers.edges));
-    require_arenas::<S::Params>(operation, layout, [("grads", buffers.grads)])?;
-    require_arenas::<S::State>(operation, layout, states)?;
+    let states = states
+        .into_iter()
+        .chain(arena::named("edges", buffers.edges));
+    arena::require::<S::Params>(operation, layout, [("grads", buffers.grads)])?;
+    arena::require::<S::State>(operation, layout, states)?;
     let sweep = strategy.resolve(|| Sweep::of::<S>(context, "statistics", band));
     if sweep.twins {
         require::<S::Twin>(context)?;
@@ -213,7 +215,7 @@ fn launch<S: Precision>(
                 buffers.grads.vectors(width),
                 buffers.moment.vectors(width),
                 buffers.diagonal.vectors(width),
-                sequence(buffers.edges, width),
+                arena::sequence(buffers.edges, width),
                 evidence.argument(),
                 evidence.stamp,
                 average(beta1),
