@@ -44,9 +44,9 @@ impl Check {
             products,
         )
         .unwrap();
-        let segments = network.segments().clone();
+        let layout = network.layout().clone();
         let tensors = self.weights.values();
-        let params = Arena::of(&context, &segments, Format::F32, &tensors).unwrap();
+        let params = Arena::of(&context, &layout, Format::F32, &tensors).unwrap();
         let gradients = network
             .gradients(&context, &params, &pixels(), 1.0)
             .unwrap();
@@ -64,14 +64,14 @@ impl Check {
         let gaps_are_zero = arena
             .iter()
             .enumerate()
-            .all(|(at, &g)| g == 0.0 || segments.locate(at).is_some());
+            .all(|(at, &g)| g == 0.0 || layout.locate(at).is_some());
         Found {
             loss: gradients.loss,
             evaluated: {
                 let set = network.image_set(&context, &images).unwrap();
                 network.evaluate(&context, &params, &set).unwrap()
             },
-            gradients: segments.scatter(&arena),
+            gradients: layout.scatter(&arena),
             gaps_are_zero,
         }
     }

@@ -27,11 +27,11 @@ fn cost_of_a_step(context: &Rc<Context>, name: &str, precision: PrecisionKind) -
     let mut network = Network::new(context, precision, &SIZES, BATCH, Route::Device).unwrap();
     let weights = Weights::glorot_uniform(&SIZES, 1).unwrap();
     let tensors = weights.values();
-    let layout = network.segments();
+    let layout = network.layout();
     let params = Arena::of(context, layout, precision.format(), &tensors).unwrap();
     let config = OptimizerConfig::named(name).unwrap();
-    let segments = network.segments().clone();
-    let mut optimizer = config.build(precision, context.clone(), &segments).unwrap();
+    let layout = network.layout().clone();
+    let mut optimizer = config.build(precision, context.clone(), &layout).unwrap();
     let images = images();
     let set = network.image_set(context, &images).unwrap();
     let order = network
@@ -92,7 +92,7 @@ fn losses_of_more_steps_than_the_device_keeps_are_all_told_and_those_of_the_host
         let kind = PrecisionKind::F32;
         let mut network = Network::new(&context, kind, &SIZES, BATCH, route).unwrap();
         let tensors = weights.values();
-        let layout = network.segments();
+        let layout = network.layout();
         let params = Arena::of(&context, layout, kind.format(), &tensors).unwrap();
         let set = network.image_set(&context, &images).unwrap();
         let order = network.order(&context, &set, (0..12).collect()).unwrap();

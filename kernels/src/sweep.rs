@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::arena::{BLOCK, Segments};
+use crate::arena::{BLOCK, Layout};
 use crate::context::{Context, Grid, Profile, Units};
 use crate::error::Error;
 use crate::norms::{PART, PARTS};
@@ -169,17 +169,17 @@ impl Sweep {
 
     /// Numbers that come of an arena so: two norms for each block, or for each part of one the sums of two kinds of squares and
     /// their units.
-    pub fn norms(&self, segments: &Segments) -> usize {
+    pub fn norms(&self, layout: &Layout) -> usize {
         let of_block = match self.norms_per_block() {
             1 => 2,
             parts => 4 * parts,
         };
-        of_block * (segments.blocks() - 2)
+        of_block * (layout.blocks() - 2)
     }
 
     /// The launch that walks the blocks between the pads of an arena, binding `buffers` buffers.
-    pub(crate) fn grid(&self, segments: &Segments, buffers: usize) -> Grid {
-        let runs = self.runs(segments);
+    pub(crate) fn grid(&self, layout: &Layout, buffers: usize) -> Grid {
+        let runs = self.runs(layout);
         let at_once = if self.team { 1 } else { self.units as usize };
         Grid {
             cubes: runs.div_ceil(at_once).clamp(1, self.cubes as usize) as u32,
@@ -190,14 +190,14 @@ impl Sweep {
     }
 
     /// Units that a launch over an arena has in all, each of them with a slot in [`crate::evidence`].
-    pub fn total_units(&self, segments: &Segments) -> usize {
-        let grid = self.grid(segments, 0);
+    pub fn total_units(&self, layout: &Layout) -> usize {
+        let grid = self.grid(layout, 0);
         grid.cubes as usize * grid.units as usize
     }
 
     /// Runs between the pads of an arena.
-    pub(crate) fn runs(&self, segments: &Segments) -> usize {
-        let blocks = segments.blocks() - 2;
+    pub(crate) fn runs(&self, layout: &Layout) -> usize {
+        let blocks = layout.blocks() - 2;
         if self.team {
             (blocks * BLOCK).div_ceil(self.run * self.width)
         } else {
@@ -210,16 +210,16 @@ impl Sweep {
     pub(crate) fn check_loops(
         &self,
         operation: &'static str,
-        segments: &Segments,
+        layout: &Layout,
         profile: Profile,
         iterations: usize,
     ) -> Result<(), Error> {
         let at_once = if self.team {
-            self.grid(segments, 0).cubes as usize
+            self.grid(layout, 0).cubes as usize
         } else {
-            self.total_units(segments)
+            self.total_units(layout)
         };
-        let runs = self.runs(segments).div_ceil(at_once);
+        let runs = self.runs(layout).div_ceil(at_once);
         let needed = runs * (1 + iterations) + 1;
         let Some(allowed) = profile.loop_iterations.filter(|&it| needed > it) else {
             return Ok(());

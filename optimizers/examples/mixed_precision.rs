@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::rc::Rc;
 
-use sonew_optimizers::{Arena, Context, PrecisionKind, Segments, Shampoo};
+use sonew_optimizers::{Arena, Context, Layout, PrecisionKind, Shampoo};
 use sonew_runtime::{Selector, open};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -13,14 +13,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let precision = PrecisionKind::F16Mixed;
 
     // Shampoo looks at the shapes: a matrix has two factors, a vector one.
-    let segments = Segments::with_shapes(vec![vec![16, 32], vec![16]])?;
-    let params = Arena::filled(&context, &segments, precision.format(), 4.0);
+    let layout = Layout::with_shapes(vec![vec![16, 32], vec![16]])?;
+    let params = Arena::filled(&context, &layout, precision.format(), 4.0);
     let settings = Shampoo::default()
         .start_step(0)
         .root_interval(5)
         // Or a tensor as small as this one would be merged into a vector.
         .merge_size(1);
-    let mut shampoo = settings.build(precision, context.clone(), &segments)?;
+    let mut shampoo = settings.build(precision, context.clone(), &layout)?;
     for assignment in shampoo.assignments() {
         println!("{assignment}");
     }
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let scale = shampoo.loss_scale() as f32;
         let scaled = |tensor: &Vec<f32>| tensor.iter().map(|w| scale * w).collect::<Vec<_>>();
         let gradients: Vec<_> = weights.iter().map(scaled).collect();
-        let grads = Arena::of(&context, &segments, precision.format(), &gradients)?;
+        let grads = Arena::of(&context, &layout, precision.format(), &gradients)?;
         shampoo.step(&params, &grads, 0.1)?;
     }
     let skipped = shampoo.report()?.skipped_steps;

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::rc::Rc;
 
-use sonew_optimizers::{Arena, Context, Graft, PrecisionKind, Segments, Sonew};
+use sonew_optimizers::{Arena, Context, Graft, Layout, PrecisionKind, Sonew};
 use sonew_runtime::{Selector, open};
 
 const WEIGHTS: usize = 64;
@@ -14,12 +14,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let context = Rc::new(Context::new(device.client, device.info.profile));
 
     // One tensor. All tensors of a model lie in one arena, and one step moves them all.
-    let segments = Segments::new(&[WEIGHTS])?;
+    let layout = Layout::new(&[WEIGHTS])?;
     let precision = PrecisionKind::F32;
-    let params = Arena::zeros(&context, &segments, precision.format());
+    let params = Arena::zeros(&context, &layout, precision.format());
     // The direction of SONew, with the length of Adam's step.
     let settings = Sonew::tridiagonal().graft(Graft::Adam);
-    let mut sonew = settings.build(precision, context.clone(), &segments)?;
+    let mut sonew = settings.build(precision, context.clone(), &layout)?;
 
     let mut noise = Noise(1);
     for step in 0..=400 {
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("step {step:3}: {:.4} from the solution", squares.sqrt());
         }
         let gradient = gradient(weights, &mut noise);
-        let grads = Arena::of(&context, &segments, precision.format(), &[gradient])?;
+        let grads = Arena::of(&context, &layout, precision.format(), &[gradient])?;
         sonew.step(&params, &grads, 0.05)?;
     }
     println!("pivots cut: {:?}", sonew.report()?.pivots_cut);

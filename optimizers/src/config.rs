@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Layout;
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::{self, Bf16Compact, Bf16States, F32, Precision, PrecisionVisitor};
 
@@ -112,9 +112,9 @@ impl OptimizerConfig {
         &self,
         numerics: impl Into<Numerics>,
         context: Rc<Context>,
-        segments: &Segments,
+        layout: &Layout,
     ) -> Result<Box<dyn Optimizer>, Error> {
-        self.built(numerics.into(), context, segments)
+        self.built(numerics.into(), context, layout)
     }
 
     // Not generic, so that every optimizer in every precision is compiled here, once.
@@ -122,7 +122,7 @@ impl OptimizerConfig {
         &self,
         numerics: Numerics,
         context: Rc<Context>,
-        segments: &Segments,
+        layout: &Layout,
     ) -> Result<Box<dyn Optimizer>, Error> {
         self.validate()?;
         numerics.validate()?;
@@ -130,7 +130,7 @@ impl OptimizerConfig {
             config: *self,
             numerics,
             context,
-            segments,
+            layout,
         };
         if numerics.compact() {
             builder.build::<Bf16Compact, Bf16States>()
@@ -142,9 +142,9 @@ impl OptimizerConfig {
     fn plain<P: Precision>(
         self,
         context: Rc<Context>,
-        segments: &Segments,
+        layout: &Layout,
     ) -> Result<Box<dyn Optimizer>, Error> {
-        of_family!(self, family => family.start::<P>(context, segments))
+        of_family!(self, family => family.start::<P>(context, layout))
     }
 }
 
@@ -152,7 +152,7 @@ struct Builder<'a> {
     config: OptimizerConfig,
     numerics: Numerics,
     context: Rc<Context>,
-    segments: &'a Segments,
+    layout: &'a Layout,
 }
 
 impl PrecisionVisitor for Builder<'_> {
@@ -170,21 +170,21 @@ impl Builder<'_> {
             config,
             numerics,
             context,
-            segments,
+            layout,
         } = self;
         precision::require::<P>(&context)?;
         // Copies of parameters and gradients are f32, whatever the precision.
-        let arena = 4 * segments.arena_len() as u64;
+        let arena = 4 * layout.arena_len() as u64;
         context.require_buffer("building an optimizer", "an arena of all tensors", arena)?;
         if !numerics.guards() {
-            return config.plain::<P>(context, segments);
+            return config.plain::<P>(context, layout);
         }
         let inner = if numerics.widens() {
-            config.plain::<W>(context.clone(), segments)?
+            config.plain::<W>(context.clone(), layout)?
         } else {
-            config.plain::<P>(context.clone(), segments)?
+            config.plain::<P>(context.clone(), layout)?
         };
-        let guarded = Guarded::<P>::new(inner, numerics, context, segments);
+        let guarded = Guarded::<P>::new(inner, numerics, context, layout);
         Ok(Box::new(guarded))
     }
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use sonew_kernels::arena::{Arena, Segments, Slots};
+use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{self as kernels, Buffers, Hyper, descend};
@@ -103,11 +103,11 @@ macro_rules! rules {
             fn start<P: Precision>(
                 self,
                 context: Rc<Context>,
-                segments: &Segments,
+                layout: &Layout,
             ) -> Result<Box<dyn Optimizer>, Error> {
                 Ok(match self.rule {
                     $(FirstOrderKind::$rule => Box::new(
-                        FirstOrderOptimizer::<kernels::$rule, P>::new(self, context, segments),
+                        FirstOrderOptimizer::<kernels::$rule, P>::new(self, context, layout),
                     ),)+
                 })
             }
@@ -146,7 +146,7 @@ impl FirstOrder {
 struct FirstOrderOptimizer<L, P> {
     config: FirstOrder,
     context: Rc<Context>,
-    segments: Segments,
+    layout: Layout,
     states: Vec<Arena>,
     evidence: Slots,
     sweep: Sweep,
@@ -155,16 +155,16 @@ struct FirstOrderOptimizer<L, P> {
 }
 
 impl<L: kernels::FirstOrder, P: Precision> FirstOrderOptimizer<L, P> {
-    fn new(config: FirstOrder, context: Rc<Context>, segments: &Segments) -> Self {
+    fn new(config: FirstOrder, context: Rc<Context>, layout: &Layout) -> Self {
         let start = config.first_state() as f32;
         let states = (0..L::STATES.len())
-            .map(|_| Arena::filled(&context, segments, P::State::FORMAT, start))
+            .map(|_| Arena::filled(&context, layout, P::State::FORMAT, start))
             .collect();
         let sweep = Sweep::of::<P>(&context, L::NAME, 0);
         Self {
             config,
-            evidence: Slots::of(&context, segments, sweep),
-            segments: segments.clone(),
+            evidence: Slots::of(&context, layout, sweep),
+            layout: layout.clone(),
             context,
             states,
             sweep,
@@ -197,7 +197,7 @@ impl<L: kernels::FirstOrder, P: Precision> Optimizer for FirstOrderOptimizer<L, 
 
     fn report(&self) -> Result<StepReport, Error> {
         let seen = Evidence::read(&self.context, L::NAME, &self.evidence)?;
-        Ok(StepReport::new(self.step, &self.segments, seen, None))
+        Ok(StepReport::new(self.step, &self.layout, seen, None))
     }
 
     fn steps(&self) -> u64 {

@@ -1,21 +1,21 @@
 //! Optimizers over one parameter arena: SONew of any band width, Shampoo, and the first-order baselines.
 //!
 //! An optimizer is made from its settings ([`Sonew`], [`Shampoo`] or [`FirstOrder`]) for a device ([`Context`]) and an arena
-//! layout ([`Segments`]), owns its states, and moves parameters with [`Optimizer::step`]. The learning rate is an argument of the step, not a
+//! layout ([`Layout`]), owns its states, and moves parameters with [`Optimizer::step`]. The learning rate is an argument of the step, not a
 //! state. The number of launches of a step does not depend on the number of tensors, and a step does not wait for the
 //! device (Shampoo's does where its products or roots run on the host); [`Optimizer::report`] does, when somebody wants to know what
 //! the last step saw.
 //!
 //! ```no_run
 //! # use std::rc::Rc;
-//! # use sonew_optimizers::{Arena, Context, Graft, PrecisionKind, Segments, Sonew};
+//! # use sonew_optimizers::{Arena, Context, Graft, PrecisionKind, Layout, Sonew};
 //! # fn f(context: Rc<Context>, weights: &[f32]) -> Result<(), Box<dyn std::error::Error>> {
-//! let segments = Segments::new(&[weights.len()])?;
+//! let layout = Layout::new(&[weights.len()])?;
 //! let precision = PrecisionKind::F32;
-//! let params = Arena::of(&context, &segments, precision.format(), &[weights])?;
-//! let grads = Arena::filled(&context, &segments, precision.format(), 0.1);
+//! let params = Arena::of(&context, &layout, precision.format(), &[weights])?;
+//! let grads = Arena::filled(&context, &layout, precision.format(), 0.1);
 //! let sonew = Sonew::tridiagonal().beta2(0.99).graft(Graft::Adam);
-//! let mut optimizer = sonew.build(precision, context, &segments)?;
+//! let mut optimizer = sonew.build(precision, context, &layout)?;
 //! optimizer.step(&params, &grads, 1e-4)?;
 //! println!("{:?}", optimizer.report()?);
 //! # Ok(()) }
@@ -48,7 +48,7 @@ pub use report::{RootsReport, StepReport};
 pub use settings::Setting;
 pub use shampoo::{FactorFormat, ProductsPlace, RidgeForm, RootChoice, Shampoo};
 pub use sonew::{PrecisionGamma, RelativeGamma, Sonew, StatisticsForm};
-pub use sonew_kernels::arena::{Arena, Segments};
+pub use sonew_kernels::arena::{Arena, Layout};
 pub use sonew_kernels::context::{Context, Profile, Units};
 pub use sonew_kernels::kronecker::Method;
 pub use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor};

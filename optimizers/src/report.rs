@@ -1,7 +1,7 @@
 //! What a step saw, fetched from the device on request.
 
 use serde::Serialize;
-use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Layout;
 use sonew_kernels::evidence::{Evidence, PivotEvidence};
 
 /// What the last step saw.
@@ -44,11 +44,11 @@ pub struct RootsReport {
 impl StepReport {
     pub(crate) fn new(
         step: u64,
-        segments: &Segments,
+        layout: &Layout,
         non_finite: Evidence,
         pivots: Option<PivotEvidence>,
     ) -> Self {
-        let locate = |evidence: Evidence| evidence.first.and_then(|at| segments.locate(at));
+        let locate = |evidence: Evidence| evidence.first.and_then(|at| layout.locate(at));
         Self {
             step,
             skipped_steps: 0,

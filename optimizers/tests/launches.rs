@@ -9,7 +9,7 @@ use sonew_kernels::sonew::Blueprint;
 use sonew_kernels::sweep::Sweep;
 use sonew_kernels::tuned::{Tuned, Tuning};
 use sonew_optimizers::{
-    Arena, Context, NonFinite, Numerics, OptimizerConfig, PrecisionKind, Profile, Segments,
+    Arena, Context, Layout, NonFinite, Numerics, OptimizerConfig, PrecisionKind, Profile,
     WeightRounding,
 };
 
@@ -27,11 +27,11 @@ fn launches(
     }
     // The geometry of a graphics processor runs on the software driver as well.
     let context = Rc::new(Context::new(software.context.client().clone(), profile));
-    let segments = Segments::with_shapes((0..tensors).map(|i| vec![3, 5 + i]).collect()).unwrap();
+    let layout = Layout::with_shapes((0..tensors).map(|i| vec![3, 5 + i]).collect()).unwrap();
     let mut optimizer = config
-        .build(PrecisionKind::F32, context.clone(), &segments)
+        .build(PrecisionKind::F32, context.clone(), &layout)
         .unwrap();
-    let half = |_| Arena::filled(&context, &segments, PrecisionKind::F32.format(), 0.5);
+    let half = |_| Arena::filled(&context, &layout, PrecisionKind::F32.format(), 0.5);
     let [params, grads] = [0; 2].map(half);
     optimizer.step(&params, &grads, 1e-3).unwrap();
     let before = context.launches();
@@ -92,9 +92,9 @@ fn refusal(
     });
     let client = software.context.client().clone();
     let context = Rc::new(Context::new(client, Profile::LLVMPIPE).with_tuned(tuned));
-    let segments = Segments::with_shapes(vec![vec![3, 5], vec![7]]).unwrap();
-    let mut optimizer = config.build(numerics, context.clone(), &segments).unwrap();
-    let zeros = |_| Arena::zeros(&context, &segments, precision.format());
+    let layout = Layout::with_shapes(vec![vec![3, 5], vec![7]]).unwrap();
+    let mut optimizer = config.build(numerics, context.clone(), &layout).unwrap();
+    let zeros = |_| Arena::zeros(&context, &layout, precision.format());
     let [params, grads] = [0; 2].map(zeros);
     let error = optimizer.step(&params, &grads, 1e-3).unwrap_err();
     error.to_string()

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use sonew_kernels::noise;
 use sonew_kernels::precision::HostFormat;
 use sonew_optimizers::{
-    Arena, Context, Error, FirstOrder, NonFinite, Numerics, Optimizer, OptimizerConfig, Precision,
-    PrecisionKind, PrecisionVisitor, Segments, Shampoo, Sonew,
+    Arena, Context, Error, FirstOrder, Layout, NonFinite, Numerics, Optimizer, OptimizerConfig,
+    Precision, PrecisionKind, PrecisionVisitor, Shampoo, Sonew,
 };
 
 mod software;
@@ -117,8 +117,8 @@ fn config(name: &str, settings: &[(&str, &str)]) -> OptimizerConfig {
 /// The software driver is one device: one test at a time.
 const TENSORS: [usize; 4] = [300, 1, 7, 513];
 
-fn segments() -> Segments {
-    Segments::with_shapes(vec![vec![15, 20], vec![], vec![7], vec![27, 19]]).unwrap()
+fn layout() -> Layout {
+    Layout::with_shapes(vec![vec![15, 20], vec![], vec![7], vec![27, 19]]).unwrap()
 }
 
 fn noise(i: usize) -> f32 {
@@ -153,18 +153,18 @@ impl Trajectory {
 
 impl Quadratic {
     fn run(self, context: &Rc<Context>) -> Trajectory {
-        let segments = segments();
+        let layout = layout();
         // The gradients here are of size 1: no loss scale, which they would have to be multiplied by.
         let numerics = Numerics {
             loss_scale: None,
             non_finite: NonFinite::Proceed,
             ..self.precision.into()
         };
-        let optimizer = self.config.build(numerics, context.clone(), &segments);
+        let optimizer = self.config.build(numerics, context.clone(), &layout);
         self.precision.accept(Descend {
             quadratic: self,
             context: context.clone(),
-            segments,
+            layout,
             optimizer: optimizer.unwrap(),
         })
     }
@@ -173,7 +173,7 @@ impl Quadratic {
 struct Descend {
     quadratic: Quadratic,
     context: Rc<Context>,
-    segments: Segments,
+    layout: Layout,
     optimizer: Box<dyn Optimizer>,
 }
 
@@ -184,7 +184,7 @@ impl PrecisionVisitor for Descend {
         let Self {
             quadratic,
             context,
-            segments,
+            layout,
             mut optimizer,
         } = self;
         let wave = |shift: usize| {
@@ -196,12 +196,12 @@ impl PrecisionVisitor for Descend {
                         .collect()
                 })
                 .collect();
-            segments.gather(&tensors).unwrap()
+            layout.gather(&tensors).unwrap()
         };
         let start = wave(11);
         let curvature: Vec<f32> = wave(5).iter().map(|x| 1.0 + 0.5 * x).collect();
         let upload = |values: &[f32]| {
-            Arena::from_values(&context, &segments, P::Params::FORMAT, values).unwrap()
+            Arena::from_values(&context, &layout, P::Params::FORMAT, values).unwrap()
         };
         let params = upload(&start);
         let mut w = start.clone();
@@ -308,7 +308,7 @@ fn a_builder_out_of_range_is_refused_when_it_is_built_as_its_string_is_when_it_i
     let software = Software::open();
     let refused = |config: OptimizerConfig| {
         config
-            .build(PrecisionKind::F32, software.context.clone(), &segments())
+            .build(PrecisionKind::F32, software.context.clone(), &layout())
             .map(|_| ())
             .unwrap_err()
     };

@@ -3,15 +3,15 @@
 mod software;
 
 use sonew_optimizers::{
-    Arena, Error, LossScale, NonFinite, Numerics, Optimizer, OptimizerConfig, PrecisionKind,
-    Segments, StateFormat, WeightRounding,
+    Arena, Error, Layout, LossScale, NonFinite, Numerics, Optimizer, OptimizerConfig,
+    PrecisionKind, StateFormat, WeightRounding,
 };
 
 use software::Software;
 
 struct Bench {
     device: Software,
-    segments: Segments,
+    layout: Layout,
 }
 
 const LENGTHS: [usize; 2] = [4000, 96];
@@ -20,7 +20,7 @@ impl Bench {
     fn open() -> Self {
         Self {
             device: Software::open(),
-            segments: Segments::new(&LENGTHS).unwrap(),
+            layout: Layout::new(&LENGTHS).unwrap(),
         }
     }
 
@@ -30,7 +30,7 @@ impl Bench {
             config.set("block-size", "50").unwrap();
         }
         config
-            .build(numerics, self.device.context.clone(), &self.segments)
+            .build(numerics, self.device.context.clone(), &self.layout)
             .unwrap()
     }
 
@@ -41,7 +41,7 @@ impl Bench {
             .map(|(t, &n)| (0..n).map(|i| value(t, i)).collect())
             .collect();
         let (context, format) = (&self.device.context, precision.format());
-        Arena::of(context, &self.segments, format, &tensors).unwrap()
+        Arena::of(context, &self.layout, format, &tensors).unwrap()
     }
 
     fn read(&self, arena: &Arena) -> Vec<f32> {
@@ -308,7 +308,7 @@ fn what_does_not_go_with_a_precision_is_refused() {
     let config = OptimizerConfig::named("sgd").unwrap();
     let refused = |numerics: Numerics| {
         config
-            .build(numerics, bench.device.context.clone(), &bench.segments)
+            .build(numerics, bench.device.context.clone(), &bench.layout)
             .map(|_| ())
             .unwrap_err()
     };

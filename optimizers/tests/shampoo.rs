@@ -4,7 +4,7 @@ mod software;
 
 use sonew_kernels::kronecker::reference;
 use sonew_kernels::noise::noise;
-use sonew_optimizers::{Arena, Error, Optimizer, OptimizerConfig, PrecisionKind, Segments};
+use sonew_optimizers::{Arena, Error, Layout, Optimizer, OptimizerConfig, PrecisionKind};
 
 use software::Software;
 
@@ -19,23 +19,23 @@ impl Bench {
         }
     }
 
-    fn optimizer(&self, settings: &[(&str, &str)], segments: &Segments) -> Box<dyn Optimizer> {
+    fn optimizer(&self, settings: &[(&str, &str)], layout: &Layout) -> Box<dyn Optimizer> {
         let mut config = OptimizerConfig::named("shampoo").unwrap();
         for (key, value) in settings {
             config.set(key, value).unwrap();
         }
         config
-            .build(PrecisionKind::F32, self.device.context.clone(), segments)
+            .build(PrecisionKind::F32, self.device.context.clone(), layout)
             .unwrap()
     }
 
-    fn upload(&self, segments: &Segments, tensors: &[Vec<f64>]) -> Arena {
+    fn upload(&self, layout: &Layout, tensors: &[Vec<f64>]) -> Arena {
         let narrow: Vec<Vec<f32>> = tensors
             .iter()
             .map(|t| t.iter().map(|&x| x as f32).collect())
             .collect();
         let format = PrecisionKind::F32.format();
-        Arena::of(&self.device.context, segments, format, &narrow).unwrap()
+        Arena::of(&self.device.context, layout, format, &narrow).unwrap()
     }
 
     fn read(&self, arena: &Arena) -> Vec<Vec<f64>> {
@@ -54,8 +54,8 @@ fn filled(shift: usize, n: usize, scale: f64) -> Vec<f64> {
 /// A network 5 – 6 – 4 with tanh, and the mean square of what it says about 20 inputs.
 const SHAPES: [[usize; 2]; 4] = [[6, 5], [6, 1], [4, 6], [4, 1]];
 
-fn network_segments() -> Segments {
-    Segments::with_shapes(vec![vec![6, 5], vec![6], vec![4, 6], vec![4]]).unwrap()
+fn network_segments() -> Layout {
+    Layout::with_shapes(vec![vec![6, 5], vec![6], vec![4, 6], vec![4]]).unwrap()
 }
 
 fn network_start() -> Vec<Vec<f64>> {
@@ -117,7 +117,7 @@ const SAME: &[(&str, &str)] = &[
 #[test]
 fn thirty_steps_on_a_network_follow_plain_f64_through_the_start_of_preconditioning() {
     let bench = Bench::open();
-    let segments = network_segments();
+    let layout = network_segments();
     for (root, products) in [
         ("eigen", "host"),
         ("eigen", "device"),
@@ -128,17 +128,17 @@ fn thirty_steps_on_a_network_follow_plain_f64_through_the_start_of_preconditioni
     ] {
         let mut settings = SAME.to_vec();
         settings.extend([("root", root), ("products", products)]);
-        let mut optimizer = bench.optimizer(&settings, &segments);
+        let mut optimizer = bench.optimizer(&settings, &layout);
         let mut expected = network_start();
         let mut oracles: Vec<reference::Shampoo> = SHAPES
             .iter()
             .map(|&[m, n]| reference::Shampoo::new(m, n, SETTINGS))
             .collect();
-        let params = bench.upload(&segments, &expected);
+        let params = bench.upload(&layout, &expected);
         for step in 0..30 {
             // Each side follows its own weights.
             let own = network_gradient(&bench.read(&params));
-            let grads = bench.upload(&segments, &own);
+            let grads = bench.upload(&layout, &own);
             optimizer.step(&params, &grads, 0.01).unwrap();
             let g = network_gradient(&expected);
             for (t, oracle) in oracles.iter_mut().enumerate() {
@@ -184,16 +184,16 @@ const UNRIDGED: &[(&str, &str)] = &[
 #[test]
 fn a_failed_root_keeps_the_old_one_and_follows_plain_f64_that_does_the_same() {
     let bench = Bench::open();
-    let segments = Segments::with_shapes(vec![vec![4, 4]; 2]).unwrap();
+    let layout = Layout::with_shapes(vec![vec![4, 4]; 2]).unwrap();
     let mut on_device = UNRIDGED.to_vec();
     on_device.push(("products", "device"));
     for settings in [UNRIDGED, &on_device] {
-        failed_roots_follow_plain_f64(&bench, &segments, settings);
+        failed_roots_follow_plain_f64(&bench, &layout, settings);
     }
 }
 
-fn failed_roots_follow_plain_f64(bench: &Bench, segments: &Segments, settings: &[(&str, &str)]) {
-    let mut optimizer = bench.optimizer(settings, segments);
+fn failed_roots_follow_plain_f64(bench: &Bench, layout: &Layout, settings: &[(&str, &str)]) {
+    let mut optimizer = bench.optimizer(settings, layout);
     let settings = reference::Settings {
         epsilon: 0.0,
         start: 0,
@@ -201,10 +201,10 @@ fn failed_roots_follow_plain_f64(bench: &Bench, segments: &Segments, settings: &
     };
     let mut expected = vec![filled(1, 16, 1.0), filled(2, 16, 1.0)];
     let mut oracles = vec![reference::Shampoo::new(4, 4, settings); 2];
-    let params = bench.upload(segments, &expected);
+    let params = bench.upload(layout, &expected);
     for step in 0..30 {
         let g = silent_gradients(step, 12);
-        let grads = bench.upload(segments, &g);
+        let grads = bench.upload(layout, &g);
         optimizer.step(&params, &grads, 0.01).unwrap();
         for (t, oracle) in oracles.iter_mut().enumerate() {
             // At steps 0, 5 and 10 the second tensor's statistics are zero.
@@ -225,18 +225,18 @@ fn failed_roots_follow_plain_f64(bench: &Bench, segments: &Segments, settings: &
 #[test]
 fn more_failures_in_a_row_than_are_tolerated_are_an_error_that_names_the_factor() {
     let bench = Bench::open();
-    let segments = Segments::with_shapes(vec![vec![4, 4]; 2]).unwrap();
+    let layout = Layout::with_shapes(vec![vec![4, 4]; 2]).unwrap();
     for place in ["host", "device"] {
         let mut settings = UNRIDGED.to_vec();
         settings.extend([("tolerated-failures", "2"), ("products", place)]);
-        let mut optimizer = bench.optimizer(&settings, &segments);
-        let params = bench.upload(&segments, &[filled(1, 16, 1.0), filled(2, 16, 1.0)]);
+        let mut optimizer = bench.optimizer(&settings, &layout);
+        let params = bench.upload(&layout, &[filled(1, 16, 1.0), filled(2, 16, 1.0)]);
         for step in 0..10 {
-            let grads = bench.upload(&segments, &silent_gradients(step, 100));
+            let grads = bench.upload(&layout, &silent_gradients(step, 100));
             optimizer.step(&params, &grads, 0.01).unwrap();
         }
         optimizer.report().unwrap();
-        let grads = bench.upload(&segments, &silent_gradients(10, 100));
+        let grads = bench.upload(&layout, &silent_gradients(10, 100));
         let taken = optimizer.step(&params, &grads, 0.01);
         let error = match place {
             "host" => taken.unwrap_err(),
@@ -264,12 +264,12 @@ fn spread_roots_are_those_of_the_interval_s_start_once_it_ends() {
 
 fn spread_roots_come_to_use_at_the_interval_s_end(place: &str) {
     let bench = Bench::open();
-    let segments = network_segments();
+    let layout = network_segments();
     let at_once = |extra: &[(&str, &str)]| {
         let mut settings = SAME.to_vec();
         settings.extend_from_slice(extra);
         settings.push(("products", place));
-        bench.optimizer(&settings, &segments)
+        bench.optimizer(&settings, &layout)
     };
     // Roots at steps 0 and 4 only, gradients that do not depend on the weights, and at step 4 of the spread optimizer
     // the roots of step 0 come to use: the same that the other has used from step 0 to 3.
@@ -284,8 +284,8 @@ fn spread_roots_come_to_use_at_the_interval_s_end(place: &str) {
             .collect()
     };
     let moved = |optimizer: &mut Box<dyn Optimizer>, step: usize| {
-        let params = bench.upload(&segments, &network_start());
-        let grads = bench.upload(&segments, &gradient(step));
+        let params = bench.upload(&layout, &network_start());
+        let grads = bench.upload(&layout, &gradient(step));
         optimizer.step(&params, &grads, 0.01).unwrap();
         bench.read(&params)
     };
@@ -314,7 +314,7 @@ fn spread_roots_come_to_use_at_the_interval_s_end(place: &str) {
 #[test]
 fn roots_may_be_spread_over_fewer_or_more_steps_than_there_are_factors() {
     let bench = Bench::open();
-    let segments = network_segments();
+    let layout = network_segments();
     for (interval, place) in [
         ("1", "host"),
         ("2", "host"),
@@ -328,12 +328,12 @@ fn roots_may_be_spread_over_fewer_or_more_steps_than_there_are_factors() {
             ("spread-roots", "true"),
             ("start-step", "0"),
         ]);
-        let mut optimizer = bench.optimizer(&settings, &segments);
-        let params = bench.upload(&segments, &network_start());
+        let mut optimizer = bench.optimizer(&settings, &layout);
+        let params = bench.upload(&layout, &network_start());
         for _ in 0..60 {
             let g = network_gradient(&bench.read(&params));
             optimizer
-                .step(&params, &bench.upload(&segments, &g), 0.01)
+                .step(&params, &bench.upload(&layout, &g), 0.01)
                 .unwrap();
         }
         let report = optimizer.report().unwrap().roots.unwrap();
@@ -346,7 +346,7 @@ fn roots_may_be_spread_over_fewer_or_more_steps_than_there_are_factors() {
 #[test]
 fn factors_in_bf16_are_rounded_when_they_change_and_take_half_the_state() {
     let bench = Bench::open();
-    let segments = Segments::new(&[1]).unwrap();
+    let layout = Layout::new(&[1]).unwrap();
     // A bias of one unit: its statistic is a number, ½ g² after one step, and its root that number's.
     let settings = |factors| {
         [
@@ -360,9 +360,9 @@ fn factors_in_bf16_are_rounded_when_they_change_and_take_half_the_state() {
         ]
     };
     let step = |factors| {
-        let mut shampoo = bench.optimizer(&settings(factors), &segments);
-        let params = bench.upload(&segments, &[vec![0.0]]);
-        let grads = bench.upload(&segments, &[vec![1.3]]);
+        let mut shampoo = bench.optimizer(&settings(factors), &layout);
+        let params = bench.upload(&layout, &[vec![0.0]]);
+        let grads = bench.upload(&layout, &[vec![1.3]]);
         shampoo.step(&params, &grads, 1.0).unwrap();
         let w = bench.read(&params)[0][0];
         (w, shampoo.state_bytes_per_parameter())
@@ -392,22 +392,22 @@ fn factors_in_bf16_are_rounded_when_they_change_and_take_half_the_state() {
 #[test]
 fn what_a_step_refuses_has_moved_nothing() {
     let bench = Bench::open();
-    let segments = network_segments();
+    let layout = network_segments();
     let (mut a, mut b) = (
-        bench.optimizer(SAME, &segments),
-        bench.optimizer(SAME, &segments),
+        bench.optimizer(SAME, &layout),
+        bench.optimizer(SAME, &layout),
     );
     let (pa, pb) = (
-        bench.upload(&segments, &network_start()),
-        bench.upload(&segments, &network_start()),
+        bench.upload(&layout, &network_start()),
+        bench.upload(&layout, &network_start()),
     );
-    let other = Segments::new(&[4]).unwrap();
+    let other = Layout::new(&[4]).unwrap();
     let other = bench.upload(&other, &[vec![0.0; 4]]);
     let half = PrecisionKind::Bf16.format();
-    let narrow = Arena::zeros(&bench.device.context, &segments, half);
+    let narrow = Arena::zeros(&bench.device.context, &layout, half);
     for step in 0..14 {
         let g = network_gradient(&bench.read(&pa));
-        let grads = bench.upload(&segments, &g);
+        let grads = bench.upload(&layout, &g);
         if step == 5 {
             assert!(a.step(&pa, &grads, -1.0).is_err());
             for wrong in [&other, &narrow] {
@@ -432,9 +432,9 @@ fn any_shape_is_taken_and_its_assignment_told() {
         vec![3, 4, 5],
         vec![33, 20],
     ];
-    let segments = Segments::with_shapes(shapes).unwrap();
+    let layout = Layout::with_shapes(shapes).unwrap();
     let [host, device] =
-        ["host", "device"].map(|products| any_shape_is_taken(&bench, &segments, products));
+        ["host", "device"].map(|products| any_shape_is_taken(&bench, &layout, products));
     for (host, device) in host.concat().iter().zip(device.concat()) {
         // Sums of at most 20 products, a root of them, three steps.
         assert!((host - device).abs() < 1e-4, "{host} and {device}");
@@ -442,7 +442,7 @@ fn any_shape_is_taken_and_its_assignment_told() {
 }
 
 /// Three steps; returns the weights.
-fn any_shape_is_taken(bench: &Bench, segments: &Segments, products: &str) -> Vec<Vec<f64>> {
+fn any_shape_is_taken(bench: &Bench, layout: &Layout, products: &str) -> Vec<Vec<f64>> {
     let settings = [
         ("block-size", "16"),
         ("largest-size", "64"),
@@ -452,7 +452,7 @@ fn any_shape_is_taken(bench: &Bench, segments: &Segments, products: &str) -> Vec
         ("epsilon", "1e-3"),
         ("products", products),
     ];
-    let mut optimizer = bench.optimizer(&settings, segments);
+    let mut optimizer = bench.optimizer(&settings, layout);
     assert_eq!(
         optimizer.assignments(),
         [
@@ -464,20 +464,20 @@ fn any_shape_is_taken(bench: &Bench, segments: &Segments, products: &str) -> Vec
             "matrix of 33 × 20, p = 4, in 6 blocks",
         ]
     );
-    let start: Vec<Vec<f64>> = segments
+    let start: Vec<Vec<f64>> = layout
         .tensors()
         .iter()
         .enumerate()
         .map(|(t, range)| filled(t, range.len(), 1.0))
         .collect();
-    let params = bench.upload(segments, &start);
+    let params = bench.upload(layout, &start);
     for step in 0..3 {
-        let g: Vec<Vec<f64>> = segments
+        let g: Vec<Vec<f64>> = layout
             .tensors()
             .iter()
             .map(|range| filled(step + 77, range.len(), 1.0))
             .collect();
-        let grads = bench.upload(segments, &g);
+        let grads = bench.upload(layout, &g);
         optimizer.step(&params, &grads, 0.01).unwrap();
     }
     let end = bench.read(&params);

@@ -1,7 +1,7 @@
 //! What each policy for small pivots does to the factor in each precision: gradients of growing correlation, their
 //! statistics rounded to the format, u = L D Lᵀ m on the device against f64.
 
-use sonew_kernels::arena::{Arena, Segments, Slots};
+use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::error::Error;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::noise::noise;
@@ -149,11 +149,11 @@ fn on_device<P: Precision>(
     gamma: Tolerance,
     removal: EdgeRemoval,
 ) -> Result<Found, Error> {
-    let segments = Segments::new(&[N])?;
+    let layout = Layout::new(&[N])?;
     let band = h.edges.len();
     let upload = |values: &[f64]| -> Result<Arena, Error> {
         let narrow: Vec<f32> = values.iter().map(|&x| x as f32).collect();
-        Arena::of(context, &segments, P::State::FORMAT, &[narrow])
+        Arena::of(context, &layout, P::State::FORMAT, &[narrow])
     };
     let read = |arena: &Arena| -> Result<Vec<f64>, Error> {
         let values = arena.tensors(context)?.concat();
@@ -165,7 +165,7 @@ fn on_device<P: Precision>(
     let psi = (0..band).map(|_| empty()).collect::<Result<Vec<_>, _>>()?;
     let (d, u) = (empty()?, empty()?);
     let blueprint = Blueprint::of::<P>(context, "banded-ldl", band);
-    let evidence = Slots::of(context, &segments, blueprint.sweep);
+    let evidence = Slots::of(context, &layout, blueprint.sweep);
     let buffers = FactorBuffers {
         diagonal: &upload(&h.diagonal)?,
         edges: &edges,

@@ -167,17 +167,15 @@ impl Case {
         route: Route,
     ) -> Result<Followed, TrainError> {
         let mut network = Network::new(context, precision, &SIZES, BATCH, route)?;
-        let segments = network.segments().clone();
+        let layout = network.layout().clone();
         let layers = layers()?;
         let narrow: Vec<Vec<f32>> = layers
             .iter()
             .flat_map(|layer| [&layer.weight, &layer.bias])
             .map(|values| values.iter().map(|&x| x as f32).collect())
             .collect();
-        let params = Arena::of(context, &segments, precision.format(), &narrow)?;
-        let mut optimizer = self
-            .config()?
-            .build(precision, context.clone(), &segments)?;
+        let params = Arena::of(context, &layout, precision.format(), &narrow)?;
+        let mut optimizer = self.config()?.build(precision, context.clone(), &layout)?;
         let mut losses = Vec::new();
         let mut step = 0;
         // A loss scale that is too large at first skips steps; the same batch comes again.

@@ -111,7 +111,7 @@ fn begin(
         version: env!("CARGO_PKG_VERSION"),
         cubecl: "0.10.0",
         device,
-        parameters: run.workload.segments().parameters(),
+        parameters: run.workload.layout().parameters(),
         examples: BTreeMap::from([(examples.many, examples.count)]),
         steps_per_epoch: run.order.steps_per_epoch(),
         tensors,

@@ -68,10 +68,10 @@ impl<'a> Run<'a> {
         let workload = &*start.workload;
         let precision = plan.numerics.precision;
         let objective = workload.objective(&context, precision, plan.batch, plan.products)?;
-        let segments = workload.segments();
+        let layout = workload.layout();
         let optimizer = plan
             .optimizer
-            .build(plan.numerics, context.clone(), segments)?;
+            .build(plan.numerics, context.clone(), layout)?;
         let drawn;
         let first = match &start.given {
             Some(given) => given,
@@ -80,7 +80,7 @@ impl<'a> Run<'a> {
                 &drawn
             }
         };
-        let params = Arena::of(&context, segments, precision.format(), &first)?;
+        let params = Arena::of(&context, layout, precision.format(), &first)?;
         Ok(Self {
             plan,
             workload,

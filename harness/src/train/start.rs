@@ -50,7 +50,7 @@ impl Start {
     /// # Errors
     /// [`TrainError::Memory`].
     pub fn fits(&self, plan: &Plan, device: &DeviceInfo) -> Result<(), TrainError> {
-        let arena = 4 * self.workload.segments().arena_len() as u128;
+        let arena = 4 * self.workload.layout().arena_len() as u128;
         let Memory {
             buffer,
             host,
@@ -93,10 +93,8 @@ impl Start {
     /// asked for.
     pub fn suits(&self, plan: &Plan, context: &Rc<Context>) -> Result<(), TrainError> {
         plan.products.parts(context, None)?;
-        let segments = self.workload.segments();
-        let built = plan
-            .optimizer
-            .build(plan.numerics, context.clone(), segments);
+        let layout = self.workload.layout();
+        let built = plan.optimizer.build(plan.numerics, context.clone(), layout);
         Ok(built.map(drop)?)
     }
 }

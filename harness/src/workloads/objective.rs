@@ -6,7 +6,7 @@ use sonew_kernels::context::Context;
 use crate::train::TrainError;
 
 /// The loss of batches and of all examples as a function of the parameters, and its gradients. Parameters and gradients are arenas of
-/// the workload's [`segments`](super::Workload::segments) in the format of the precision, and the gaps of a gradient are 0.
+/// the workload's [`layout`](super::Workload::layout) in the format of the precision, and the gaps of a gradient are 0.
 pub trait Objective {
     /// Takes in which examples make up the batches that come next, one batch after the other.
     ///

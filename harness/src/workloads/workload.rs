@@ -1,6 +1,6 @@
 //! What is trained, as far as it is known without a device.
 
-use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Layout;
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
@@ -24,7 +24,7 @@ pub trait Workload {
     fn tensors(&self) -> &[Tensor];
 
     /// Where the tensors lie in the arena: of the shapes of [`Workload::tensors`], in their order.
-    fn segments(&self) -> &Segments;
+    fn layout(&self) -> &Layout;
 
     /// What its objective needs on a device of this profile, for batches of so many examples.
     fn memory(&self, profile: Profile, batch: usize) -> Memory;

@@ -55,8 +55,8 @@ impl Check<'_> {
     }
 
     fn params(&self, values: &[Vec<f32>]) -> Arena {
-        let segments = self.workload.segments();
-        Arena::of(&self.context, segments, PRECISION.format(), values).unwrap()
+        let layout = self.workload.layout();
+        Arena::of(&self.context, layout, PRECISION.format(), values).unwrap()
     }
 
     /// The loss of the first batch, and its gradient, an arena.
@@ -99,7 +99,7 @@ fn tensors_have_names_of_their_own_and_lie_in_the_arena_in_their_order() {
     for (name, workload) in workloads() {
         let tensors = workload.tensors();
         let shapes: Vec<_> = tensors.iter().map(|it| it.shape.clone()).collect();
-        assert_eq!(workload.segments().shapes(), shapes, "{name}");
+        assert_eq!(workload.layout().shapes(), shapes, "{name}");
         let mut names: Vec<_> = tensors.iter().map(|it| &it.name).collect();
         names.sort();
         names.dedup();
@@ -114,7 +114,7 @@ fn the_gradient_of_every_tensor_is_the_slope_of_the_loss() {
         objective.set_order(&check.context, check.all()).unwrap();
         let values = draw(check.workload.tensors(), 3);
         let (loss, arena) = check.ask(&mut *objective, &values, 1.0);
-        let gradients = check.workload.segments().scatter(&arena);
+        let gradients = check.workload.layout().scatter(&arena);
         for (at, tensor) in check.workload.tensors().iter().enumerate() {
             let gradient = &gradients[at];
             let square: f64 = gradient.iter().map(|&g| f64::from(g).powi(2)).sum();
@@ -156,7 +156,7 @@ fn a_scale_is_that_of_the_gradient_only_and_the_gaps_of_the_arena_stay_zero() {
                 "{}",
                 check.name
             );
-            let inside = check.workload.segments().locate(at).is_some();
+            let inside = check.workload.layout().locate(at).is_some();
             assert!(inside || (*g == 0.0 && *scaled == 0.0), "{}", check.name);
         }
     });

@@ -3,7 +3,7 @@
 use sonew_harness::train::TrainError;
 use sonew_harness::train::init::{First, Tensor};
 use sonew_harness::workloads::{Examples, Memory, Objective, Workload};
-use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
@@ -11,7 +11,7 @@ use sonew_kernels::product::Multiplication;
 pub struct Points {
     pub points: Vec<[f32; 3]>,
     tensors: [Tensor; 2],
-    segments: Segments,
+    layout: Layout,
 }
 
 impl Points {
@@ -30,7 +30,7 @@ impl Points {
                 tensor("plane", 2, First::Uniform(0.5)),
                 tensor("height", 1, First::Zeros),
             ],
-            segments: Segments::with_shapes(vec![vec![2], vec![1]]).unwrap(),
+            layout: Layout::with_shapes(vec![vec![2], vec![1]]).unwrap(),
         }
     }
 }
@@ -56,8 +56,8 @@ impl Workload for Points {
         &self.tensors
     }
 
-    fn segments(&self) -> &Segments {
-        &self.segments
+    fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     fn memory(&self, _: Profile, _: usize) -> Memory {

@@ -2,7 +2,7 @@
 
 use cubecl::server::Handle;
 
-use super::layout::Segments;
+use super::layout::Layout;
 use crate::binding::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
@@ -15,7 +15,7 @@ use crate::sonew::Ghosts;
 #[derive(Clone, Debug)]
 pub struct Arena {
     handle: Handle,
-    layout: Segments,
+    layout: Layout,
     format: Format,
     /// The ghost columns behind the tensors of a state of [`crate::sonew::step()`], if there are any.
     ghosts: Option<Ghosts>,
@@ -23,7 +23,7 @@ pub struct Arena {
 
 impl Arena {
     /// Zeros.
-    pub fn zeros(context: &Context, layout: &Segments, format: Format) -> Self {
+    pub fn zeros(context: &Context, layout: &Layout, format: Format) -> Self {
         Self::zeroed(context, layout, format, None)
     }
 
@@ -33,7 +33,7 @@ impl Arena {
     /// [`Error::Shape`] if the ghosts are those of another layout.
     pub fn zeros_with_ghosts(
         context: &Context,
-        layout: &Segments,
+        layout: &Layout,
         format: Format,
         ghosts: Ghosts,
     ) -> Result<Self, Error> {
@@ -41,12 +41,7 @@ impl Arena {
         Ok(Self::zeroed(context, layout, format, ghosts))
     }
 
-    fn zeroed(
-        context: &Context,
-        layout: &Segments,
-        format: Format,
-        ghosts: Option<Ghosts>,
-    ) -> Self {
+    fn zeroed(context: &Context, layout: &Layout, format: Format, ghosts: Option<Ghosts>) -> Self {
         let bytes = format.bytes() * values_of(layout, ghosts);
         Self {
             handle: context.upload(&vec![0u8; bytes]),
@@ -57,7 +52,7 @@ impl Arena {
     }
 
     /// Tensors that have one value everywhere, rounded to the format.
-    pub fn filled(context: &Context, layout: &Segments, format: Format, value: f32) -> Self {
+    pub fn filled(context: &Context, layout: &Layout, format: Format, value: f32) -> Self {
         let mut values = vec![0.0; layout.arena_len()];
         for tensor in layout.tensors() {
             values[tensor.clone()].fill(value);
@@ -68,10 +63,10 @@ impl Arena {
     /// The tensors given, each value rounded to the format.
     ///
     /// # Errors
-    /// As [`Segments::gather`].
+    /// As [`Layout::gather`].
     pub fn of(
         context: &Context,
-        layout: &Segments,
+        layout: &Layout,
         format: Format,
         tensors: &[impl AsRef<[f32]>],
     ) -> Result<Self, Error> {
@@ -82,10 +77,10 @@ impl Arena {
     /// The tensors given, and ghost columns that hold what they copy.
     ///
     /// # Errors
-    /// As [`Segments::gather`] and [`Arena::zeros_with_ghosts`].
+    /// As [`Layout::gather`] and [`Arena::zeros_with_ghosts`].
     pub fn of_with_ghosts(
         context: &Context,
-        layout: &Segments,
+        layout: &Layout,
         format: Format,
         tensors: &[impl AsRef<[f32]>],
         ghosts: Ghosts,
@@ -102,10 +97,10 @@ impl Arena {
     /// Values that are laid out already, with zeros between tensors, each rounded to the format.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there are not [`Segments::arena_len`] of them.
+    /// [`Error::Shape`] if there are not [`Layout::arena_len`] of them.
     pub fn from_values(
         context: &Context,
-        layout: &Segments,
+        layout: &Layout,
         format: Format,
         values: &[f32],
     ) -> Result<Self, Error> {
@@ -122,7 +117,7 @@ impl Arena {
 
     fn uploaded(
         context: &Context,
-        layout: &Segments,
+        layout: &Layout,
         format: Format,
         ghosts: Option<Ghosts>,
         values: &[f32],
@@ -143,7 +138,7 @@ impl Arena {
     ///
     /// # Errors
     /// [`Error::Length`] if it is shorter or longer than the layout.
-    pub fn around(handle: Handle, layout: &Segments, format: Format) -> Result<Self, Error> {
+    pub fn around(handle: Handle, layout: &Layout, format: Format) -> Result<Self, Error> {
         let bytes = (format.bytes() * layout.arena_len()) as u64;
         require_bytes("arena", "handle", &handle, bytes)?;
         Ok(Self {
@@ -155,7 +150,7 @@ impl Arena {
     }
 
     /// Where the tensors lie.
-    pub fn layout(&self) -> &Segments {
+    pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
@@ -215,12 +210,12 @@ impl Arena {
 }
 
 /// Values in a buffer of that layout.
-fn values_of(layout: &Segments, ghosts: Option<Ghosts>) -> usize {
+fn values_of(layout: &Layout, ghosts: Option<Ghosts>) -> usize {
     ghosts.map_or(layout.arena_len(), |it| it.state_len())
 }
 
 /// The ghost columns of a layout, if they are any.
-fn ghosts_of(layout: &Segments, ghosts: Ghosts) -> Result<Option<Ghosts>, Error> {
+fn ghosts_of(layout: &Layout, ghosts: Ghosts) -> Result<Option<Ghosts>, Error> {
     if ghosts.fit(layout) {
         return Ok(ghosts.any());
     }

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 use sonew_runtime::Gpu;
 
 use super::arena::Arena;
-use super::layout::Segments;
+use super::layout::Layout;
 use crate::binding::array;
 use crate::error::Error;
 use crate::precision::{Format, HostFormat};
@@ -24,7 +24,7 @@ impl Arena {
         &self,
         operation: &'static str,
         argument: &'static str,
-        layout: &Segments,
+        layout: &Layout,
         format: Format,
     ) -> Result<(), Error> {
         self.check(operation, argument, layout, format, None)
@@ -35,7 +35,7 @@ impl Arena {
         &self,
         operation: &'static str,
         argument: &'static str,
-        layout: &Segments,
+        layout: &Layout,
         format: Format,
         ghosts: Option<Ghosts>,
     ) -> Result<(), Error> {
@@ -51,7 +51,7 @@ impl Arena {
             let found = format!("an arena of {}", self.format());
             return refused(found, format!("one of {format}"));
         }
-        let place = |it: &Segments| {
+        let place = |it: &Layout| {
             let tensors = it.tensors().len();
             format!(
                 "{} values of {tensors} tensors in {} blocks",
@@ -82,7 +82,7 @@ impl Arena {
 /// [`Error::Shape`] with the first that is not.
 pub fn require<'a, S: HostFormat>(
     operation: &'static str,
-    layout: &Segments,
+    layout: &Layout,
     arenas: impl IntoIterator<Item = (&'static str, &'a Arena)>,
 ) -> Result<(), Error> {
     require_with_ghosts::<S>(operation, layout, None, arenas)
@@ -91,7 +91,7 @@ pub fn require<'a, S: HostFormat>(
 /// Requires arenas of that layout in a format, with these ghost columns.
 pub(crate) fn require_with_ghosts<'a, S: HostFormat>(
     operation: &'static str,
-    layout: &Segments,
+    layout: &Layout,
     ghosts: Option<Ghosts>,
     arenas: impl IntoIterator<Item = (&'static str, &'a Arena)>,
 ) -> Result<(), Error> {

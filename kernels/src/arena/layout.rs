@@ -21,14 +21,14 @@ pub const GAP: usize = 32;
 
 /// Where the tensors of a model lie in the arena, and their shapes. A clone shares them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Segments {
+pub struct Layout {
     // Arc, for a launch may run on the device's thread.
     tensors: Arc<[Range<usize>]>,
     shapes: Arc<[Vec<usize>]>,
     blocks: usize,
 }
 
-impl Segments {
+impl Layout {
     /// The layout of tensors with the given numbers of values, in this order. A tensor may be empty.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ impl Segments {
     /// The layout of tensors of the given shapes, row-major, in this order. A scalar has the shape `[]`.
     ///
     /// # Errors
-    /// As [`Segments::new`].
+    /// As [`Layout::new`].
     pub fn with_shapes(shapes: Vec<Vec<usize>>) -> Result<Self, Error> {
         let shape = |found: String, expected: &str| Error::Shape {
             operation: "arena layout",

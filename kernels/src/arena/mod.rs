@@ -1,6 +1,6 @@
 //! The flat arena: all tensors of a model in one buffer.
 //!
-//! * a [`Segments`] says where each tensor lies;
+//! * a [`Layout`] says where each tensor lies;
 //! * an [`Arena`] is a buffer of that layout, in a format that it knows. It is checked where it is made, so that what takes one
 //!   need not ask for its length again;
 //! * tensors that are on the device already move into an arena and out of it there ([`Arena::write`], [`Arena::read`]);
@@ -16,6 +16,6 @@ mod slots;
 pub use arena::Arena;
 pub use argument::require;
 pub(crate) use argument::{named, require_with_ghosts, sequence};
-pub use layout::{BLOCK, GAP, Segments};
+pub use layout::{BLOCK, GAP, Layout};
 pub use slots::Slots;
 pub(crate) use slots::{write, write_pivots};

@@ -10,7 +10,7 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use super::layout::Segments;
+use super::layout::Layout;
 use crate::binding::array;
 use crate::context::{Context, Grid};
 use crate::error::Error;
@@ -38,8 +38,8 @@ impl Slots {
     }
 
     /// For launches of a sweep.
-    pub fn of(context: &Context, segments: &Segments, sweep: Sweep) -> Self {
-        Self::new(context, sweep.total_units(segments))
+    pub fn of(context: &Context, layout: &Layout, sweep: Sweep) -> Self {
+        Self::new(context, sweep.total_units(layout))
     }
 
     /// The slots of a launch that is about to be, if there is one for each unit of its grid.

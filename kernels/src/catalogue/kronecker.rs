@@ -30,7 +30,7 @@ pub(super) fn samples<P: Precision, V: SampleVisitor>(
         return Ok(());
     }
     let Ground {
-        context, segments, ..
+        context, layout, ..
     } = ground;
     let (params, grads) = (
         ground.filled::<P::Params>(1)?,
@@ -39,12 +39,12 @@ pub(super) fn samples<P: Precision, V: SampleVisitor>(
     let direction = ground.filled::<P::State>(3)?;
     let [second, momentum, graft_momentum] = [0; 3].map(|_| ground.zeros::<P::State>());
     let sweep = Sweep::measuring::<P>(context, kernel);
-    let of_blocks = context.upload(&vec![0f32; sweep.norms(segments)]);
+    let of_blocks = context.upload(&vec![0f32; sweep.norms(layout)]);
     let evidence = ground.slots(sweep);
-    let tensors = segments.tensors().len();
+    let tensors = layout.tensors().len();
     let norms = context.upload(&vec![1f32; 2 * tensors]);
     let preconditioned = context.upload(&vec![1u32; tensors]);
-    let table = context.upload(&segments.tensor_of_block());
+    let table = context.upload(&layout.tensor_of_block());
     visitor.visit(Sample {
         kernel,
         case: "adam".into(),

@@ -8,7 +8,7 @@ mod formats;
 mod kronecker;
 mod sonew;
 
-use crate::arena::{Arena, Segments, Slots};
+use crate::arena::{Arena, Layout, Slots};
 use crate::context::Context;
 use crate::error::Error;
 use crate::precision::{HostFormat, Precision, Storage};
@@ -133,7 +133,7 @@ pub struct Ground<'a> {
     /// The device.
     pub context: &'a Context,
     /// The tensors.
-    pub segments: &'a Segments,
+    pub layout: &'a Layout,
     /// An arena of unstructured values in [−1, 1) for a seed, zeros between tensors.
     pub values: &'a dyn Fn(usize) -> Vec<f32>,
     /// Bands of the banded kernels.
@@ -163,11 +163,11 @@ pub fn samples<P: Precision, V: SampleVisitor>(
 impl Ground<'_> {
     fn filled<S: HostFormat>(&self, seed: usize) -> Result<Arena, Error> {
         let values = (self.values)(seed);
-        Arena::from_values(self.context, self.segments, S::FORMAT, &values)
+        Arena::from_values(self.context, self.layout, S::FORMAT, &values)
     }
 
     fn zeros<S: HostFormat>(&self) -> Arena {
-        Arena::zeros(self.context, self.segments, S::FORMAT)
+        Arena::zeros(self.context, self.layout, S::FORMAT)
     }
 
     fn empty<S: HostFormat>(&self, count: usize) -> Vec<Arena> {
@@ -179,12 +179,12 @@ impl Ground<'_> {
         count: usize,
         ghosts: Ghosts,
     ) -> Result<Vec<Arena>, Error> {
-        let zeros = |_| Arena::zeros_with_ghosts(self.context, self.segments, S::FORMAT, ghosts);
+        let zeros = |_| Arena::zeros_with_ghosts(self.context, self.layout, S::FORMAT, ghosts);
         (0..count).map(zeros).collect()
     }
 
     fn slots(&self, sweep: Sweep) -> Slots {
-        Slots::of(self.context, self.segments, sweep)
+        Slots::of(self.context, self.layout, sweep)
     }
 }
 

@@ -194,11 +194,11 @@ fn one_launch<P: Precision, V: SampleVisitor>(
         return Ok(());
     }
     let Ground {
-        context, segments, ..
+        context, layout, ..
     } = ground;
     let removal = EdgeRemoval::of_band(band);
     let blueprint = Blueprint::of::<P>(context, kernel, band);
-    let ghosts = Ghosts::new(segments, band, removal, blueprint);
+    let ghosts = Ghosts::new(layout, band, removal, blueprint);
     let states = ground.with_ghosts::<P::State>(2 + band, ghosts)?;
     let (params, grads) = (
         ground.filled::<P::Params>(1)?,
@@ -240,11 +240,11 @@ fn grafted<P: Precision, V: SampleVisitor>(
         return Ok(());
     }
     let Ground {
-        context, segments, ..
+        context, layout, ..
     } = ground;
     let removal = EdgeRemoval::of_band(band);
     let blueprint = Blueprint::of::<P>(context, kernel, band);
-    let ghosts = Ghosts::new(segments, band, removal, blueprint);
+    let ghosts = Ghosts::new(layout, band, removal, blueprint);
     let states = ground.with_ghosts::<P::State>(2 + band, ghosts)?;
     let (params, grads) = (
         ground.filled::<P::Params>(1)?,
@@ -253,10 +253,10 @@ fn grafted<P: Precision, V: SampleVisitor>(
     let direction = ground.zeros::<P::State>();
     let [non_finite, cut] = [0; 2].map(|_| ground.slots(blueprint.sweep));
     let zeros = |count: usize| context.upload(&vec![0f32; count]);
-    let of_blocks = zeros(blueprint.sweep.norms(segments));
-    let of_tensors = zeros(2 * segments.tensors().len());
-    let reduction = Reduction::new(context, segments);
-    let table = context.upload(&segments.tensor_of_block());
+    let of_blocks = zeros(blueprint.sweep.norms(layout));
+    let of_tensors = zeros(2 * layout.tensors().len());
+    let reduction = Reduction::new(context, layout);
+    let table = context.upload(&layout.tensor_of_block());
     visitor.visit(Sample {
         kernel,
         case: format!("band {band}, adam"),
@@ -313,14 +313,14 @@ pub(super) fn graft<P: Precision, V: SampleVisitor>(
         return Ok(());
     }
     let Ground {
-        context, segments, ..
+        context, layout, ..
     } = ground;
     let (params, direction) = (
         ground.filled::<P::Params>(1)?,
         ground.filled::<P::State>(3)?,
     );
-    let norms = context.upload(&vec![1f32; 2 * segments.tensors().len()]);
-    let table = context.upload(&segments.tensor_of_block());
+    let norms = context.upload(&vec![1f32; 2 * layout.tensors().len()]);
+    let table = context.upload(&layout.tensor_of_block());
     visitor.visit(Sample {
         kernel,
         case: "descent".into(),

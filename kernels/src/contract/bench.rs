@@ -3,7 +3,7 @@
 use cubecl::server::Handle;
 
 use super::outcome::Outcome;
-use crate::arena::{Arena, Segments, Slots};
+use crate::arena::{Arena, Layout, Slots};
 use crate::context::Context;
 use crate::error::Error;
 use crate::evidence::Evidence;
@@ -15,7 +15,7 @@ use crate::sweep::Sweep;
 /// A device, and tensors in one arena.
 pub(super) struct Bench<'a> {
     pub context: &'a Context,
-    pub segments: Segments,
+    pub layout: Layout,
     lengths: Vec<usize>,
 }
 
@@ -23,7 +23,7 @@ impl<'a> Bench<'a> {
     pub fn new(context: &'a Context, lengths: &[usize]) -> Result<Self, Error> {
         Ok(Self {
             context,
-            segments: Segments::new(lengths)?,
+            layout: Layout::new(lengths)?,
             lengths: lengths.to_vec(),
         })
     }
@@ -45,17 +45,17 @@ impl<'a> Bench<'a> {
             .iter()
             .map(|t| t.iter().map(|&x| x as f32).collect())
             .collect();
-        Arena::of(self.context, &self.segments, S::FORMAT, &narrow)
+        Arena::of(self.context, &self.layout, S::FORMAT, &narrow)
     }
 
     /// An arena of zeros.
     pub fn empty<S: HostFormat>(&self) -> Arena {
-        Arena::zeros(self.context, &self.segments, S::FORMAT)
+        Arena::zeros(self.context, &self.layout, S::FORMAT)
     }
 
     /// Zeros with ghost columns.
     pub fn with_ghosts<S: HostFormat>(&self, ghosts: Ghosts) -> Result<Arena, Error> {
-        Arena::zeros_with_ghosts(self.context, &self.segments, S::FORMAT, ghosts)
+        Arena::zeros_with_ghosts(self.context, &self.layout, S::FORMAT, ghosts)
     }
 
     /// f32 zeros.
@@ -65,7 +65,7 @@ impl<'a> Bench<'a> {
 
     /// Slots of evidence for a sweep over this arena.
     pub fn slots(&self, sweep: Sweep) -> Slots {
-        Slots::of(self.context, &self.segments, sweep)
+        Slots::of(self.context, &self.layout, sweep)
     }
 
     /// The tensors of an arena.

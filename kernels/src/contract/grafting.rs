@@ -41,9 +41,9 @@ fn grafted<P: Precision>(
 ) -> Result<Vec<Outcome>, Error> {
     let removal = EdgeRemoval::Outgoing;
     let bench = Bench::new(context, lengths)?;
-    let segments = &bench.segments;
+    let layout = &bench.layout;
     let blueprint = Blueprint::of::<P>(context, "sonew-step", BAND);
-    let ghosts = whole.then(|| Ghosts::new(segments, BAND, removal, blueprint));
+    let ghosts = whole.then(|| Ghosts::new(layout, BAND, removal, blueprint));
     let states = States::zeros::<P>(&bench, ghosts, BAND)?;
     let mut weights = bench.dyadic(3);
     let params = bench.arena::<P::Params>(&weights)?;
@@ -52,14 +52,14 @@ fn grafted<P: Precision>(
     let sweep = Sweep::of::<P>(context, "statistics", BAND);
     let evidence = bench.slots(if whole { blueprint.sweep } else { sweep });
     let average = Decay::Average(BETA);
-    let reduction = Reduction::new(context, segments);
-    let partials = bench.values(segments.blocks() - 2);
+    let reduction = Reduction::new(context, layout);
+    let partials = bench.values(layout.blocks() - 2);
     let norms = bench.values(lengths.len());
     norm_per_tensor::<P>(context, &reduction, &grads, &partials, &norms)?;
     let direction = bench.empty::<P::State>();
-    let of_runs = bench.values(blueprint.sweep.norms(segments));
+    let of_runs = bench.values(blueprint.sweep.norms(layout));
     let second = (graft == Graft::RmsProp).then(|| bench.empty::<P::State>());
-    let table = context.upload(&segments.tensor_of_block());
+    let table = context.upload(&layout.tensor_of_block());
     let of_tensors = PerTensor {
         values: &norms,
         tensor_of_block: &table,

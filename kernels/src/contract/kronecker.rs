@@ -5,7 +5,7 @@ use cubecl::server::Handle;
 use super::Check;
 use super::bench::{Bench, dyadic};
 use super::outcome::{Outcome, largest};
-use crate::arena::{Arena, Segments};
+use crate::arena::{Arena, Layout};
 use crate::context::Context;
 use crate::error::Error;
 use crate::kronecker::{
@@ -50,29 +50,29 @@ pub(super) fn descents<P: Precision>() -> Vec<Check> {
 
 /// Statistics and directions of a matrix in blocks of at most 5, of a vector, and of what is too long.
 fn products(context: &Context) -> Result<Vec<Outcome>, Error> {
-    let segments = Segments::with_shapes(vec![vec![12, 7], vec![9], vec![5000, 2]])?;
+    let layout = Layout::with_shapes(vec![vec![12, 7], vec![9], vec![5000, 2]])?;
     let limits = Limits {
         block: 5,
         merge: 1,
         largest: 4096,
     };
-    let blocking = Blocking::new(&segments, limits, None, true)?;
-    let tensors: Vec<Vec<f32>> = segments
+    let blocking = Blocking::new(&layout, limits, None, true)?;
+    let tensors: Vec<Vec<f32>> = layout
         .tensors()
         .iter()
         .enumerate()
         .map(|(t, range)| (0..range.len()).map(|i| dyadic(t, i) as f32).collect())
         .collect();
-    let arena = segments.gather(&tensors)?;
+    let arena = layout.gather(&tensors)?;
     // Anything may stand in for a root.
     let roots: Vec<f32> = (0..blocking.factor_values())
         .map(|i| dyadic(9, i) as f32)
         .collect();
-    let on_device = DeviceBlocking::new(context, &segments, &blocking, Default::default())?;
-    let grads = Arena::of(context, &segments, Format::F32, &tensors)?;
+    let on_device = DeviceBlocking::new(context, &layout, &blocking, Default::default())?;
+    let grads = Arena::of(context, &layout, Format::F32, &tensors)?;
     let factors = context.upload(&vec![1f32; blocking.factor_values()]);
     on_device.statistics(context, &grads, &factors, 0.75)?;
-    let [scratch, out] = [0; 2].map(|_| Arena::zeros(context, &segments, Format::F32));
+    let [scratch, out] = [0; 2].map(|_| Arena::zeros(context, &layout, Format::F32));
     let device_roots = context.upload(&roots);
     on_device.direction(context, &device_roots, &grads, &scratch, &out)?;
     let factors: Vec<f32> = context.download("contract", &factors)?;
@@ -234,15 +234,15 @@ fn descent<P: Precision>(
     nesterov: bool,
 ) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
-    let segments = &bench.segments;
-    let table = context.upload(&segments.tensor_of_block());
+    let layout = &bench.layout;
+    let table = context.upload(&layout.tensor_of_block());
     // Every other tensor is not preconditioned.
     let flags: Vec<u32> = (0..lengths.len()).map(|t| u32::from(t % 2 == 0)).collect();
     let preconditioned = context.upload(&flags);
-    let reduction = Reduction::new(context, segments);
+    let reduction = Reduction::new(context, layout);
     let sweep = Sweep::measuring::<P>(context, "kronecker-descent");
     let (of_runs, of_tensors) = (
-        bench.values(sweep.norms(segments)),
+        bench.values(sweep.norms(layout)),
         bench.values(2 * lengths.len()),
     );
     let evidence = bench.slots(sweep);
@@ -261,7 +261,7 @@ fn descent<P: Precision>(
         let s = bench.tensors(|tensor, i| 2.0 * dyadic(100 * t + tensor, i));
         let (grads, direction) = (bench.arena::<P::Params>(&g)?, bench.arena::<P::State>(&s)?);
         if let Some(norms) = &states.norms {
-            let partials = bench.values(segments.blocks() - 2);
+            let partials = bench.values(layout.blocks() - 2);
             norm_per_tensor::<P>(context, &reduction, &grads, &partials, norms)?;
         }
         let rates = DescentRates {

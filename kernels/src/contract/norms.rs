@@ -15,9 +15,9 @@ pub(super) fn checks<P: Precision>() -> Vec<Check> {
 
 fn norms<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
-    let segments = &bench.segments;
-    let reduction = Reduction::new(context, segments);
-    let partials = bench.values(segments.blocks() - 2);
+    let layout = &bench.layout;
+    let reduction = Reduction::new(context, layout);
+    let partials = bench.values(layout.blocks() - 2);
     let out = bench.values(lengths.len());
     let values = bench.dyadic(9);
     let unit = <F32 as Precision>::State::ROUNDOFF;

@@ -79,7 +79,7 @@ fn draws<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outco
         (1u32 << bits) - 1
     };
     let found = bench.read(&narrow)?;
-    for ((found, values), range) in found.iter().zip(&values).zip(bench.segments.tensors()) {
+    for ((found, values), range) in found.iter().zip(&values).zip(bench.layout.tensors()) {
         // |x| moved up by less than a unit of the digits that are kept, and cut off to them.
         let drawn: Vec<f64> = values
             .iter()

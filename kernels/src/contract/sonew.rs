@@ -279,7 +279,7 @@ fn fused<P: Precision>(
     };
     let bench = Bench::new(context, lengths)?;
     let blueprint = Blueprint::of::<P>(context, "sonew-step", band);
-    let ghosts = Ghosts::new(&bench.segments, band, removal, blueprint);
+    let ghosts = Ghosts::new(&bench.layout, band, removal, blueprint);
     let states = States::zeros::<P>(&bench, Some(ghosts), band)?;
     let mut weights = bench.dyadic(3);
     let params = bench.arena::<P::Params>(&weights)?;

@@ -254,7 +254,7 @@ fn steps<P: Precision>(
     let bench = Bench::new(context, lengths)?;
     let removal = EdgeRemoval::Incident;
     let blueprint = blueprint::<P>(context, "sonew-step", band);
-    let ghosts = Ghosts::new(&bench.segments, band, removal, blueprint);
+    let ghosts = Ghosts::new(&bench.layout, band, removal, blueprint);
     let (non_finite, cut) = (bench.slots(blueprint.sweep), bench.slots(blueprint.sweep));
     let mut bits = Bits::of("weights");
     for exponent in step_units::<P>() {
@@ -347,9 +347,9 @@ fn rule<L: FirstOrder, P: Precision>(
 /// ‖c g‖ = c ‖g‖ and ‖c H‖₁ = c ‖H‖₁, over nearly all exponents of the format: squares of these are no numbers of f32.
 fn norms<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
-    let segments = &bench.segments;
-    let reduction = Reduction::new(context, segments);
-    let partials = bench.values(segments.blocks() - 2);
+    let layout = &bench.layout;
+    let reduction = Reduction::new(context, layout);
+    let partials = bench.values(layout.blocks() - 2);
     let out = bench.values(lengths.len());
     let values = bench.dyadic(9);
     let (mut of_norm, mut of_rows) = (Bits::of("‖g‖"), Bits::of("‖H‖₁"));

@@ -205,11 +205,11 @@ fn launch<L: FirstOrder, S: Precision>(
     sweep: Sweep,
 ) -> Result<(), Error> {
     let operation = L::NAME;
-    let segments = buffers.params.layout();
+    let layout = buffers.params.layout();
     sweep.check::<S>(operation)?;
-    sweep.check_loops(operation, segments, context.profile(), 2 * (sweep.run + 1))?;
+    sweep.check_loops(operation, layout, context.profile(), 2 * (sweep.run + 1))?;
     let width = sweep.width;
-    let grid = sweep.grid(segments, 3 + L::STATES.len());
+    let grid = sweep.grid(layout, 3 + L::STATES.len());
     let evidence = buffers.evidence.claim(operation, grid)?;
     let variant = (type_name::<L>(), type_name::<S>(), sweep);
     let (lanes_p, lanes_s) = (
@@ -241,7 +241,7 @@ fn launch<L: FirstOrder, S: Precision>(
                 evidence.argument(),
                 evidence.stamp,
                 values,
-                sweep.runs(segments) as u32,
+                sweep.runs(layout) as u32,
                 sweep,
                 L::STATES.len(),
             );

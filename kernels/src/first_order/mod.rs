@@ -1,7 +1,7 @@
 //! First-order optimizers: one fused kernel over the arena, `w ← w − (Δ(g, state) + η·λ·w)`, with the rule Δ a type
 //! parameter. Weight decay λ is decoupled from the gradient (Loshchilov & Hutter 2019).
 //!
-//! Shapes: `params`, `grads` and each of the rule's states are arenas of one [`crate::arena::Segments`] layout.
+//! Shapes: `params`, `grads` and each of the rule's states are arenas of one [`crate::arena::Layout`] layout.
 
 mod average;
 mod descend;

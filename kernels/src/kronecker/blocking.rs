@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arena::Segments;
+use crate::arena::Layout;
 use crate::error::Error;
 
 /// Lengths that decide how a tensor is treated.
@@ -110,7 +110,7 @@ impl Blocking {
     /// # Errors
     /// [`Error::Range`] if a block has no side or the order is 0, [`Error::Shape`] if the factors are too large.
     pub fn new(
-        segments: &Segments,
+        layout: &Layout,
         limits: Limits,
         order: Option<u32>,
         vectors: bool,
@@ -133,7 +133,7 @@ impl Blocking {
             blocks: Vec::new(),
             factors: Vec::new(),
         };
-        let tensors = segments.tensors().iter().zip(segments.shapes());
+        let tensors = layout.tensors().iter().zip(layout.shapes());
         for (tensor, (range, shape)) in tensors.enumerate() {
             let assignment = assign(shape, limits, vectors);
             let (rows, columns) = match assignment {

@@ -151,9 +151,8 @@ pub fn descend<S: Precision>(
 ) -> Result<(), Error> {
     let operation = "kronecker descent";
     let (second, norms) = (buffers.second, buffers.grad_norms);
-    let segments = buffers.params.layout();
-    let prepared =
-        Prepared::new::<S>(operation, context, segments, graft, second, norms, strategy)?;
+    let layout = buffers.params.layout();
+    let prepared = Prepared::new::<S>(operation, context, layout, graft, second, norms, strategy)?;
     let Prepared {
         sweep,
         runs,
@@ -165,8 +164,8 @@ pub fn descend<S: Precision>(
         ("momentum", buffers.momentum),
         ("graft_momentum", buffers.graft_momentum),
     ];
-    arena::require::<S::Params>(operation, segments, given)?;
-    arena::require::<S::State>(operation, segments, states)?;
+    arena::require::<S::Params>(operation, layout, given)?;
+    arena::require::<S::State>(operation, layout, states)?;
     require_bytes(operation, "norms", buffers.norms, 8 * tensors as u64)?;
     let per_tensor = 4 * tensors as u64;
     require_bytes(
@@ -175,9 +174,9 @@ pub fn descend<S: Precision>(
         buffers.preconditioned,
         per_tensor,
     )?;
-    let table = 4 * segments.blocks() as u64;
+    let table = 4 * layout.blocks() as u64;
     require_bytes(operation, "tensor_of_block", buffers.tensor_of_block, table)?;
-    let grid = sweep.grid(segments, 10);
+    let grid = sweep.grid(layout, 10);
     let rates = launch_rates(operation, rates)?;
     let width = sweep.width;
     let variant = (type_name::<S>(), sweep, graft, nesterov);
@@ -197,13 +196,13 @@ pub fn descend<S: Precision>(
                 arena::sequence(second, width),
                 optional(norms, tensors),
                 array(buffers.norms, 2 * tensors),
-                array(buffers.tensor_of_block, segments.blocks()),
+                array(buffers.tensor_of_block, layout.blocks()),
                 array(buffers.preconditioned, tensors),
                 buffers.momentum.vectors(width),
                 buffers.graft_momentum.vectors(width),
                 rates,
                 runs as u32,
-                ((segments.arena_len() - BLOCK) / width) as u32,
+                ((layout.arena_len() - BLOCK) / width) as u32,
                 sweep,
                 graft,
                 nesterov,

@@ -7,7 +7,7 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use crate::arena::{self, Arena, Segments};
+use crate::arena::{self, Arena, Layout};
 use crate::binding::require_bytes;
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
@@ -122,7 +122,7 @@ impl Prepared {
     pub fn new<S: Precision>(
         operation: &'static str,
         context: &Context,
-        segments: &Segments,
+        layout: &Layout,
         graft: Graft,
         second: Option<&Arena>,
         grad_norms: Option<&Handle>,
@@ -135,7 +135,7 @@ impl Prepared {
                     .into(),
             });
         }
-        let tensors = segments.tensors().len();
+        let tensors = layout.tensors().len();
         let word = |yes| if yes { "given" } else { "absent" };
         let (wants_second, wants_norm) = needs(graft);
         for (argument, wanted, found) in [
@@ -151,7 +151,7 @@ impl Prepared {
                 });
             }
         }
-        arena::require::<S::State>(operation, segments, arena::named("second", second))?;
+        arena::require::<S::State>(operation, layout, arena::named("second", second))?;
         if let Some(norms) = grad_norms {
             require_bytes(operation, "grad_norms", norms, 4 * tensors as u64)?;
         }
@@ -160,10 +160,10 @@ impl Prepared {
         // The walk, a second look for what is not finite, and what a team has shown.
         let folds = if sweep.team { 2 * (PARTS + 1) } else { 0 };
         let iterations = 2 * (sweep.steps() + 1) + folds;
-        sweep.check_loops(operation, segments, context.profile(), iterations)?;
+        sweep.check_loops(operation, layout, context.profile(), iterations)?;
         Ok(Self {
             sweep,
-            runs: sweep.runs(segments),
+            runs: sweep.runs(layout),
             tensors,
         })
     }

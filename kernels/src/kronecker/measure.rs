@@ -169,25 +169,24 @@ pub fn measure<S: Precision>(
 ) -> Result<(), Error> {
     let operation = "kronecker measure";
     let (second, norms) = (buffers.second, buffers.grad_norms);
-    let segments = buffers.grads.layout();
-    let prepared =
-        Prepared::new::<S>(operation, context, segments, graft, second, norms, strategy)?;
+    let layout = buffers.grads.layout();
+    let prepared = Prepared::new::<S>(operation, context, layout, graft, second, norms, strategy)?;
     let Prepared {
         sweep,
         runs,
         tensors,
     } = prepared;
-    arena::require::<S::Params>(operation, segments, [("grads", buffers.grads)])?;
-    arena::require::<S::State>(operation, segments, [("direction", buffers.direction)])?;
-    let pairs = sweep.norms(segments);
+    arena::require::<S::Params>(operation, layout, [("grads", buffers.grads)])?;
+    arena::require::<S::State>(operation, layout, [("direction", buffers.direction)])?;
+    let pairs = sweep.norms(layout);
     require_bytes(operation, "norms", buffers.norms, 4 * pairs as u64)?;
     if sweep.team {
         let blocks = sweep.run * sweep.width / BLOCK;
         context.require_shared(operation, 4 * 2 * shared_parts(blocks))?;
     }
-    let table = 4 * segments.blocks() as u64;
+    let table = 4 * layout.blocks() as u64;
     require_bytes(operation, "tensor_of_block", buffers.tensor_of_block, table)?;
-    let grid = sweep.grid(segments, 7);
+    let grid = sweep.grid(layout, 7);
     let evidence = buffers.evidence.claim(operation, grid)?;
     let rates = launch_rates(operation, rates)?;
     let width = sweep.width;
@@ -207,12 +206,12 @@ pub fn measure<S: Precision>(
                 arena::sequence(second, width),
                 optional(norms, tensors),
                 array(buffers.norms, pairs),
-                array(buffers.tensor_of_block, segments.blocks()),
+                array(buffers.tensor_of_block, layout.blocks()),
                 evidence.argument(),
                 evidence.stamp,
                 rates,
                 runs as u32,
-                ((segments.arena_len() - BLOCK) / width) as u32,
+                ((layout.arena_len() - BLOCK) / width) as u32,
                 sweep,
                 graft,
             );

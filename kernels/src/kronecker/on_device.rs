@@ -6,7 +6,7 @@ use cubecl::server::Handle;
 use super::blocking::{Block, Blocking, Side};
 
 use super::statistics::{LARGEST, weights};
-use crate::arena::{self, Arena, Segments};
+use crate::arena::{self, Arena, Layout};
 use crate::binding::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
@@ -23,7 +23,7 @@ pub struct DeviceBlocking {
     vectors: Products,
     /// What the scratch arena holds, times the right root.
     rights: Products,
-    layout: Segments,
+    layout: Layout,
     factor_values: usize,
 }
 
@@ -34,7 +34,7 @@ impl DeviceBlocking {
     /// As [`Products::new`].
     pub fn new(
         context: &Context,
-        segments: &Segments,
+        layout: &Layout,
         blocking: &Blocking,
         strategy: Strategy<Blueprint>,
     ) -> Result<Self, Error> {
@@ -81,7 +81,7 @@ impl DeviceBlocking {
             lefts: table(&lefts)?,
             vectors: table(&vectors)?,
             rights: table(&rights)?,
-            layout: segments.clone(),
+            layout: layout.clone(),
             factor_values: blocking.factor_values(),
         })
     }

@@ -8,7 +8,7 @@ mod reduction;
 
 use cubecl::server::Handle;
 
-use crate::arena::Segments;
+use crate::arena::Layout;
 use crate::binding::require_bytes;
 use crate::error::Error;
 
@@ -25,7 +25,7 @@ pub use reduction::Reduction;
 pub struct PerTensor<'a> {
     /// The numbers; f32.
     pub values: &'a Handle,
-    /// For each block the tensor it belongs to ([`Segments::tensor_of_block`]); u32.
+    /// For each block the tensor it belongs to ([`Layout::tensor_of_block`]); u32.
     pub tensor_of_block: &'a Handle,
 }
 
@@ -34,11 +34,11 @@ impl PerTensor<'_> {
         &self,
         operation: &'static str,
         argument: &'static str,
-        segments: &Segments,
+        layout: &Layout,
     ) -> Result<(), Error> {
-        let tensors = segments.tensors().len() as u64;
+        let tensors = layout.tensors().len() as u64;
         require_bytes(operation, argument, self.values, 4 * tensors)?;
-        let blocks = segments.blocks() as u64;
+        let blocks = layout.blocks() as u64;
         require_bytes(
             operation,
             "tensor_of_block",

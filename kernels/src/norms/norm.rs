@@ -102,9 +102,9 @@ pub fn norm_per_tensor<S: Precision>(
     out: &Handle,
 ) -> Result<(), Error> {
     let operation = "norm";
-    let segments = reduction.layout();
-    arena::require::<S::Params>(operation, segments, [("values", values)])?;
-    let blocks = segments.blocks() - 2;
+    let layout = reduction.layout();
+    arena::require::<S::Params>(operation, layout, [("values", values)])?;
+    let blocks = layout.blocks() - 2;
     require_bytes(operation, "partials", partials, 4 * blocks as u64)?;
     let team = context.profile().units == Units::Many;
     let grid = per_block_grid(context.profile(), blocks, 2);

@@ -7,7 +7,7 @@ use sonew_runtime::Gpu;
 
 use super::fold::{cube_max, cube_sum};
 use super::length::{Length, add, merge, read_part};
-use crate::arena::Segments;
+use crate::arena::Layout;
 use crate::binding::{array, require_bytes};
 use crate::context::{Context, Grid, Units};
 use crate::error::Error;
@@ -79,25 +79,25 @@ fn fold_kernel(
 /// Folds partial values per tensor.
 pub struct Reduction {
     ranges: Handle,
-    layout: Segments,
+    layout: Layout,
 }
 
 impl Reduction {
     /// Uploads which blocks belong to which tensor.
-    pub fn new(context: &Context, segments: &Segments) -> Self {
-        let ranges: Vec<u32> = segments
+    pub fn new(context: &Context, layout: &Layout) -> Self {
+        let ranges: Vec<u32> = layout
             .block_ranges()
             .into_iter()
             .flat_map(|blocks| [blocks.start as u32, blocks.end as u32])
             .collect();
         Self {
             ranges: context.upload(&ranges),
-            layout: segments.clone(),
+            layout: layout.clone(),
         }
     }
 
     /// Where the tensors lie.
-    pub(crate) fn layout(&self) -> &Segments {
+    pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }
 

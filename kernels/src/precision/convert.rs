@@ -83,13 +83,13 @@ fn launch<A: HostFormat, B: HostFormat + Stochastic>(
     draw: Option<[u32; 2]>,
     strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
-    let segments = from.layout();
-    arena::require::<A>(operation, segments, [("from", from)])?;
-    arena::require::<B>(operation, segments, [("to", to)])?;
+    let layout = from.layout();
+    arena::require::<A>(operation, layout, [("from", from)])?;
+    arena::require::<B>(operation, layout, [("to", to)])?;
     let sweep = strategy.resolve(|| Sweep::infer(context.profile()));
     sweep.check_words(operation, A::PER_WORD.max(B::PER_WORD))?;
-    sweep.check_loops(operation, segments, context.profile(), sweep.run + 1)?;
-    let grid = sweep.grid(segments, 2);
+    sweep.check_loops(operation, layout, context.profile(), sweep.run + 1)?;
+    let grid = sweep.grid(layout, 2);
     let [key, step] = draw.unwrap_or_default();
     let variant = (type_name::<A>(), type_name::<B>(), sweep, draw.is_some());
     context.launch(operation, variant, grid, |client, cubes, units| {
@@ -103,7 +103,7 @@ fn launch<A: HostFormat, B: HostFormat + Stochastic>(
                 sweep.width / B::PER_WORD,
                 from.vectors(sweep.width),
                 to.vectors(sweep.width),
-                sweep.runs(segments) as u32,
+                sweep.runs(layout) as u32,
                 key,
                 step,
                 sweep,

@@ -65,14 +65,14 @@ pub fn inspect<S: HostFormat>(
     strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
     let operation = "gradient inspection";
-    let segments = values.layout();
-    arena::require::<S>(operation, segments, [("values", values)])?;
-    arena::require::<Native<f32>>(operation, segments, arena::named("to", to))?;
+    let layout = values.layout();
+    arena::require::<S>(operation, layout, [("values", values)])?;
+    arena::require::<Native<f32>>(operation, layout, arena::named("to", to))?;
     let sweep = strategy.resolve(|| Sweep::infer(context.profile()));
     sweep.check_words(operation, S::PER_WORD)?;
     let iterations = 2 * (sweep.run + 1);
-    sweep.check_loops(operation, segments, context.profile(), iterations)?;
-    let grid = sweep.grid(segments, 2 + usize::from(to.is_some()));
+    sweep.check_loops(operation, layout, context.profile(), iterations)?;
+    let grid = sweep.grid(layout, 2 + usize::from(to.is_some()));
     let evidence = evidence.claim(operation, grid)?;
     let variant = (type_name::<S>(), sweep, to.is_some());
     context.launch(operation, variant, grid, move |client, cubes, units| {
@@ -90,7 +90,7 @@ pub fn inspect<S: HostFormat>(
                 evidence.argument(),
                 evidence.stamp,
                 factor as f32,
-                sweep.runs(segments) as u32,
+                sweep.runs(layout) as u32,
                 sweep,
                 to.is_some(),
             );

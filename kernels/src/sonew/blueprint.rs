@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ghosts::Ghosts;
 use super::tile::Tile;
-use crate::arena::{BLOCK, GAP, Segments};
+use crate::arena::{BLOCK, GAP, Layout};
 use crate::context::{Context, Profile, Units};
 use crate::error::{Error, require_non_negative};
 use crate::graft::Graft;
@@ -178,13 +178,13 @@ impl Blueprint {
         &self,
         operation: &'static str,
         context: &Context,
-        segments: &Segments,
+        layout: &Layout,
         (band, removal): (usize, EdgeRemoval),
         form: Form,
     ) -> Result<(), Error> {
         let profile = context.profile();
-        self.check::<S>(operation, band, removal, segments, profile, form)?;
-        context.require_grid(operation, self.sweep.grid(segments, form.buffers(band)))
+        self.check::<S>(operation, band, removal, layout, profile, form)?;
+        context.require_grid(operation, self.sweep.grid(layout, form.buffers(band)))
     }
 
     pub(crate) fn check<S: Precision>(
@@ -192,7 +192,7 @@ impl Blueprint {
         operation: &'static str,
         band: usize,
         removal: EdgeRemoval,
-        segments: &Segments,
+        layout: &Layout,
         profile: Profile,
         form: Form,
     ) -> Result<(), Error> {
@@ -250,7 +250,7 @@ impl Blueprint {
         };
         let iterations = self.iterations(band, removal) + again + folds;
         self.sweep
-            .check_loops(operation, segments, profile, iterations)
+            .check_loops(operation, layout, profile, iterations)
     }
 
     /// Loop iterations of one run, at most; leaving a loop counts as one.
@@ -341,13 +341,13 @@ impl Form {
     /// the ghost columns would be many.
     pub fn choose<S: Precision>(
         context: &Context,
-        segments: &Segments,
+        layout: &Layout,
         (band, removal): (usize, EdgeRemoval),
         graft: Graft,
         relative: bool,
     ) -> (Self, Blueprint) {
         let blueprint = Blueprint::of::<S>(context, "sonew-step", band);
-        let ghosts = Ghosts::new(segments, band, removal, blueprint);
+        let ghosts = Ghosts::new(layout, band, removal, blueprint);
         let form = Self {
             one_launch: !relative && ghosts.are_few(),
             graft,

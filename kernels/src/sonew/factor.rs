@@ -179,19 +179,19 @@ pub fn factor<S: Precision>(
     let operation = "sonew factor";
     let band = buffers.edges.len();
     let blueprint = strategy.resolve(|| Blueprint::of::<S>(context, "banded-ldl", band));
-    let segments = buffers.diagonal.layout();
+    let layout = buffers.diagonal.layout();
     let profile = context.profile();
     let form = Form {
         one_launch: false,
         graft: Graft::None,
         relative: false,
     };
-    blueprint.check::<S>(operation, band, removal, segments, profile, form)?;
+    blueprint.check::<S>(operation, band, removal, layout, profile, form)?;
     gamma.check(operation)?;
     require_non_negative(operation, "correction", correction)?;
     require_non_negative(operation, "epsilon", epsilon)?;
     let arenas = [("diagonal", buffers.diagonal), ("d", buffers.d)];
-    arena::require::<S::State>(operation, segments, arenas)?;
+    arena::require::<S::State>(operation, layout, arenas)?;
     if buffers.psi.len() != band {
         return Err(Error::Shape {
             operation,
@@ -200,9 +200,9 @@ pub fn factor<S: Precision>(
             expected: format!("{band}, one for each off-diagonal"),
         });
     }
-    arena::require::<S::State>(operation, segments, arena::named("edges", buffers.edges))?;
-    arena::require::<S::State>(operation, segments, arena::named("psi", buffers.psi))?;
-    let runs = blueprint.sweep.runs(segments);
+    arena::require::<S::State>(operation, layout, arena::named("edges", buffers.edges))?;
+    arena::require::<S::State>(operation, layout, arena::named("psi", buffers.psi))?;
+    let runs = blueprint.sweep.runs(layout);
     let way = if blueprint.sweep.team {
         Way::Team(Tile::of_factor(band, removal, blueprint))
     } else {
@@ -212,9 +212,9 @@ pub fn factor<S: Precision>(
         context.require_shared(operation, 4 * tile.shared(false))?;
     }
     let width = blueprint.sweep.width;
-    let grid = blueprint.sweep.grid(segments, 3 + 2 * band);
+    let grid = blueprint.sweep.grid(layout, 3 + 2 * band);
     let evidence = buffers.evidence.claim(operation, grid)?;
-    let vectors = segments.arena_len() / width;
+    let vectors = layout.arena_len() / width;
     let variant = (type_name::<S>(), way, blueprint);
     context.launch(operation, variant, grid, move |client, cubes, units| {
         // SAFETY: the arenas are of one layout, and the evidence has a slot for each unit. Runs cover the

@@ -6,7 +6,7 @@
 //! states start at zero, so the copies need no set-up.
 
 use super::blueprint::{Blueprint, EdgeRemoval, Reach};
-use crate::arena::Segments;
+use crate::arena::Layout;
 
 /// Where the ghost columns of a state lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,19 +21,14 @@ pub struct Ghosts {
 
 impl Ghosts {
     /// The ghost columns of the runs of a blueprint.
-    pub fn new(
-        segments: &Segments,
-        band: usize,
-        removal: EdgeRemoval,
-        blueprint: Blueprint,
-    ) -> Self {
+    pub fn new(layout: &Layout, band: usize, removal: EdgeRemoval, blueprint: Blueprint) -> Self {
         let reach = Reach::of(blueprint.sweep, band, removal);
         let width = blueprint.sweep.width;
         Self {
-            arena: segments.arena_len(),
+            arena: layout.arena_len(),
             behind: reach.behind * width,
             ahead: reach.ahead * width,
-            runs: blueprint.sweep.runs(segments),
+            runs: blueprint.sweep.runs(layout),
             columns: blueprint.sweep.run * blueprint.sweep.width,
         }
     }
@@ -49,8 +44,8 @@ impl Ghosts {
     }
 
     /// Whether they are those of the layout.
-    pub(crate) fn fit(&self, segments: &Segments) -> bool {
-        self.arena == segments.arena_len()
+    pub(crate) fn fit(&self, layout: &Layout) -> bool {
+        self.arena == layout.arena_len()
     }
 
     /// Themselves, unless there are none.

@@ -8,7 +8,7 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::rates::Rates;
-use crate::arena::{self, Arena, Segments};
+use crate::arena::{self, Arena, Layout};
 use crate::binding::{array, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
@@ -43,7 +43,7 @@ impl GraftBuffers<'_> {
     pub(crate) fn check<S: Precision>(
         &self,
         operation: &'static str,
-        layout: &Segments,
+        layout: &Layout,
         norms: usize,
     ) -> Result<(), Error> {
         let needs = |argument, wanted: bool, given: bool| {
@@ -187,21 +187,21 @@ pub fn apply_graft<S: Precision>(
     let operation = "sonew graft";
     require_non_negative(operation, "lr", lr)?;
     require_non_negative(operation, "weight-decay", weight_decay)?;
-    let segments = params.layout();
-    arena::require::<S::Params>(operation, segments, [("params", params)])?;
-    arena::require::<S::State>(operation, segments, [("direction", direction)])?;
-    let tensors = segments.tensors().len();
+    let layout = params.layout();
+    arena::require::<S::Params>(operation, layout, [("params", params)])?;
+    arena::require::<S::State>(operation, layout, [("direction", direction)])?;
+    let tensors = layout.tensors().len();
     require_bytes(operation, "norms", norms, 8 * tensors as u64)?;
     require_bytes(
         operation,
         "tensor_of_block",
         tensor_of_block,
-        4 * segments.blocks() as u64,
+        4 * layout.blocks() as u64,
     )?;
     let sweep = strategy.resolve(|| Sweep::plain::<S>(context, "sonew-graft"));
     sweep.check::<S>(operation)?;
-    sweep.check_loops(operation, segments, context.profile(), sweep.run + 1)?;
-    let grid = sweep.grid(segments, 4);
+    sweep.check_loops(operation, layout, context.profile(), sweep.run + 1)?;
+    let grid = sweep.grid(layout, 4);
     let variant = (type_name::<S>(), sweep);
     context.launch(operation, variant, grid, move |client, cubes, units| {
         // SAFETY: the arenas are of one layout, the tables have one entry a block and two a tensor, all checked above.
@@ -215,10 +215,10 @@ pub fn apply_graft<S: Precision>(
                 params.vectors(sweep.width),
                 direction.vectors(sweep.width),
                 array(norms, 2 * tensors),
-                array(tensor_of_block, segments.blocks()),
+                array(tensor_of_block, layout.blocks()),
                 lr as f32,
                 (lr * weight_decay) as f32,
-                sweep.runs(segments) as u32,
+                sweep.runs(layout) as u32,
                 sweep,
             );
         }

@@ -182,7 +182,7 @@ pub(super) fn launch<S: Precision>(
     blueprint: Blueprint,
 ) -> Result<(), Error> {
     let operation = work.operation;
-    let segments = work.moment.layout();
+    let layout = work.moment.layout();
     let band = work.edges.len();
     let sweep = blueprint.sweep;
     let form = Form {
@@ -191,45 +191,45 @@ pub(super) fn launch<S: Precision>(
         relative: work.row_sums.is_some(),
     };
     let profile = context.profile();
-    blueprint.check::<S>(operation, band, removal, segments, profile, form)?;
-    let runs = sweep.runs(segments);
-    let norms = sweep.norms(segments);
+    blueprint.check::<S>(operation, band, removal, layout, profile, form)?;
+    let runs = sweep.runs(layout);
+    let norms = sweep.norms(layout);
     let ghosts = form
         .one_launch
-        .then(|| Ghosts::new(segments, band, removal, blueprint))
+        .then(|| Ghosts::new(layout, band, removal, blueprint))
         .and_then(Ghosts::any);
     let states = [("moment", work.moment), ("diagonal", work.diagonal)];
     let states = states.into_iter().chain(arena::named("edges", work.edges));
-    arena::require_with_ghosts::<S::State>(operation, segments, ghosts, states)?;
+    arena::require_with_ghosts::<S::State>(operation, layout, ghosts, states)?;
     let given = arena::named("params", work.params);
     let given = given.chain(arena::named(
         "grads",
         work.gradients.map(|(grads, _)| grads),
     ));
-    arena::require::<S::Params>(operation, segments, given)?;
+    arena::require::<S::Params>(operation, layout, given)?;
     if let Some(row_sums) = work.row_sums {
-        row_sums.check(operation, "row_sums", segments)?;
+        row_sums.check(operation, "row_sums", layout)?;
     }
     let graft_norms = work.graft.and_then(|it| it.grad_norms);
     if let Some(graft) = work.graft {
-        graft.check::<S>(operation, segments, norms)?;
+        graft.check::<S>(operation, layout, norms)?;
     }
     if let Some(norms) = graft_norms {
-        norms.check(operation, "grad_norms", segments)?;
+        norms.check(operation, "grad_norms", layout)?;
     }
     let way = Way::new(band, removal, blueprint);
     if let Way::Team(tile) = way {
         context.require_shared(operation, 4 * tile.shared(form.graft != Graft::None))?;
     }
-    let grid = sweep.grid(segments, form.buffers(band));
+    let grid = sweep.grid(layout, form.buffers(band));
     let bad = work
         .gradients
         .map(|(_, found)| found.claim(operation, grid))
         .transpose()?;
     let cut = work.cut.claim(operation, grid)?;
     let width = sweep.width;
-    let vectors = segments.arena_len() / width;
-    let tensors = segments.tensors().len();
+    let vectors = layout.arena_len() / width;
+    let tensors = layout.tensors().len();
     let gradient = work
         .gradients
         .map(|(grads, _)| grads)
@@ -264,7 +264,7 @@ pub(super) fn launch<S: Precision>(
                 arena::sequence(work.edges, width),
                 optional(work.row_sums.map(|it| it.values), tensors),
                 optional(graft_norms.map(|it| it.values), tensors),
-                optional(table, segments.blocks()),
+                optional(table, layout.blocks()),
                 arena::sequence(work.graft.and_then(|it| it.second), width),
                 arena::sequence(work.graft.map(|it| it.direction), width),
                 optional(work.graft.map(|it| it.norms), norms),

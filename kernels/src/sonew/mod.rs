@@ -13,7 +13,7 @@
 //! the statistics as well.
 //!
 //! Shapes: the diagonal of H, each of its b off-diagonals (entry i of the k-th couples i and i+1+k), the moment m, the
-//! gradient and the parameters are arenas of one [`crate::arena::Segments`] layout.
+//! gradient and the parameters are arenas of one [`crate::arena::Layout`] layout.
 
 mod blueprint;
 mod elimination;

@@ -122,10 +122,10 @@ pub fn precondition<S: Precision>(
         moment,
         direction,
     } = buffers;
-    let segments = d.layout();
+    let layout = d.layout();
     let arenas = [("d", d), ("moment", moment), ("direction", direction)];
-    arena::require::<S::State>(operation, segments, arenas)?;
-    arena::require::<S::State>(operation, segments, arena::named("psi", psi))?;
+    arena::require::<S::State>(operation, layout, arenas)?;
+    arena::require::<S::State>(operation, layout, arena::named("psi", psi))?;
     // A word at a time, of the format that has the most values in one.
     let width = S::Params::PER_WORD.max(S::State::PER_WORD);
     let sweep = strategy.resolve(|| {
@@ -142,7 +142,7 @@ pub fn precondition<S: Precision>(
         }
     });
     sweep.check::<S>(operation)?;
-    sweep.check_loops(operation, segments, context.profile(), sweep.run + 1)?;
+    sweep.check_loops(operation, layout, context.profile(), sweep.run + 1)?;
     if sweep.width != width {
         return Err(Error::Shape {
             operation,
@@ -151,7 +151,7 @@ pub fn precondition<S: Precision>(
             expected: format!("width {width}: it reads a word at a time"),
         });
     }
-    let grid = sweep.grid(segments, 3 + band);
+    let grid = sweep.grid(layout, 3 + band);
     let variant = (type_name::<S>(), band, sweep);
     context.launch(operation, variant, grid, move |client, cubes, units| {
         // SAFETY: the arenas are of one layout; runs stay between the pads and read at most GAP < BLOCK
@@ -166,7 +166,7 @@ pub fn precondition<S: Precision>(
                 d.vectors(width),
                 moment.vectors(width),
                 direction.vectors(width),
-                sweep.runs(segments) as u32,
+                sweep.runs(layout) as u32,
                 sweep,
                 band,
             );

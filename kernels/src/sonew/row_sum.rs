@@ -118,10 +118,10 @@ pub fn largest_row_sum<S: Precision>(
     out: &Handle,
 ) -> Result<(), Error> {
     let operation = "largest row sum";
-    let segments = reduction.layout();
-    arena::require::<S::State>(operation, segments, [("diagonal", diagonal)])?;
-    arena::require::<S::State>(operation, segments, arena::named("edges", edges))?;
-    let blocks = segments.blocks() - 2;
+    let layout = reduction.layout();
+    arena::require::<S::State>(operation, layout, [("diagonal", diagonal)])?;
+    arena::require::<S::State>(operation, layout, arena::named("edges", edges))?;
+    let blocks = layout.blocks() - 2;
     require_bytes(operation, "partials", partials, 4 * blocks as u64)?;
     let team = context.profile().units == Units::Many;
     let grid = per_block_grid(context.profile(), blocks, 3 + edges.len());

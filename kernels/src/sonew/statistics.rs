@@ -194,11 +194,11 @@ fn launch<S: Precision>(
 ) -> Result<(), Error> {
     let operation = "sonew statistics";
     let band = buffers.edges.len();
-    let segments = buffers.grads.layout();
+    let layout = buffers.grads.layout();
     let width = sweep.width;
     sweep.check::<S>(operation)?;
-    sweep.check_loops(operation, segments, context.profile(), 2 * (sweep.run + 1))?;
-    let grid = sweep.grid(segments, 4 + band);
+    sweep.check_loops(operation, layout, context.profile(), 2 * (sweep.run + 1))?;
+    let grid = sweep.grid(layout, 4 + band);
     let evidence = buffers.evidence.claim(operation, grid)?;
     let (rho, omega) = decay.weights();
     let variant = (type_name::<S>(), sweep, band);
@@ -221,7 +221,7 @@ fn launch<S: Precision>(
                 average(beta1),
                 rho as f32,
                 omega as f32,
-                sweep.runs(segments) as u32,
+                sweep.runs(layout) as u32,
                 sweep,
                 band,
             );

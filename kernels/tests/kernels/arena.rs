@@ -1,6 +1,6 @@
 //! What an arena knows, and tensors that move into it and out of it on the device.
 
-use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::error::Error;
 use sonew_kernels::precision::Format;
 use sonew_kernels::sonew::{Blueprint, EdgeRemoval, Ghosts};
@@ -10,8 +10,8 @@ use crate::bench::*;
 /// Odd, even, a block, and none.
 const LENGTHS: &[usize] = &[1, 2, 7, 0, 256, 257, 33];
 
-fn layout() -> Segments {
-    Segments::new(LENGTHS).unwrap()
+fn layout() -> Layout {
+    Layout::new(LENGTHS).unwrap()
 }
 
 /// Values that differ from tensor to tensor, of both signs, not all in a format of 16 bits.
@@ -197,6 +197,6 @@ fn ghost_columns_lie_behind_the_tensors_and_hold_what_they_copy() {
     // A tensor that is written would leave the copies behind.
     let dense = arena.read(context, 0).unwrap();
     assert!(arena.write(context, 0, &dense).is_err());
-    let other = Segments::new(&[5000]).unwrap();
+    let other = Layout::new(&[5000]).unwrap();
     assert!(Arena::zeros_with_ghosts(context, &other, Format::F32, ghosts).is_err());
 }

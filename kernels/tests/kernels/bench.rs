@@ -1,7 +1,7 @@
 //! The test bench: one device, arenas in and out, inputs and tolerances.
 
 use cubecl::server::Handle;
-use sonew_kernels::arena::{Arena, Segments, Slots};
+use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::precision::{HostFormat, Native};
@@ -28,36 +28,36 @@ impl Bench {
     }
 
     /// Tensors as an arena of f32 on the device.
-    pub fn arena(&self, segments: &Segments, tensors: &[Vec<f64>]) -> Arena {
-        self.arena_in::<Native<f32>>(segments, tensors)
+    pub fn arena(&self, layout: &Layout, tensors: &[Vec<f64>]) -> Arena {
+        self.arena_in::<Native<f32>>(layout, tensors)
     }
 
     /// Tensors as an arena in a format.
-    pub fn arena_in<S: HostFormat>(&self, segments: &Segments, tensors: &[Vec<f64>]) -> Arena {
+    pub fn arena_in<S: HostFormat>(&self, layout: &Layout, tensors: &[Vec<f64>]) -> Arena {
         let narrow: Vec<Vec<f32>> = tensors
             .iter()
             .map(|t| t.iter().map(|&x| x as f32).collect())
             .collect();
-        Arena::of(&self.context, segments, S::FORMAT, &narrow).unwrap()
+        Arena::of(&self.context, layout, S::FORMAT, &narrow).unwrap()
     }
 
-    pub fn zeros_in<S: HostFormat>(&self, segments: &Segments) -> Arena {
-        Arena::zeros(&self.context, segments, S::FORMAT)
+    pub fn zeros_in<S: HostFormat>(&self, layout: &Layout) -> Arena {
+        Arena::zeros(&self.context, layout, S::FORMAT)
     }
 
     /// So many states of a step in one launch.
     pub fn states_in<S: HostFormat>(
         &self,
         count: usize,
-        segments: &Segments,
+        layout: &Layout,
         ghosts: Ghosts,
     ) -> Vec<Arena> {
-        let state = |_| Arena::zeros_with_ghosts(&self.context, segments, S::FORMAT, ghosts);
+        let state = |_| Arena::zeros_with_ghosts(&self.context, layout, S::FORMAT, ghosts);
         (0..count).map(state).collect::<Result<_, _>>().unwrap()
     }
 
-    pub fn zeros(&self, segments: &Segments) -> Arena {
-        self.zeros_in::<Native<f32>>(segments)
+    pub fn zeros(&self, layout: &Layout) -> Arena {
+        self.zeros_in::<Native<f32>>(layout)
     }
 
     pub fn values(&self, count: usize) -> Handle {

@@ -1,6 +1,6 @@
 //! How tensors become matrices and blocks.
 
-use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Layout;
 use sonew_kernels::kronecker::{Blocking, Limits};
 
 const LIMITS: Limits = Limits {
@@ -11,7 +11,7 @@ const LIMITS: Limits = Limits {
 
 fn blocking(shapes: &[&[usize]], limits: Limits) -> Blocking {
     let shapes = shapes.iter().map(|shape| shape.to_vec()).collect();
-    Blocking::new(&Segments::with_shapes(shapes).unwrap(), limits, None, true).unwrap()
+    Blocking::new(&Layout::with_shapes(shapes).unwrap(), limits, None, true).unwrap()
 }
 
 #[test]
@@ -63,8 +63,8 @@ fn blocks_cover_each_value_of_a_cut_matrix_once() {
         ..LIMITS
     };
     let found = blocking(&[&[3], &[100, 70]], limits);
-    let segments = Segments::with_shapes(vec![vec![3], vec![100, 70]]).unwrap();
-    let mut seen = vec![0; segments.arena_len()];
+    let layout = Layout::with_shapes(vec![vec![3], vec![100, 70]]).unwrap();
+    let mut seen = vec![0; layout.arena_len()];
     for block in found.blocks() {
         for row in 0..block.rows {
             for column in 0..block.columns {
@@ -72,7 +72,7 @@ fn blocks_cover_each_value_of_a_cut_matrix_once() {
             }
         }
     }
-    assert_eq!(segments.scatter(&seen), [vec![1; 3], vec![1; 7000]]);
+    assert_eq!(layout.scatter(&seen), [vec![1; 3], vec![1; 7000]]);
     assert_eq!(found.blocks().len(), 1 + 3 * 2);
     let sizes: Vec<usize> = found.factors().iter().map(|factor| factor.n).collect();
     assert_eq!(sizes, [3, 40, 40, 40, 30, 40, 40, 40, 30, 20, 40, 20, 30]);

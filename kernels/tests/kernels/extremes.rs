@@ -1,6 +1,6 @@
 //! Gradients at the ends of the number range and statistics at the edge of singularity.
 
-use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Layout;
 use sonew_kernels::error::Error;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{
@@ -30,13 +30,13 @@ fn walk<L: FirstOrder>(
     gradients: &[Vec<f64>],
     epsilon: f64,
 ) -> Vec<Vec<f32>> {
-    let segments = Segments::new(&[weights.len()]).unwrap();
-    let params = bench.arena(&segments, &[weights.to_vec()]);
-    let states: Vec<_> = L::STATES.iter().map(|_| bench.zeros(&segments)).collect();
+    let layout = Layout::new(&[weights.len()]).unwrap();
+    let params = bench.arena(&layout, &[weights.to_vec()]);
+    let states: Vec<_> = L::STATES.iter().map(|_| bench.zeros(&layout)).collect();
     let evidence = bench.slots();
     let mut out = Vec::new();
     for (step, g) in gradients.iter().enumerate() {
-        let grads = bench.arena(&segments, std::slice::from_ref(g));
+        let grads = bench.arena(&layout, std::slice::from_ref(g));
         let buffers = Buffers {
             params: &params,
             grads: &grads,
@@ -155,11 +155,11 @@ fn non_finite_gradients_are_counted_by_the_statistics_and_reach_only_their_neigh
     let bench = Bench::open();
     let lengths = [300usize, 40, 257];
     let band = 2;
-    let segments = Segments::new(&lengths).unwrap();
+    let layout = Layout::new(&lengths).unwrap();
     let run = |g: &[Vec<f64>]| {
-        let grads = bench.arena(&segments, g);
-        let (moment, diagonal) = (bench.zeros(&segments), bench.zeros(&segments));
-        let edges: Vec<_> = (0..band).map(|_| bench.zeros(&segments)).collect();
+        let grads = bench.arena(&layout, g);
+        let (moment, diagonal) = (bench.zeros(&layout), bench.zeros(&layout));
+        let edges: Vec<_> = (0..band).map(|_| bench.zeros(&layout)).collect();
         let evidence = bench.slots();
         let buffers = StatisticsBuffers {
             grads: &grads,
@@ -189,7 +189,7 @@ fn non_finite_gradients_are_counted_by_the_statistics_and_reach_only_their_neigh
         spoiled[1][20] = value;
         let (found, seen) = run(&spoiled);
         assert_eq!(seen.count, 2);
-        assert_eq!(segments.locate(seen.first.unwrap()), Some((1, 20)));
+        assert_eq!(layout.locate(seen.first.unwrap()), Some((1, 20)));
         for (arena, (found, expected)) in found.iter().zip(&expected).enumerate() {
             assert_eq!((&found[0], &found[2]), (&expected[0], &expected[2]));
             // Moment and diagonal (arenas 0 and 1) couple nothing, edge k reaches k + 1 back.
@@ -209,14 +209,14 @@ fn non_finite_gradients_are_counted_by_the_statistics_and_reach_only_their_neigh
 #[test]
 fn statistics_of_zero_gradients_move_no_weight_but_for_the_decay() {
     let bench = Bench::open();
-    let segments = Segments::new(LENGTHS).unwrap();
+    let layout = Layout::new(LENGTHS).unwrap();
     let weights = tensors(LENGTHS, |t, i| noise(t + 3, i));
     for band in [0, 1, 4] {
         let h: Vec<Statistics> = LENGTHS
             .iter()
             .map(|&n| Statistics::zeros(n, band))
             .collect();
-        let uploaded = upload(&bench, &segments, &h);
+        let uploaded = upload(&bench, &layout, &h);
         for (removal, epsilon, relative) in [
             (EdgeRemoval::Outgoing, 0.0, false),
             (EdgeRemoval::Outgoing, 1e-8, false),
@@ -232,7 +232,7 @@ fn statistics_of_zero_gradients_move_no_weight_but_for_the_decay() {
                 corrections: (10.0, 10.0),
                 ..PLAIN
             };
-            let (found, evidence) = fused(&bench, &segments, &uploaded, &weights, options);
+            let (found, evidence) = fused(&bench, &layout, &uploaded, &weights, options);
             assert_eq!(evidence, Evidence::default());
             for (found, w) in found.iter().zip(&weights) {
                 let expected: Vec<f64> = w.iter().map(|w| 0.75 * w).collect();
@@ -247,12 +247,12 @@ fn statistics_of_zero_gradients_move_no_weight_but_for_the_decay() {
 fn a_graft_of_zero_statistics_and_gradients_moves_no_weight_but_for_the_decay() {
     let bench = Bench::open();
     let lengths = [300usize, 5];
-    let segments = Segments::new(&lengths).unwrap();
+    let layout = Layout::new(&lengths).unwrap();
     let weights = tensors(&lengths, |t, i| noise(t + 3, i));
-    let h = upload(&bench, &segments, &lengths.map(|n| Statistics::zeros(n, 1)));
+    let h = upload(&bench, &layout, &lengths.map(|n| Statistics::zeros(n, 1)));
     for graft in [Graft::Sgd, Graft::Momentum, Graft::Adam, Graft::RmsProp] {
         for epsilon in [0.0, 1e-8] {
-            let found = staged(&bench, &segments, &h, &weights, graft, epsilon);
+            let found = staged(&bench, &layout, &h, &weights, graft, epsilon);
             for (found, w) in found.iter().zip(&weights) {
                 let expected: Vec<f64> = w.iter().map(|w| 0.75 * w).collect();
                 assert_close(found, &expected, ROUNDING, 0.0, &format!("{graft:?}"));
@@ -264,16 +264,16 @@ fn a_graft_of_zero_statistics_and_gradients_moves_no_weight_but_for_the_decay() 
 /// A staged and grafted update with zero gradients, η = λ = ½.
 fn staged(
     bench: &Bench,
-    segments: &Segments,
+    layout: &Layout,
     h: &Uploaded,
     weights: &[Vec<f64>],
     graft: Graft,
     epsilon: f64,
 ) -> Vec<Vec<f32>> {
-    let count = segments.tensors().len();
-    let params = bench.arena(segments, weights);
-    let table = bench.context.upload(&segments.tensor_of_block());
-    let reduction = Reduction::new(&bench.context, segments);
+    let count = layout.tensors().len();
+    let params = bench.arena(layout, weights);
+    let table = bench.context.upload(&layout.tensor_of_block());
+    let reduction = Reduction::new(&bench.context, layout);
     // Two runs a block, so that the sums are over runs and not over blocks.
     let sweep = Sweep {
         width: 4,
@@ -283,11 +283,11 @@ fn staged(
         twins: false,
         team: false,
     };
-    let (part_norms, norms) = (bench.values(sweep.norms(segments)), bench.values(2 * count));
+    let (part_norms, norms) = (bench.values(sweep.norms(layout)), bench.values(2 * count));
     let (grads, direction, second) = (
-        bench.zeros(segments),
-        bench.zeros(segments),
-        bench.zeros(segments),
+        bench.zeros(layout),
+        bench.zeros(layout),
+        bench.zeros(layout),
     );
     let (grad_norms, evidence) = (bench.values(count), bench.slots());
     let rmsprop = graft == Graft::RmsProp;
@@ -296,7 +296,7 @@ fn staged(
             &bench.context,
             &reduction,
             &grads,
-            &bench.values(segments.blocks() - 2),
+            &bench.values(layout.blocks() - 2),
             &grad_norms,
         )
         .unwrap();
@@ -394,7 +394,7 @@ fn gradients_at_either_end_of_the_range_leave_finite_weights_for_every_band() {
                         corrections: (Hyper::correction(0.9, 3), Hyper::correction(0.9, 3)),
                         ..PLAIN
                     };
-                    let (found, _) = fused(&bench, &h.segments, &uploaded, &weights, options);
+                    let (found, _) = fused(&bench, &h.layout, &uploaded, &weights, options);
                     assert!(
                         found.iter().flatten().all(|w| w.is_finite()),
                         "band {band}, scale {scale:e}, shape {shape}, relative {relative}"
@@ -408,7 +408,7 @@ fn gradients_at_either_end_of_the_range_leave_finite_weights_for_every_band() {
 #[test]
 fn proportional_neighbours_are_all_cut_and_left_with_the_damped_diagonal() {
     let bench = Bench::open();
-    let segments = Segments::new(&[24, 2]).unwrap();
+    let layout = Layout::new(&[24, 2]).unwrap();
     for band in [1, 2, 4] {
         let h = [24usize, 2].map(|n| {
             let mut h = Statistics::zeros(n, band);
@@ -423,9 +423,9 @@ fn proportional_neighbours_are_all_cut_and_left_with_the_damped_diagonal() {
             relative: 1e-4,
         };
         for removal in REMOVALS {
-            let found = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
+            let found = run_factor(&bench, &layout, &h, gamma, removal, Strategy::Inferred);
             assert_eq!(found.cut.count, 23 + 1);
-            assert_eq!(segments.locate(found.cut.first.unwrap()), Some((0, 0)));
+            assert_eq!(layout.locate(found.cut.first.unwrap()), Some((0, 0)));
             let d = bench.read(&found.d);
             for (d, h) in d.iter().zip(&h) {
                 let expected: Vec<f64> = h.diagonal.iter().map(|h| 1.0 / h).collect();
@@ -470,7 +470,7 @@ fn condition(h: &Statistics, j: usize) -> f64 {
 fn nearly_singular_statistics_lose_no_more_digits_than_their_condition_says() {
     let bench = Bench::open();
     let lengths = [1usize, 2, 5, 101];
-    let segments = Segments::new(&lengths).unwrap();
+    let layout = Layout::new(&lengths).unwrap();
     for band in [1, 2, 4] {
         for closeness in [0.1, 0.01] {
             let h: Vec<Statistics> = lengths
@@ -490,7 +490,7 @@ fn nearly_singular_statistics_lose_no_more_digits_than_their_condition_says() {
                 .collect();
             let found = run_factor(
                 &bench,
-                &segments,
+                &layout,
                 &h,
                 PLAIN.gamma,
                 EdgeRemoval::Outgoing,
@@ -525,7 +525,7 @@ fn a_unit_with_too_many_runs_for_the_software_driver_is_refused_and_not_computed
     let bench = Bench::open();
     let band = 10;
     let lengths = [1000usize];
-    let segments = Segments::new(&lengths).unwrap();
+    let layout = Layout::new(&lengths).unwrap();
     let mut h = Statistics::zeros(1000, band);
     for step in 0..40 {
         let g: Vec<f64> = (0..1000).map(|i| noise(step, i)).collect();
@@ -533,12 +533,12 @@ fn a_unit_with_too_many_runs_for_the_software_driver_is_refused_and_not_computed
     }
     let h = round(h.damped(1.0, 0.05));
     let expected = reference::factor(&h, PLAIN.gamma, EdgeRemoval::Outgoing);
-    let uploaded = upload(&bench, &segments, std::slice::from_ref(&h));
+    let uploaded = upload(&bench, &layout, std::slice::from_ref(&h));
     let mut refused = 0;
     // A rolled elimination, the runs of 32 columns shared by 64 units, by 32, by 1.
     for units in [64, 32, 1] {
-        let psi: Vec<_> = (0..band).map(|_| bench.zeros(&segments)).collect();
-        let (d, evidence) = (bench.zeros(&segments), bench.slots());
+        let psi: Vec<_> = (0..band).map(|_| bench.zeros(&layout)).collect();
+        let (d, evidence) = (bench.zeros(&layout), bench.slots());
         let result = factor::<F32>(
             &bench.context,
             FactorBuffers {
@@ -588,8 +588,8 @@ fn a_unit_with_too_many_runs_for_the_software_driver_is_refused_and_not_computed
 #[test]
 fn a_sweep_with_too_long_a_walk_for_the_software_driver_is_refused() {
     let bench = Bench::open();
-    let segments = Segments::new(&[70_000]).unwrap();
-    let (params, grads) = (bench.zeros(&segments), bench.zeros(&segments));
+    let layout = Layout::new(&[70_000]).unwrap();
+    let (params, grads) = (bench.zeros(&layout), bench.zeros(&layout));
     let evidence = bench.slots();
     let walk = |units| {
         let buffers = Buffers {
@@ -634,7 +634,7 @@ fn a_sweep_with_too_long_a_walk_for_the_software_driver_is_refused() {
 fn a_band_beyond_the_unrolled_ones_follows_its_oracle() {
     let bench = Bench::open();
     let (band, n) = (17, 300);
-    let segments = Segments::new(&[n]).unwrap();
+    let layout = Layout::new(&[n]).unwrap();
     let mut h = Statistics::zeros(n, band);
     for step in 0..4 * band {
         let g: Vec<f64> = (0..n).map(|i| noise(step, i)).collect();
@@ -642,8 +642,8 @@ fn a_band_beyond_the_unrolled_ones_follows_its_oracle() {
     }
     let mut h = round(h.damped(1.0, 0.05));
     h.moment = (0..n).map(|i| exact(noise(70, i))).collect();
-    let uploaded = upload(&bench, &segments, std::slice::from_ref(&h));
-    let (found, _) = fused(&bench, &segments, &uploaded, &[vec![0.0; n]], PLAIN);
+    let uploaded = upload(&bench, &layout, std::slice::from_ref(&h));
+    let (found, _) = fused(&bench, &layout, &uploaded, &[vec![0.0; n]], PLAIN);
     let expected: Vec<f64> = reference::factor(&h, PLAIN.gamma, PLAIN.removal)
         .precondition(&h.moment)
         .iter()

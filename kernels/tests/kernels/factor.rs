@@ -1,4 +1,4 @@
-use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::Profile;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::precision::F32;
@@ -23,7 +23,7 @@ pub struct Factored {
 /// Factors statistics given as oracle values, rounded to f32.
 pub fn run_factor(
     bench: &Bench,
-    segments: &Segments,
+    layout: &Layout,
     h: &[Statistics],
     gamma: Tolerance,
     removal: EdgeRemoval,
@@ -32,12 +32,12 @@ pub fn run_factor(
     let band = h[0].edges.len();
     let pick = |f: &dyn Fn(&Statistics) -> Vec<f64>| {
         let parts: Vec<Vec<f64>> = h.iter().map(f).collect();
-        bench.arena(segments, &parts)
+        bench.arena(layout, &parts)
     };
     let diagonal = pick(&|h| h.diagonal.clone());
     let edges: Vec<Arena> = (0..band).map(|k| pick(&|h| h.edges[k].clone())).collect();
-    let psi: Vec<Arena> = (0..band).map(|_| bench.zeros(segments)).collect();
-    let d = bench.zeros(segments);
+    let psi: Vec<Arena> = (0..band).map(|_| bench.zeros(layout)).collect();
+    let d = bench.zeros(layout);
     let evidence = bench.slots();
     let buffers = FactorBuffers {
         diagonal: &diagonal,
@@ -79,7 +79,7 @@ pub fn round(mut h: Statistics) -> Statistics {
 
 fn assert_factor(
     bench: &Bench,
-    segments: &Segments,
+    layout: &Layout,
     found: &Factored,
     expected: &[Factor],
     tolerance: f64,
@@ -113,7 +113,7 @@ fn assert_factor(
         .enumerate()
         .find_map(|(t, f)| Some((t, *f.cut.first()?)));
     assert_eq!(
-        found.cut.first.and_then(|at| segments.locate(at)),
+        found.cut.first.and_then(|at| layout.locate(at)),
         first,
         "{what}: first cut"
     );
@@ -128,7 +128,7 @@ pub fn tolerance(band: usize) -> f64 {
 #[test]
 fn the_factor_follows_its_oracle_for_every_band_removal_and_tolerance() {
     let bench = Bench::open();
-    let segments = Segments::new(LENGTHS).unwrap();
+    let layout = Layout::new(LENGTHS).unwrap();
     for band in [0, 1, 2, 4, 10] {
         let h = ordinary(band);
         for (_, removal) in EdgeRemoval::ALL {
@@ -142,13 +142,13 @@ fn the_factor_follows_its_oracle_for_every_band_removal_and_tolerance() {
                     absolute: gamma.0,
                     relative: gamma.1,
                 };
-                let found = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
+                let found = run_factor(&bench, &layout, &h, gamma, removal, Strategy::Inferred);
                 let expected: Vec<Factor> = h
                     .iter()
                     .map(|h| reference::factor(h, gamma, removal))
                     .collect();
                 let what = format!("band {band}, {removal:?}, {gamma:?}");
-                assert_factor(&bench, &segments, &found, &expected, tolerance(band), &what);
+                assert_factor(&bench, &layout, &found, &expected, tolerance(band), &what);
             }
         }
     }
@@ -158,7 +158,7 @@ fn the_factor_follows_its_oracle_for_every_band_removal_and_tolerance() {
 fn the_inverse_of_the_stored_factor_agrees_with_the_statistics_on_the_band() {
     let bench = Bench::open();
     let n = 24;
-    let segments = Segments::new(&[n]).unwrap();
+    let layout = Layout::new(&[n]).unwrap();
     for band in [0, 1, 2, 4] {
         for (removal, gamma) in [(EdgeRemoval::Outgoing, 0.0), (EdgeRemoval::Incident, 0.5)] {
             let mut h = Statistics::zeros(n, band);
@@ -173,7 +173,7 @@ fn the_inverse_of_the_stored_factor_agrees_with_the_statistics_on_the_band() {
             };
             let found = run_factor(
                 &bench,
-                &segments,
+                &layout,
                 std::slice::from_ref(&h),
                 gamma,
                 removal,
@@ -226,8 +226,8 @@ fn perfectly_correlated_gradients_cut_every_edge() {
                 relative: 1e-6,
             };
             let h = found.oracle;
-            let segments = found.segments;
-            let factored = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
+            let layout = found.layout;
+            let factored = run_factor(&bench, &layout, &h, gamma, removal, Strategy::Inferred);
             assert_eq!(factored.cut.count, n as u64 - 1);
             assert_eq!(bench.read(&factored.d)[0], vec![0.25f32; n]);
             for psi in &factored.psi {
@@ -240,7 +240,7 @@ fn perfectly_correlated_gradients_cut_every_edge() {
 #[test]
 fn clamping_and_reweighting_leave_no_pivot_below_the_tolerance() {
     let bench = Bench::open();
-    let segments = Segments::new(LENGTHS).unwrap();
+    let layout = Layout::new(LENGTHS).unwrap();
     let relative = 0.8;
     let gamma = Tolerance {
         absolute: 0.0,
@@ -249,7 +249,7 @@ fn clamping_and_reweighting_leave_no_pivot_below_the_tolerance() {
     for band in [1, 4] {
         let h = ordinary(band);
         for removal in [EdgeRemoval::Clamp, EdgeRemoval::Reweight] {
-            let found = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
+            let found = run_factor(&bench, &layout, &h, gamma, removal, Strategy::Inferred);
             assert!(found.cut.count > 100, "{}", found.cut.count);
             let d = bench.read(&found.d);
             for (d, h) in d.iter().zip(&h) {
@@ -294,8 +294,8 @@ fn without_a_tolerance_no_policy_leaves_a_pivot_of_zero() {
             // One constant gradient: every pivot but the last is exactly 0, and γ is too.
             let found = accumulate(&bench, &[n], band, 1, Decay::Sum(1.0), |_, _, _| 2.0);
             let h = found.oracle;
-            let segments = found.segments;
-            let factored = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
+            let layout = found.layout;
+            let factored = run_factor(&bench, &layout, &h, gamma, removal, Strategy::Inferred);
             assert_eq!(factored.cut.count, n as u64 - 1, "{name}");
             let d = bench.read(&factored.d);
             assert!(d[0].iter().all(|&d| d == 0.25), "{name}, band {band}");
@@ -306,7 +306,7 @@ fn without_a_tolerance_no_policy_leaves_a_pivot_of_zero() {
 #[test]
 fn a_nan_in_the_statistics_does_not_reach_the_couplings_under_any_policy() {
     let bench = Bench::open();
-    let segments = Segments::new(&[40]).unwrap();
+    let layout = Layout::new(&[40]).unwrap();
     let gamma = Tolerance {
         absolute: 0.0,
         relative: 0.01,
@@ -318,7 +318,7 @@ fn a_nan_in_the_statistics_does_not_reach_the_couplings_under_any_policy() {
     for (name, removal) in EdgeRemoval::ALL {
         let strategy = Strategy::Inferred;
         let own = std::slice::from_ref(&h);
-        let factored = run_factor(&bench, &segments, own, gamma, removal, strategy);
+        let factored = run_factor(&bench, &layout, own, gamma, removal, strategy);
         let psi = &bench.read(&factored.psi[0])[0];
         assert!(psi.iter().all(|x| x.is_finite()), "{name}: {psi:?}");
         assert_eq!(bench.read(&factored.d)[0][7], 1.0, "{name}");
@@ -370,7 +370,7 @@ fn removing_edges_never_raises_the_bound_of_the_condition() {
 #[test]
 fn zero_statistics_give_a_zero_factor_and_cut_nothing() {
     let bench = Bench::open();
-    let segments = Segments::new(&[100, 3]).unwrap();
+    let layout = Layout::new(&[100, 3]).unwrap();
     let h = [Statistics::zeros(100, 4), Statistics::zeros(3, 4)];
     let gamma = Tolerance {
         absolute: 1e-3,
@@ -378,7 +378,7 @@ fn zero_statistics_give_a_zero_factor_and_cut_nothing() {
     };
     let found = run_factor(
         &bench,
-        &segments,
+        &layout,
         &h,
         gamma,
         EdgeRemoval::Incident,
@@ -393,7 +393,7 @@ fn zero_statistics_give_a_zero_factor_and_cut_nothing() {
 #[test]
 fn preconditioning_with_a_stored_factor_follows_its_oracle() {
     let bench = Bench::open();
-    let segments = Segments::new(LENGTHS).unwrap();
+    let layout = Layout::new(LENGTHS).unwrap();
     for band in [0, 1, 4] {
         let h = ordinary(band);
         let gamma = Tolerance {
@@ -402,14 +402,14 @@ fn preconditioning_with_a_stored_factor_follows_its_oracle() {
         };
         let found = run_factor(
             &bench,
-            &segments,
+            &layout,
             &h,
             gamma,
             EdgeRemoval::Incident,
             Strategy::Inferred,
         );
         let moment = tensors(LENGTHS, |t, i| noise(t + 9, i));
-        let (m, u) = (bench.arena(&segments, &moment), bench.zeros(&segments));
+        let (m, u) = (bench.arena(&layout, &moment), bench.zeros(&layout));
         let buffers = PreconditionBuffers {
             psi: &found.psi,
             d: &found.d,
@@ -436,14 +436,14 @@ fn preconditioning_with_a_stored_factor_follows_its_oracle() {
 #[test]
 fn forced_blueprints_agree_to_the_bit() {
     let bench = Bench::open();
-    let segments = Segments::new(LENGTHS).unwrap();
+    let layout = Layout::new(LENGTHS).unwrap();
     let h = ordinary(4);
     let gamma = Tolerance {
         absolute: 0.0,
         relative: 0.5,
     };
     for (_, removal) in EdgeRemoval::ALL {
-        let inferred = run_factor(&bench, &segments, &h, gamma, removal, Strategy::Inferred);
+        let inferred = run_factor(&bench, &layout, &h, gamma, removal, Strategy::Inferred);
         let expected = bench.read(&inferred.d);
         for (width, run, unroll) in [(4, 4, true), (2, 8, true), (1, 64, false)] {
             let base = Blueprint::infer::<F32>(Profile::LLVMPIPE, 4);
@@ -457,7 +457,7 @@ fn forced_blueprints_agree_to_the_bit() {
             };
             let found = run_factor(
                 &bench,
-                &segments,
+                &layout,
                 &h,
                 gamma,
                 removal,
@@ -471,12 +471,12 @@ fn forced_blueprints_agree_to_the_bit() {
 #[test]
 fn a_band_too_wide_for_the_software_driver_is_refused_and_not_computed_wrongly() {
     let bench = Bench::open();
-    let segments = Segments::new(&[64]).unwrap();
+    let layout = Layout::new(&[64]).unwrap();
     let h = [Statistics::zeros(64, 32)];
-    let diagonal = bench.arena(&segments, &[h[0].diagonal.clone()]);
+    let diagonal = bench.arena(&layout, &[h[0].diagonal.clone()]);
     let edges: Vec<Arena> = (0..32).map(|_| diagonal.clone()).collect();
-    let psi: Vec<Arena> = (0..32).map(|_| bench.zeros(&segments)).collect();
-    let (d, evidence) = (bench.zeros(&segments), bench.slots());
+    let psi: Vec<Arena> = (0..32).map(|_| bench.zeros(&layout)).collect();
+    let (d, evidence) = (bench.zeros(&layout), bench.slots());
     let buffers = FactorBuffers {
         diagonal: &diagonal,
         edges: &edges,

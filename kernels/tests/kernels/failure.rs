@@ -1,5 +1,5 @@
 use cubecl::prelude::*;
-use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Layout;
 use sonew_kernels::context::Grid;
 use sonew_kernels::error::Error;
 use sonew_kernels::first_order::{Adam, Buffers, Hyper, descend};
@@ -24,10 +24,10 @@ fn hyper() -> Hyper {
 #[test]
 fn an_arena_of_another_layout_or_format_is_named_before_anything_launches() {
     let bench = Bench::open();
-    let segments = Segments::new(&[10]).unwrap();
-    let (good, evidence) = (bench.zeros(&segments), bench.slots());
-    let other = bench.zeros(&Segments::new(&[300]).unwrap());
-    let narrow = bench.zeros_in::<Pairs>(&segments);
+    let layout = Layout::new(&[10]).unwrap();
+    let (good, evidence) = (bench.zeros(&layout), bench.slots());
+    let other = bench.zeros(&Layout::new(&[300]).unwrap());
+    let narrow = bench.zeros_in::<Pairs>(&layout);
     let try_adam = |params, grads, states: &[_]| {
         let buffers = Buffers {
             params,
@@ -88,9 +88,9 @@ fn an_arena_of_another_layout_or_format_is_named_before_anything_launches() {
 #[test]
 fn a_hyperparameter_out_of_range_is_named_with_its_value() {
     let bench = Bench::open();
-    let segments = Segments::new(&[10]).unwrap();
-    let (good, evidence) = (bench.zeros(&segments), bench.slots());
-    let states = [bench.zeros(&segments), bench.zeros(&segments)];
+    let layout = Layout::new(&[10]).unwrap();
+    let (good, evidence) = (bench.zeros(&layout), bench.slots());
+    let states = [bench.zeros(&layout), bench.zeros(&layout)];
     for (wrong, name) in [
         (
             Hyper {
@@ -147,8 +147,8 @@ fn a_hyperparameter_out_of_range_is_named_with_its_value() {
 #[test]
 fn a_band_wider_than_the_gap_between_tensors_is_refused() {
     let bench = Bench::open();
-    let segments = Segments::new(&[10]).unwrap();
-    let (good, evidence) = (bench.zeros(&segments), bench.slots());
+    let layout = Layout::new(&[10]).unwrap();
+    let (good, evidence) = (bench.zeros(&layout), bench.slots());
     let edges: Vec<_> = (0..33).map(|_| good.clone()).collect();
     let buffers = StatisticsBuffers {
         grads: &good,
@@ -181,9 +181,9 @@ fn a_band_wider_than_the_gap_between_tensors_is_refused() {
 #[test]
 fn a_blueprint_that_does_not_divide_a_block_is_refused() {
     let bench = Bench::open();
-    let segments = Segments::new(&[10]).unwrap();
-    let (good, evidence) = (bench.zeros(&segments), bench.slots());
-    let states = [bench.zeros(&segments), bench.zeros(&segments)];
+    let layout = Layout::new(&[10]).unwrap();
+    let (good, evidence) = (bench.zeros(&layout), bench.slots());
+    let states = [bench.zeros(&layout), bench.zeros(&layout)];
     for (width, run) in [(3, 1), (4, 3), (4, 0), (4, 128)] {
         let buffers = Buffers {
             params: &good,

@@ -1,4 +1,4 @@
-use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Layout;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{
     Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend, reference,
@@ -23,10 +23,10 @@ fn hyper(step: u64) -> Hyper {
 }
 
 fn follows_the_oracle<L: FirstOrder>(bench: &Bench, scale: f64) {
-    let segments = Segments::new(LENGTHS).unwrap();
+    let layout = Layout::new(LENGTHS).unwrap();
     let mut weights = tensors(LENGTHS, noise);
-    let params = bench.arena(&segments, &weights);
-    let states: Vec<_> = L::STATES.iter().map(|_| bench.zeros(&segments)).collect();
+    let params = bench.arena(&layout, &weights);
+    let states: Vec<_> = L::STATES.iter().map(|_| bench.zeros(&layout)).collect();
     let mut oracle: Vec<Vec<Vec<f64>>> = LENGTHS
         .iter()
         .map(|&n| vec![vec![0.0; n]; L::STATES.len()])
@@ -35,7 +35,7 @@ fn follows_the_oracle<L: FirstOrder>(bench: &Bench, scale: f64) {
     let steps = 5;
     for step in 1..=steps {
         let gradient = tensors(LENGTHS, |t, i| scale * noise(t + 100 * step as usize, i));
-        let grads = bench.arena(&segments, &gradient);
+        let grads = bench.arena(&layout, &gradient);
         let buffers = Buffers {
             params: &params,
             grads: &grads,
@@ -85,11 +85,11 @@ fn adam_step(
     sweep: Strategy<Sweep>,
 ) -> (Vec<Vec<f32>>, u64, Option<usize>) {
     let lengths: Vec<usize> = gradient.iter().map(Vec::len).collect();
-    let segments = Segments::new(&lengths).unwrap();
-    let params = bench.arena(&segments, &tensors(&lengths, noise));
-    let states = [bench.zeros(&segments), bench.zeros(&segments)];
+    let layout = Layout::new(&lengths).unwrap();
+    let params = bench.arena(&layout, &tensors(&lengths, noise));
+    let states = [bench.zeros(&layout), bench.zeros(&layout)];
     let evidence = bench.slots();
-    let grads = bench.arena(&segments, gradient);
+    let grads = bench.arena(&layout, gradient);
     let buffers = Buffers {
         params: &params,
         grads: &grads,
@@ -113,8 +113,8 @@ fn non_finite_gradients_are_counted_and_stay_in_their_tensor() {
     let (expected, none, _) = adam_step(&bench, &clean, Strategy::Inferred);
     let (found, count, first) = adam_step(&bench, &spoiled, Strategy::Inferred);
     assert_eq!((none, count), (0, 3));
-    let segments = Segments::new(&lengths).unwrap();
-    assert_eq!(segments.locate(first.unwrap()), Some((1, 7)));
+    let layout = Layout::new(&lengths).unwrap();
+    assert_eq!(layout.locate(first.unwrap()), Some((1, 7)));
     assert_eq!((&found[0], &found[2]), (&expected[0], &expected[2]));
     assert!(found[1][7].is_nan());
     assert_eq!(found[1][8], expected[1][8]);
@@ -123,12 +123,12 @@ fn non_finite_gradients_are_counted_and_stay_in_their_tensor() {
 #[test]
 fn what_a_launch_saw_is_gone_after_one_that_sees_nothing() {
     let bench = Bench::open();
-    let segments = Segments::new(&[300]).unwrap();
-    let params = bench.zeros(&segments);
+    let layout = Layout::new(&[300]).unwrap();
+    let params = bench.zeros(&layout);
     let evidence = bench.slots();
     assert_eq!(bench.evidence(&evidence), Evidence::default());
     for (value, count) in [(f64::NAN, 300), (1.0, 0), (f64::INFINITY, 300), (0.0, 0)] {
-        let grads = bench.arena(&segments, &[vec![value; 300]]);
+        let grads = bench.arena(&layout, &[vec![value; 300]]);
         let buffers = Buffers {
             params: &params,
             grads: &grads,

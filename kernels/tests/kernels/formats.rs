@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 use half::{bf16, f16};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::Grid;
 use sonew_kernels::precision::{
     Format, HostFormat, Native, Pairs, Stochastic, Storage, round_stochastically,
@@ -210,10 +210,10 @@ fn the_host_rounds_as_the_device_does() {
 
 fn neighbours_are_drawn_without_bias<S: HostFormat + Stochastic>(bench: &Bench) {
     let n = 4000;
-    let segments = Segments::new(&[n]).unwrap();
+    let layout = Layout::new(&[n]).unwrap();
     let round = |value: f32, step: u64| -> Vec<f32> {
-        let from = Arena::filled(&bench.context, &segments, Format::F32, value);
-        let to = bench.zeros_in::<S>(&segments);
+        let from = Arena::filled(&bench.context, &layout, Format::F32, value);
+        let to = bench.zeros_in::<S>(&layout);
         let inferred = Strategy::Inferred;
         round_stochastically::<S>(&bench.context, &from, &to, 5, step, inferred).unwrap();
         bench.read(&to).concat()

@@ -1,6 +1,6 @@
 //! What must hold of the factor whatever computes it, and of the fused update beside the oracle.
 
-use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::reference::{self, Factor, Statistics};
@@ -47,9 +47,9 @@ pub struct Uploaded {
     pub edges: Vec<Arena>,
 }
 
-pub fn upload(bench: &Bench, segments: &Segments, h: &[Statistics]) -> Uploaded {
+pub fn upload(bench: &Bench, layout: &Layout, h: &[Statistics]) -> Uploaded {
     let pick = |f: &dyn Fn(&Statistics) -> Vec<f64>| {
-        bench.arena(segments, &h.iter().map(f).collect::<Vec<_>>())
+        bench.arena(layout, &h.iter().map(f).collect::<Vec<_>>())
     };
     Uploaded {
         moment: pick(&|h| h.moment.clone()),
@@ -63,22 +63,22 @@ pub fn upload(bench: &Bench, segments: &Segments, h: &[Statistics]) -> Uploaded 
 /// One fused update of `weights` with given statistics; returns the weights and the pivots cut.
 pub fn fused(
     bench: &Bench,
-    segments: &Segments,
+    layout: &Layout,
     h: &Uploaded,
     weights: &[Vec<f64>],
     options: Options,
 ) -> (Vec<Vec<f32>>, Evidence) {
-    let params = bench.arena(segments, weights);
+    let params = bench.arena(layout, weights);
     let evidence = bench.slots();
-    let table = bench.context.upload(&segments.tensor_of_block());
-    let row_sums = bench.values(segments.tensors().len());
+    let table = bench.context.upload(&layout.tensor_of_block());
+    let row_sums = bench.values(layout.tensors().len());
     if options.relative {
         largest_row_sum::<F32>(
             &bench.context,
-            &Reduction::new(&bench.context, segments),
+            &Reduction::new(&bench.context, layout),
             &h.diagonal,
             &h.edges,
-            &bench.values(segments.blocks() - 2),
+            &bench.values(layout.blocks() - 2),
             &row_sums,
         )
         .unwrap();
@@ -125,7 +125,7 @@ fn the_fused_update_applies_a_matrix_zero_off_the_band_whose_inverse_is_the_stat
     let n = 24;
     // Tensor t has the moment e_t, so its update is column t of X.
     let lengths = vec![n; n];
-    let segments = Segments::new(&lengths).unwrap();
+    let layout = Layout::new(&lengths).unwrap();
     let zeros = vec![vec![0.0; n]; n];
     for band in [0, 1, 2, 4] {
         let mut h = Statistics::zeros(n, band);
@@ -141,7 +141,7 @@ fn the_fused_update_applies_a_matrix_zero_off_the_band_whose_inverse_is_the_stat
                 column
             })
             .collect();
-        let uploaded = upload(&bench, &segments, &columns);
+        let uploaded = upload(&bench, &layout, &columns);
         // With edges cut, only incident removal is exact for every band.
         for (removal, relative) in [(EdgeRemoval::Outgoing, 0.0), (EdgeRemoval::Incident, 0.5)] {
             let gamma = Tolerance {
@@ -153,7 +153,7 @@ fn the_fused_update_applies_a_matrix_zero_off_the_band_whose_inverse_is_the_stat
                 removal,
                 ..PLAIN
             };
-            let (found, evidence) = fused(&bench, &segments, &uploaded, &zeros, options);
+            let (found, evidence) = fused(&bench, &layout, &uploaded, &zeros, options);
             let what = format!("band {band}, {removal:?}");
             let cut = reference::factor(&h, gamma, removal).cut;
             assert_eq!(evidence.count, (n * cut.len()) as u64, "{what}: cut");
@@ -196,12 +196,12 @@ fn the_fused_update_applies_a_matrix_zero_off_the_band_whose_inverse_is_the_stat
 #[test]
 fn a_band_of_one_is_the_tridiagonal_closed_form() {
     let bench = Bench::open();
-    let segments = Segments::new(LENGTHS).unwrap();
+    let layout = Layout::new(LENGTHS).unwrap();
     let h = ordinary(1);
     for removal in REMOVALS {
         let found = run_factor(
             &bench,
-            &segments,
+            &layout,
             &h,
             PLAIN.gamma,
             removal,
@@ -226,8 +226,8 @@ fn a_band_of_one_is_the_tridiagonal_closed_form() {
 fn two_interleaved_tridiagonal_chains_are_a_band_of_two_without_its_nearest_edges() {
     let bench = Bench::open();
     let lengths = [300usize, 17];
-    let narrow = Segments::new(&lengths).unwrap();
-    let doubled = Segments::new(&lengths.map(|n| 2 * n)).unwrap();
+    let narrow = Layout::new(&lengths).unwrap();
+    let doubled = Layout::new(&lengths.map(|n| 2 * n)).unwrap();
     let chain = |seed: usize, n: usize| {
         let mut h = Statistics::zeros(n, 1);
         for step in 0..20 {
@@ -253,12 +253,12 @@ fn two_interleaved_tridiagonal_chains_are_a_band_of_two_without_its_nearest_edge
         .collect();
     for removal in REMOVALS {
         for relative in [0.0, 0.8] {
-            let run = |segments: &Segments, h: &[Statistics]| {
+            let run = |layout: &Layout, h: &[Statistics]| {
                 let gamma = Tolerance {
                     absolute: 0.0,
                     relative,
                 };
-                run_factor(&bench, segments, h, gamma, removal, Strategy::Inferred)
+                run_factor(&bench, layout, h, gamma, removal, Strategy::Inferred)
             };
             let (a, b, c) = (
                 run(&narrow, &even),
@@ -282,12 +282,12 @@ fn two_interleaved_tridiagonal_chains_are_a_band_of_two_without_its_nearest_edge
 #[test]
 fn the_factor_scales_and_damps_the_statistics_it_is_given() {
     let bench = Bench::open();
-    let segments = Segments::new(LENGTHS).unwrap();
+    let layout = Layout::new(LENGTHS).unwrap();
     let (correction, epsilon) = (2.5, 0.125);
     let h = ordinary(2);
-    let uploaded = upload(&bench, &segments, &h);
-    let psi = [bench.zeros(&segments), bench.zeros(&segments)];
-    let (d, evidence) = (bench.zeros(&segments), bench.slots());
+    let uploaded = upload(&bench, &layout, &h);
+    let psi = [bench.zeros(&layout), bench.zeros(&layout)];
+    let (d, evidence) = (bench.zeros(&layout), bench.slots());
     let buffers = FactorBuffers {
         diagonal: &uploaded.diagonal,
         edges: &uploaded.edges,
@@ -330,7 +330,7 @@ fn the_factor_scales_and_damps_the_statistics_it_is_given() {
 #[test]
 fn the_fused_update_cuts_the_same_pivots_as_the_oracle_and_reports_them() {
     let bench = Bench::open();
-    let segments = Segments::new(LENGTHS).unwrap();
+    let layout = Layout::new(LENGTHS).unwrap();
     let weights = tensors(LENGTHS, |t, i| noise(t + 3, i));
     for band in [1, 4] {
         let mut h = ordinary(band);
@@ -339,7 +339,7 @@ fn the_fused_update_cuts_the_same_pivots_as_the_oracle_and_reports_them() {
                 .map(|i| exact(noise(t + 70, i)))
                 .collect();
         }
-        let uploaded = upload(&bench, &segments, &h);
+        let uploaded = upload(&bench, &layout, &h);
         for removal in REMOVALS {
             // Among the pivots: some columns are cut and some are not.
             let gamma = Tolerance {
@@ -353,7 +353,7 @@ fn the_fused_update_cuts_the_same_pivots_as_the_oracle_and_reports_them() {
                 lr: 0.125,
                 ..PLAIN
             };
-            let (found, evidence) = fused(&bench, &segments, &uploaded, &weights, options);
+            let (found, evidence) = fused(&bench, &layout, &uploaded, &weights, options);
             let factors: Vec<Factor> = h
                 .iter()
                 .map(|h| reference::factor(h, gamma, removal))
@@ -363,7 +363,7 @@ fn the_fused_update_cuts_the_same_pivots_as_the_oracle_and_reports_them() {
             assert!(cut > 0 && cut < linked, "{cut} of {linked} are cut");
             assert_eq!(evidence.count, cut as u64, "band {band}, {removal:?}");
             let first = (factors.iter().enumerate()).find_map(|(t, f)| Some((t, *f.cut.first()?)));
-            assert_eq!(evidence.first.and_then(|at| segments.locate(at)), first);
+            assert_eq!(evidence.first.and_then(|at| layout.locate(at)), first);
             for (t, factor) in factors.iter().enumerate() {
                 let u = factor.precondition(&h[t].moment);
                 let expected: Vec<f64> = (weights[t].iter().zip(&u))
@@ -380,7 +380,7 @@ fn the_fused_update_cuts_the_same_pivots_as_the_oracle_and_reports_them() {
 #[test]
 fn the_layout_of_the_fused_update_changes_no_bit() {
     let bench = Bench::open();
-    let segments = Segments::new(LENGTHS).unwrap();
+    let layout = Layout::new(LENGTHS).unwrap();
     let weights = tensors(LENGTHS, |t, i| noise(t + 3, i));
     let mut h = ordinary(2);
     for (t, h) in h.iter_mut().enumerate() {
@@ -393,7 +393,7 @@ fn the_layout_of_the_fused_update_changes_no_bit() {
             *x *= scale;
         }
     }
-    let uploaded = upload(&bench, &segments, &h);
+    let uploaded = upload(&bench, &layout, &h);
     for removal in REMOVALS {
         let run = |strategy| {
             let options = Options {
@@ -408,7 +408,7 @@ fn the_layout_of_the_fused_update_changes_no_bit() {
                 strategy,
                 ..PLAIN
             };
-            fused(&bench, &segments, &uploaded, &weights, options)
+            fused(&bench, &layout, &uploaded, &weights, options)
         };
         let expected = run(Strategy::Inferred);
         // Whole blocks and parts of one; fewer units than runs, so that a unit takes several.

@@ -1,4 +1,4 @@
-use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::error::Error;
 use sonew_kernels::kronecker::{
     Blocking, DescentRates, DeviceBlocking, Limits, MeasureBuffers, Method, Ridge, Stop, Workspace,
@@ -318,20 +318,20 @@ fn roots_refuse_other_shapes_and_values_out_of_range() {
 #[test]
 fn statistics_of_huge_gradients_are_finite_and_recover_on_either_side() {
     let bench = Bench::open();
-    let segments = Segments::with_shapes(vec![vec![3, 4]]).unwrap();
-    let blocking = Blocking::new(&segments, LIMITS, None, true).unwrap();
+    let layout = Layout::with_shapes(vec![vec![3, 4]]).unwrap();
+    let blocking = Blocking::new(&layout, LIMITS, None, true).unwrap();
     let arena = |scale: f32| {
         let g: Vec<f32> = (0..12).map(|i| scale * noise(3, i) as f32).collect();
-        segments.gather(&[&g[..]]).unwrap()
+        layout.gather(&[&g[..]]).unwrap()
     };
     let mut on_host = vec![0f32; blocking.factor_values()];
     let on_device = bench.values(blocking.factor_values());
     let products =
-        DeviceBlocking::new(&bench.context, &segments, &blocking, Default::default()).unwrap();
+        DeviceBlocking::new(&bench.context, &layout, &blocking, Default::default()).unwrap();
     for step in 0..300 {
         let grads = arena(if step == 0 { 1e30 } else { 1.0 });
         statistics(&blocking, &grads, &mut on_host, 0.5).unwrap();
-        let grads = Arena::from_values(&bench.context, &segments, Format::F32, &grads).unwrap();
+        let grads = Arena::from_values(&bench.context, &layout, Format::F32, &grads).unwrap();
         products
             .statistics(&bench.context, &grads, &on_device, 0.5)
             .unwrap();
@@ -346,8 +346,8 @@ fn statistics_of_huge_gradients_are_finite_and_recover_on_either_side() {
 #[test]
 fn statistics_and_directions_follow_the_oracle_whole_and_in_blocks() {
     let shapes = vec![vec![12, 7], vec![9], vec![5000, 2], vec![]];
-    let segments = Segments::with_shapes(shapes).unwrap();
-    let g: Vec<Vec<f64>> = segments
+    let layout = Layout::with_shapes(shapes).unwrap();
+    let g: Vec<Vec<f64>> = layout
         .tensors()
         .iter()
         .enumerate()
@@ -358,15 +358,15 @@ fn statistics_and_directions_follow_the_oracle_whole_and_in_blocks() {
         .map(|t| t.iter().map(|&x| x as f32).collect())
         .collect();
     let slices: Vec<&[f32]> = narrow.iter().map(Vec::as_slice).collect();
-    let grads = segments.gather(&slices).unwrap();
+    let grads = layout.gather(&slices).unwrap();
     for (block, beta2, weight) in [(2048, 0.75, 0.25), (5, 0.75, 0.25), (2048, 1.0, 1.0)] {
         let limits = Limits { block, ..LIMITS };
-        let blocking = Blocking::new(&segments, limits, None, true).unwrap();
+        let blocking = Blocking::new(&layout, limits, None, true).unwrap();
         let mut factors = vec![1f32; blocking.factor_values()];
         statistics(&blocking, &grads, &mut factors, beta2).unwrap();
         // Anything may stand in for a root.
         let roots: Vec<f32> = (0..factors.len()).map(|i| noise(9, i) as f32).collect();
-        let mut out = vec![7f32; segments.arena_len()];
+        let mut out = vec![7f32; layout.arena_len()];
         let mut workspace = Workspace::new(&blocking);
         direction(&blocking, &roots, &grads, &mut out, &mut workspace).unwrap();
         for part in blocking.blocks() {
@@ -403,12 +403,12 @@ fn statistics_and_directions_follow_the_oracle_whole_and_in_blocks() {
             assert_close(&found, &expected, 90.0 * ROUNDING, 10.0, "direction");
         }
         // The tensor with the long axis, and every gap, are left alone.
-        let long = segments.tensors()[2].clone();
+        let long = layout.tensors()[2].clone();
         assert!(out[long].iter().all(|&x| x == 7.0));
     }
     assert!(matches!(
         statistics(
-            &Blocking::new(&segments, LIMITS, None, true).unwrap(),
+            &Blocking::new(&layout, LIMITS, None, true).unwrap(),
             &grads[..100],
             &mut [0.0; 300],
             0.9
@@ -420,9 +420,9 @@ fn statistics_and_directions_follow_the_oracle_whole_and_in_blocks() {
 #[test]
 fn the_descent_names_what_it_lacks_and_what_is_out_of_range() {
     let bench = Bench::open();
-    let segments = Segments::new(&[40]).unwrap();
-    let arena = bench.zeros(&segments);
-    let table = bench.context.upload(&segments.tensor_of_block());
+    let layout = Layout::new(&[40]).unwrap();
+    let arena = bench.zeros(&layout);
+    let table = bench.context.upload(&layout.tensor_of_block());
     let run = |graft, second: bool, lr: f64| {
         measure::<F32>(
             &bench.context,

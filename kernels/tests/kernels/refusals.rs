@@ -1,7 +1,7 @@
 //! What the kernels of SONew refuse, and that the error names the argument.
 
 use cubecl::server::Handle;
-use sonew_kernels::arena::{Arena, Segments, Slots};
+use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::context::Profile;
 use sonew_kernels::error::Error;
 use sonew_kernels::first_order::{Buffers, Hyper, Sgd, descend};
@@ -29,7 +29,7 @@ fn argument(result: Result<(), Error>) -> &'static str {
 
 struct Fixture {
     bench: Bench,
-    segments: Segments,
+    layout: Layout,
     arena: Arena,
     /// Of another layout, and of another format.
     wrong: [Arena; 2],
@@ -42,18 +42,18 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let bench = Bench::open();
-        let segments = Segments::new(&[10, 3]).unwrap();
+        let layout = Layout::new(&[10, 3]).unwrap();
         Self {
-            arena: bench.zeros(&segments),
+            arena: bench.zeros(&layout),
             wrong: [
-                bench.zeros(&Segments::new(&[10]).unwrap()),
-                bench.zeros_in::<Pairs>(&segments),
+                bench.zeros(&Layout::new(&[10]).unwrap()),
+                bench.zeros_in::<Pairs>(&layout),
             ],
             short: bench.values(1),
             evidence: bench.slots(),
-            table: bench.context.upload(&segments.tensor_of_block()),
+            table: bench.context.upload(&layout.tensor_of_block()),
             bench,
-            segments,
+            layout,
         }
     }
 
@@ -235,7 +235,7 @@ fn a_staged_update_names_the_buffer_that_its_graft_lacks_or_has_no_use_for() {
     let f = Fixture::new();
     let edges = [f.arena.clone()];
     let sweep = Blueprint::infer::<F32>(Profile::LLVMPIPE, 1).sweep;
-    let (lengths, norms) = (f.bench.values(sweep.norms(&f.segments)), f.bench.values(2));
+    let (lengths, norms) = (f.bench.values(sweep.norms(&f.layout)), f.bench.values(2));
     let good = |graft: Graft| GraftBuffers {
         graft,
         epsilon: 1e-8,
@@ -396,7 +396,7 @@ fn the_statistics_name_what_is_out_of_range() {
 #[test]
 fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_fault() {
     let f = Fixture::new();
-    let (context, segments) = (&f.bench.context, &f.segments);
+    let (context, layout) = (&f.bench.context, &f.layout);
     let (one, none): ([Arena; 1], [Arena; 0]) = ([f.arena.clone()], []);
     let factored = |psi: &[Arena], d: &Arena| {
         let buffers = FactorBuffers {
@@ -439,8 +439,8 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
     let vectors = Strategy::Forced(Sweep::infer(Profile::LLVMPIPE));
     assert_eq!(preconditioned(&one, &f.arena, vectors), "blueprint");
 
-    let reduction = Reduction::new(context, segments);
-    let (partials, out) = (f.bench.values(segments.blocks() - 2), f.bench.values(2));
+    let reduction = Reduction::new(context, layout);
+    let (partials, out) = (f.bench.values(layout.blocks() - 2), f.bench.values(2));
     let norm = |values, partials, out| {
         argument(norm_per_tensor::<F32>(
             context, &reduction, values, partials, out,
@@ -487,7 +487,7 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
 #[test]
 fn a_sweep_without_units_or_with_too_many_cubes_is_an_error_and_no_panic() {
     let f = Fixture::new();
-    let large = Segments::new(&[70_000]).unwrap();
+    let large = Layout::new(&[70_000]).unwrap();
     let arena = f.bench.zeros(&large);
     let evidence = Slots::new(&f.bench.context, 75_000);
     let run = |units, cubes| {
@@ -536,8 +536,8 @@ fn a_sweep_without_units_or_with_too_many_cubes_is_an_error_and_no_panic() {
 #[test]
 fn a_vector_of_one_value_is_refused_where_a_word_holds_two() {
     let bench = Bench::open();
-    let segments = Segments::new(&[8]).unwrap();
-    let values = |_: usize| bench.zeros_in::<<Bf16 as Precision>::Params>(&segments);
+    let layout = Layout::new(&[8]).unwrap();
+    let values = |_: usize| bench.zeros_in::<<Bf16 as Precision>::Params>(&layout);
     let sweep = Sweep {
         width: 1,
         run: 64,
@@ -569,7 +569,7 @@ fn a_vector_of_one_value_is_refused_where_a_word_holds_two() {
 #[test]
 fn a_step_that_the_device_cannot_launch_is_refused_before_its_states_are_made() {
     let bench = Bench::open();
-    let segments = Segments::new(&[8]).unwrap();
+    let layout = Layout::new(&[8]).unwrap();
     let fits = Blueprint::infer::<F32>(bench.context.profile(), 1);
     let too_many = Blueprint {
         sweep: Sweep {
@@ -586,7 +586,7 @@ fn a_step_that_the_device_cannot_launch_is_refused_before_its_states_are_made() 
         };
         let require = |blueprint: Blueprint| {
             let factor = (1, EdgeRemoval::Outgoing);
-            blueprint.require::<F32>("building", &bench.context, &segments, factor, form)
+            blueprint.require::<F32>("building", &bench.context, &layout, factor, form)
         };
         require(fits).unwrap();
         let error = require(too_many).unwrap_err();

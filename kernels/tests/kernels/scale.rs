@@ -1,7 +1,7 @@
 //! What a power of two in front of the data changes: beside the contract's checks of any unit, the roots, the ends of the range,
 //! and what is counted there.
 
-use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::evidence::{Evidence, PivotEvidence};
 use sonew_kernels::first_order::{Adagrad, Adam, Buffers, FirstOrder, Hyper, RmsProp, descend};
 use sonew_kernels::kronecker::{
@@ -105,12 +105,12 @@ fn so_has_the_root_on_the_device() {
 
 /// A factor in a precision, of one tensor: D, ψ, and what its pivots show.
 fn factor_in<P: Precision>(bench: &Bench, h: &Statistics) -> (Vec<f32>, Vec<f32>, PivotEvidence) {
-    let segments = Segments::new(&[h.diagonal.len()]).unwrap();
-    let arena = |values: &[f64]| bench.arena_in::<P::State>(&segments, &[values.to_vec()]);
+    let layout = Layout::new(&[h.diagonal.len()]).unwrap();
+    let arena = |values: &[f64]| bench.arena_in::<P::State>(&layout, &[values.to_vec()]);
     let read = |arena: &Arena| bench.read(arena).concat();
     let (psi, d) = (
-        [bench.zeros_in::<P::State>(&segments)],
-        bench.zeros_in::<P::State>(&segments),
+        [bench.zeros_in::<P::State>(&layout)],
+        bench.zeros_in::<P::State>(&layout),
     );
     let evidence = bench.slots();
     let buffers = FactorBuffers {
@@ -178,9 +178,9 @@ fn pivots_without_a_normal_reciprocal_are_counted_and_no_others() {
 fn tensors_whose_squares_f32_cannot_hold_have_norms() {
     let bench = Bench::open();
     let lengths = [1, 300, 5000];
-    let segments = Segments::new(&lengths).unwrap();
-    let reduction = Reduction::new(&bench.context, &segments);
-    let partials = bench.values(segments.blocks() - 2);
+    let layout = Layout::new(&lengths).unwrap();
+    let reduction = Reduction::new(&bench.context, &layout);
+    let partials = bench.values(layout.blocks() - 2);
     let out = bench.values(lengths.len());
     for scale in [1e-37, 1e-25, 1.0, 1e20, 1e36] {
         // Some values that are nothing beside the others, in vectors of their own as well.
@@ -192,7 +192,7 @@ fn tensors_whose_squares_f32_cannot_hold_have_norms() {
             };
             exact(scale * small * noise(t, i))
         });
-        let params = bench.arena(&segments, &values);
+        let params = bench.arena(&layout, &values);
         norm_per_tensor::<F32>(&bench.context, &reduction, &params, &partials, &out).unwrap();
         let found: Vec<f32> = bench.context.download("test", &out).unwrap();
         let expected: Vec<f64> = values
@@ -206,11 +206,11 @@ fn tensors_whose_squares_f32_cannot_hold_have_norms() {
 #[test]
 fn the_row_sums_of_statistics_at_their_largest_are_a_number() {
     let bench = Bench::open();
-    let segments = Segments::new(&[300]).unwrap();
-    let reduction = Reduction::new(&bench.context, &segments);
-    let partials = bench.values(segments.blocks() - 2);
+    let layout = Layout::new(&[300]).unwrap();
+    let reduction = Reduction::new(&bench.context, &layout);
+    let partials = bench.values(layout.blocks() - 2);
     let out = bench.values(1);
-    let full = bench.arena(&segments, &tensors(&[300], |_, _| f64::from(f32::MAX)));
+    let full = bench.arena(&layout, &tensors(&[300], |_, _| f64::from(f32::MAX)));
     largest_row_sum::<F32>(
         &bench.context,
         &reduction,
@@ -227,9 +227,8 @@ fn the_row_sums_of_statistics_at_their_largest_are_a_number() {
 #[test]
 fn an_epsilon_relative_to_row_sums_beyond_f16_is_a_number_there() {
     let bench = Bench::open();
-    let segments = Segments::new(&[40]).unwrap();
-    let f16 =
-        |values: &[f32]| Arena::of(&bench.context, &segments, Format::F16, &[values]).unwrap();
+    let layout = Layout::new(&[40]).unwrap();
+    let f16 = |values: &[f32]| Arena::of(&bench.context, &layout, Format::F16, &[values]).unwrap();
     // A row sums up to 1.2 · 2¹⁶, and ε is 2⁻⁶ of that.
     let params = f16(&[0.0; 40]);
     let mut edges = [24576.0f32; 40];
@@ -251,7 +250,7 @@ fn an_epsilon_relative_to_row_sums_beyond_f16_is_a_number_there() {
             epsilon: 1.0 / 64.0,
             row_sums: PerTensor {
                 values: &bench.context.upload(&[81920f32]),
-                tensor_of_block: &bench.context.upload(&segments.tensor_of_block()),
+                tensor_of_block: &bench.context.upload(&layout.tensor_of_block()),
             },
         },
         RELATIVE,
@@ -268,14 +267,14 @@ fn an_epsilon_relative_to_row_sums_beyond_f16_is_a_number_there() {
 
 /// The second moment, state `at`, after one gradient whose square is infinite and `steps` of size ½.
 fn second_moment<L: FirstOrder, P: Precision>(bench: &Bench, huge: f32, at: usize) -> [f32; 2] {
-    let segments = Segments::new(&[5]).unwrap();
+    let layout = Layout::new(&[5]).unwrap();
     let encode = |values: [f32; 5]| {
-        Arena::of(&bench.context, &segments, P::Params::FORMAT, &[values]).unwrap()
+        Arena::of(&bench.context, &layout, P::Params::FORMAT, &[values]).unwrap()
     };
     let params = encode([1.0; 5]);
     let states: Vec<_> = L::STATES
         .iter()
-        .map(|_| bench.zeros_in::<P::State>(&segments))
+        .map(|_| bench.zeros_in::<P::State>(&layout))
         .collect();
     let evidence = bench.slots();
     [huge, 0.5].map(|g| {

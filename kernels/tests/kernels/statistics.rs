@@ -1,4 +1,4 @@
-use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::reference::Statistics;
 use sonew_kernels::sonew::{
@@ -10,7 +10,7 @@ use crate::bench::*;
 
 /// Statistics on the device and by the oracle after the same gradients.
 pub struct Accumulated {
-    pub segments: Segments,
+    pub layout: Layout,
     pub moment: Arena,
     pub diagonal: Arena,
     pub edges: Vec<Arena>,
@@ -25,16 +25,16 @@ pub fn accumulate(
     decay: Decay,
     gradient: impl Fn(usize, usize, usize) -> f64,
 ) -> Accumulated {
-    let segments = Segments::new(lengths).unwrap();
+    let layout = Layout::new(lengths).unwrap();
     let out = Accumulated {
-        moment: bench.zeros(&segments),
-        diagonal: bench.zeros(&segments),
-        edges: (0..band).map(|_| bench.zeros(&segments)).collect(),
+        moment: bench.zeros(&layout),
+        diagonal: bench.zeros(&layout),
+        edges: (0..band).map(|_| bench.zeros(&layout)).collect(),
         oracle: lengths
             .iter()
             .map(|&n| Statistics::zeros(n, band))
             .collect(),
-        segments,
+        layout,
     };
     let evidence = bench.slots();
     let mut oracle = out.oracle;
@@ -44,7 +44,7 @@ pub fn accumulate(
     };
     for step in 0..steps {
         let g = tensors(lengths, |t, i| gradient(step, t, i));
-        let grads = bench.arena(&out.segments, &g);
+        let grads = bench.arena(&out.layout, &g);
         let buffers = StatisticsBuffers {
             grads: &grads,
             moment: &out.moment,
@@ -131,9 +131,9 @@ fn norms_and_row_sums_per_tensor_follow_the_oracle() {
     let found = accumulate(&bench, LENGTHS, 4, 6, Decay::Average(0.9), |s, t, i| {
         noise(s + 31 * t, i)
     });
-    let segments = &found.segments;
-    let reduction = Reduction::new(&bench.context, segments);
-    let partials = bench.values(segments.blocks() - 2);
+    let layout = &found.layout;
+    let reduction = Reduction::new(&bench.context, layout);
+    let partials = bench.values(layout.blocks() - 2);
     let out = bench.values(LENGTHS.len());
     largest_row_sum::<F32>(
         &bench.context,
@@ -154,7 +154,7 @@ fn norms_and_row_sums_per_tensor_follow_the_oracle() {
     assert_close(&sums, &expected, 40.0 * ROUNDING, 0.0, "row sums");
 
     let values = tensors(LENGTHS, noise);
-    let arena = bench.arena(segments, &values);
+    let arena = bench.arena(layout, &values);
     norm_per_tensor::<F32>(&bench.context, &reduction, &arena, &partials, &out).unwrap();
     let norms: Vec<f32> = bench.context.download("test", &out).unwrap();
     let expected: Vec<f64> = values

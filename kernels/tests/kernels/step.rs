@@ -1,4 +1,4 @@
-use sonew_kernels::arena::{Arena, Segments, Slots};
+use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::context::Profile;
 use sonew_kernels::error::Error;
 use sonew_kernels::evidence::Evidence;
@@ -36,7 +36,7 @@ fn rates(t: usize) -> StepRates {
 
 /// A model and its states on the device.
 struct Model {
-    segments: Segments,
+    layout: Layout,
     removal: EdgeRemoval,
     blueprint: Blueprint,
     params: Arena,
@@ -56,26 +56,26 @@ impl Model {
         blueprint: Blueprint,
     ) -> Self {
         let lengths: Vec<usize> = weights.iter().map(Vec::len).collect();
-        let segments = Segments::new(&lengths).unwrap();
-        let ghosts = Ghosts::new(&segments, band, removal, blueprint);
-        let mut states = bench.states_in::<Native<f32>>(2 + band, &segments, ghosts);
+        let layout = Layout::new(&lengths).unwrap();
+        let ghosts = Ghosts::new(&layout, band, removal, blueprint);
+        let mut states = bench.states_in::<Native<f32>>(2 + band, &layout, ghosts);
         let edges = states.split_off(2);
         let diagonal = states.remove(1);
         Self {
-            params: bench.arena(&segments, weights),
+            params: bench.arena(&layout, weights),
             moment: states.remove(0),
             diagonal,
             edges,
             non_finite: bench.slots(),
             cut: bench.slots(),
-            segments,
+            layout,
             removal,
             blueprint,
         }
     }
 
     fn step(&self, bench: &Bench, g: &[Vec<f64>], rates: StepRates) -> Result<(), Error> {
-        let grads = bench.arena(&self.segments, g);
+        let grads = bench.arena(&self.layout, g);
         let buffers = StepBuffers {
             params: &self.params,
             graft: None,
@@ -186,7 +186,7 @@ fn ghost_columns_stay_copies_of_the_columns_they_stand_for() {
         for t in 1..=20 {
             model.step(&bench, &gradient(LENGTHS, t), rates(t)).unwrap();
         }
-        let ghosts = Ghosts::new(&model.segments, 2, removal, blueprint);
+        let ghosts = Ghosts::new(&model.layout, 2, removal, blueprint);
         for state in [&model.moment, &model.diagonal, &model.edges[1]] {
             let values: Vec<f32> = bench.context.download("test", state.handle()).unwrap();
             let (copies, owned): (Vec<f32>, Vec<f64>) = ghosts
@@ -221,7 +221,7 @@ fn a_step_counts_non_finite_gradients_once_and_keeps_them_in_their_tensor() {
                 match value.filter(|value| t == 2 && !value.is_finite()) {
                     Some(_) => {
                         assert_eq!(seen.count, 4);
-                        let first = model.segments.locate(seen.first.unwrap());
+                        let first = model.layout.locate(seen.first.unwrap());
                         assert_eq!(first, Some((1, 7)));
                     }
                     None => assert_eq!(seen, Evidence::default()),
@@ -278,7 +278,7 @@ fn a_step_counts_the_pivots_it_cuts_once() {
         model.step(&bench, &g, rates).unwrap();
         let cut = bench.evidence(&model.cut);
         assert_eq!(cut.count, 599);
-        assert_eq!(model.segments.locate(cut.first.unwrap()), Some((0, 0)));
+        assert_eq!(model.layout.locate(cut.first.unwrap()), Some((0, 0)));
     }
 }
 
@@ -340,7 +340,7 @@ fn a_step_refuses_states_without_ghosts_and_rates_out_of_range() {
             other => panic!("{argument}: {other:?}"),
         }
     }
-    model.diagonal = bench.zeros(&model.segments);
+    model.diagonal = bench.zeros(&model.layout);
     let error = model.step(&bench, &g, rates(1)).unwrap_err();
     assert!(
         matches!(

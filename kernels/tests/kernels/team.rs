@@ -1,6 +1,6 @@
 //! A step by teams of units beside the walk of single ones: the same bits. What else teams do is in `team_forms.rs`.
 
-use sonew_kernels::arena::{Arena, Segments, Slots};
+use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::context::Profile;
 use sonew_kernels::evidence::{Evidence, PivotEvidence};
 use sonew_kernels::precision::{Bf16, Bf16Compact, F16, F32, Precision, Storage};
@@ -55,12 +55,12 @@ fn three_steps<P: Precision>(
     removal: EdgeRemoval,
     blueprint: Blueprint,
 ) -> After {
-    let segments = Segments::new(LENGTHS).unwrap();
-    let arena = |values: &[Vec<f64>]| bench.arena_in::<P::Params>(&segments, values);
-    let ghosts = Ghosts::new(&segments, band, removal, blueprint);
-    let states = bench.states_in::<P::State>(2 + band, &segments, ghosts);
+    let layout = Layout::new(LENGTHS).unwrap();
+    let arena = |values: &[Vec<f64>]| bench.arena_in::<P::Params>(&layout, values);
+    let ghosts = Ghosts::new(&layout, band, removal, blueprint);
+    let states = bench.states_in::<P::State>(2 + band, &layout, ghosts);
     let params = arena(&tensors(LENGTHS, |t, i| noise(t + 3, i)));
-    let units = blueprint.sweep.total_units(&segments);
+    let units = blueprint.sweep.total_units(&layout);
     let [non_finite, cut] = [0; 2].map(|_| Slots::new(&bench.context, units));
     for t in 1..=3 {
         let buffers = StepBuffers {

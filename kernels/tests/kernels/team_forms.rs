@@ -1,7 +1,7 @@
 //! What teams do beside the plain step, and the walks of single units: the same bits.
 
 use cubecl::server::Handle;
-use sonew_kernels::arena::{Arena, Segments, Slots};
+use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::evidence::PivotEvidence;
 use sonew_kernels::kronecker::{self, DescentBuffers, DescentRates, MeasureBuffers, measure};
@@ -21,7 +21,7 @@ const GRAFTS: [Graft; 4] = [Graft::Sgd, Graft::Momentum, Graft::Adam, Graft::Rms
 /// Buffers of one precision.
 struct Arenas<'a, P> {
     bench: &'a Bench,
-    segments: Segments,
+    layout: Layout,
     precision: std::marker::PhantomData<P>,
 }
 
@@ -29,13 +29,13 @@ impl<'a, P: Precision> Arenas<'a, P> {
     fn new(bench: &'a Bench) -> Self {
         Self {
             bench,
-            segments: Segments::new(LENGTHS).unwrap(),
+            layout: Layout::new(LENGTHS).unwrap(),
             precision: std::marker::PhantomData,
         }
     }
 
     fn arena<S: HostFormat>(&self, values: &[Vec<f64>]) -> Arena {
-        self.bench.arena_in::<S>(&self.segments, values)
+        self.bench.arena_in::<S>(&self.layout, values)
     }
 
     fn grads(&self, t: usize) -> Arena {
@@ -43,11 +43,11 @@ impl<'a, P: Precision> Arenas<'a, P> {
     }
 
     fn zeros(&self) -> Arena {
-        self.bench.zeros_in::<P::State>(&self.segments)
+        self.bench.zeros_in::<P::State>(&self.layout)
     }
 
     fn slots(&self, sweep: Sweep) -> Slots {
-        Slots::new(&self.bench.context, sweep.total_units(&self.segments))
+        Slots::new(&self.bench.context, sweep.total_units(&self.layout))
     }
 
     /// The bits of an arena, without ghosts.
@@ -70,9 +70,9 @@ impl<'a, P: Precision> Arenas<'a, P> {
             ..blueprint
         };
         let removal = EdgeRemoval::Outgoing;
-        let ghosts = Ghosts::new(&self.segments, band, removal, walk);
+        let ghosts = Ghosts::new(&self.layout, band, removal, walk);
         let bench = self.bench;
-        let states = bench.states_in::<P::State>(2 + band, &self.segments, ghosts);
+        let states = bench.states_in::<P::State>(2 + band, &self.layout, ghosts);
         for t in [1, 3] {
             let buffers = StepBuffers {
                 params: &self.arena::<P::Params>(&gradient(1)),
@@ -92,7 +92,7 @@ impl<'a, P: Precision> Arenas<'a, P> {
         let context = &self.bench.context;
         let arena = |state: &Arena| {
             let tensors = state.tensors(context).unwrap();
-            Arena::of(context, &self.segments, state.format(), &tensors).unwrap()
+            Arena::of(context, &self.layout, state.format(), &tensors).unwrap()
         };
         states.iter().map(arena).collect()
     }
@@ -125,12 +125,12 @@ fn staged<P: Precision>(
     blueprint: Blueprint,
 ) -> Staged {
     let arenas = Arenas::<P>::new(bench);
-    let (context, segments) = (&bench.context, &arenas.segments);
+    let (context, layout) = (&bench.context, &arenas.layout);
     let (grads, sweep) = (arenas.grads(1), blueprint.sweep);
-    let table = context.upload(&segments.tensor_of_block());
-    let reduction = Reduction::new(context, segments);
+    let table = context.upload(&layout.tensor_of_block());
+    let reduction = Reduction::new(context, layout);
     let (partials, of_gradients) = (
-        bench.values(segments.blocks() - 2),
+        bench.values(layout.blocks() - 2),
         bench.values(LENGTHS.len()),
     );
     norm_per_tensor::<P>(context, &reduction, &grads, &partials, &of_gradients).unwrap();
@@ -138,7 +138,7 @@ fn staged<P: Precision>(
         values,
         tensor_of_block: &table,
     };
-    let (direction, measured) = (arenas.zeros(), bench.values(sweep.norms(segments)));
+    let (direction, measured) = (arenas.zeros(), bench.values(sweep.norms(layout)));
     let rmsprop = graft == Graft::RmsProp;
     let second = rmsprop.then(|| arenas.zeros());
     let stage = GraftBuffers {
@@ -154,8 +154,8 @@ fn staged<P: Precision>(
     let (removal, forced) = (EdgeRemoval::Incident, Strategy::Forced(blueprint));
     let cut = arenas.slots(sweep);
     if accumulates {
-        let ghosts = Ghosts::new(segments, band, removal, blueprint);
-        let states = bench.states_in::<P::State>(2 + band, segments, ghosts);
+        let ghosts = Ghosts::new(layout, band, removal, blueprint);
+        let states = bench.states_in::<P::State>(2 + band, layout, ghosts);
         let buffers = StepBuffers {
             params: &grads,
             graft: Some(stage),
@@ -368,9 +368,9 @@ fn norms<P: Precision>(bench: &Bench, profile: Profile) -> Vec<u32> {
     let states = arenas.statistics(2);
     // The layout of a graphics processor runs on the software driver as well.
     let context = Context::new(bench.context.client().clone(), profile);
-    let segments = &arenas.segments;
-    let reduction = Reduction::new(&context, segments);
-    let partials = bench.values(segments.blocks() - 2);
+    let layout = &arenas.layout;
+    let reduction = Reduction::new(&context, layout);
+    let partials = bench.values(layout.blocks() - 2);
     let [of_gradient, row_sums] = [0; 2].map(|_| bench.values(LENGTHS.len()));
     let grads = arenas.grads(1);
     norm_per_tensor::<P>(&context, &reduction, &grads, &partials, &of_gradient).unwrap();
@@ -396,15 +396,15 @@ fn the_norms_of_blocks_are_alike() {
 /// Weights and states after a descent of Shampoo.
 fn descended<P: Precision>(bench: &Bench, graft: Graft, sweep: Sweep) -> Vec<Vec<u32>> {
     let arenas = Arenas::<P>::new(bench);
-    let (context, segments) = (&bench.context, &arenas.segments);
+    let (context, layout) = (&bench.context, &arenas.layout);
     let params = arenas.arena::<P::Params>(&tensors(LENGTHS, |t, i| noise(t + 3, i)));
     let grads = arenas.grads(1);
     let direction = arenas.arena::<P::State>(&tensors(LENGTHS, |t, i| noise(t + 7, i)));
     let [momentum, graft_momentum, second] = [0; 3].map(|_| arenas.zeros());
     let second = (graft == Graft::Adam).then_some(&second);
-    let measured = bench.values(sweep.norms(segments));
+    let measured = bench.values(sweep.norms(layout));
     let of_tensors = bench.values(2 * LENGTHS.len());
-    let table = context.upload(&segments.tensor_of_block());
+    let table = context.upload(&layout.tensor_of_block());
     let preconditioned = context.upload(&[1u32, 0, 1, 1, 0]);
     let rates = DescentRates {
         lr: 0.125,
@@ -425,7 +425,7 @@ fn descended<P: Precision>(bench: &Bench, graft: Graft, sweep: Sweep) -> Vec<Vec
         evidence: &arenas.slots(sweep),
     };
     measure::<P>(context, buffers, graft, rates, forced).unwrap();
-    let reduction = Reduction::new(context, segments);
+    let reduction = Reduction::new(context, layout);
     reduction
         .pairs_of_norms(context, &measured, sweep, &of_tensors)
         .unwrap();

@@ -1,4 +1,4 @@
-use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Layout;
 use sonew_kernels::context::Profile;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::precision::F32;
@@ -58,15 +58,15 @@ fn apply(
     removal: EdgeRemoval,
     relative: bool,
 ) -> Vec<Vec<f32>> {
-    let segments = &h.segments;
-    let params = bench.arena(segments, weights);
+    let layout = &h.layout;
+    let params = bench.arena(layout, weights);
     let evidence = bench.slots();
-    let table = bench.context.upload(&segments.tensor_of_block());
-    let tensors = segments.tensors().len();
+    let table = bench.context.upload(&layout.tensor_of_block());
+    let tensors = layout.tensors().len();
     let row_sums = bench.values(tensors);
     if relative {
-        let reduction = Reduction::new(&bench.context, segments);
-        let partials = bench.values(segments.blocks() - 2);
+        let reduction = Reduction::new(&bench.context, layout);
+        let partials = bench.values(layout.blocks() - 2);
         largest_row_sum::<F32>(
             &bench.context,
             &reduction,
@@ -210,26 +210,26 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
     let weights = tensors(&lengths, |t, i| noise(t + 3, i));
     let gradient = tensors(&lengths, |t, i| noise(STEPS - 1 + 50 * t, i));
     let h = ordinary(&bench, &lengths, 1);
-    let segments = &h.segments;
-    let table = bench.context.upload(&segments.tensor_of_block());
-    let reduction = Reduction::new(&bench.context, segments);
+    let layout = &h.layout;
+    let table = bench.context.upload(&layout.tensor_of_block());
+    let reduction = Reduction::new(&bench.context, layout);
     let sweep = Blueprint::infer::<F32>(Profile::LLVMPIPE, 1).sweep;
     let graft_epsilon = 1e-3;
     for graft in [Graft::Sgd, Graft::Momentum, Graft::Adam, Graft::RmsProp] {
         let (params, grads) = (
-            bench.arena(segments, &weights),
-            bench.arena(segments, &gradient),
+            bench.arena(layout, &weights),
+            bench.arena(layout, &gradient),
         );
-        let (staged, second) = (bench.zeros(segments), bench.zeros(segments));
+        let (staged, second) = (bench.zeros(layout), bench.zeros(layout));
         let (block_norms, norms) = (
-            bench.values(sweep.norms(segments)),
+            bench.values(sweep.norms(layout)),
             bench.values(2 * lengths.len()),
         );
         let grad_norms = bench.values(lengths.len());
         let evidence = bench.slots();
         let rmsprop = graft == Graft::RmsProp;
         if rmsprop {
-            let partials = bench.values(segments.blocks() - 2);
+            let partials = bench.values(layout.blocks() - 2);
             norm_per_tensor::<F32>(&bench.context, &reduction, &grads, &partials, &grad_norms)
                 .unwrap();
         }
@@ -322,5 +322,5 @@ fn the_same_update_twice_gives_the_same_bits() {
     let h = ordinary(&bench, LENGTHS, 4);
     let [a, b] = [0, 1].map(|_| apply(&bench, &h, &weights, EdgeRemoval::Incident, true));
     assert_eq!(a, b);
-    assert_eq!(Segments::new(LENGTHS).unwrap(), h.segments);
+    assert_eq!(Layout::new(LENGTHS).unwrap(), h.layout);
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use sonew_kernels::arena::{Arena, Segments, Slots};
+use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::precision::{Format, Native, Precision, convert, inspect, round_stochastically};
@@ -17,7 +17,7 @@ pub(crate) struct Guarded<P> {
     inner: Box<dyn Optimizer>,
     numerics: Numerics,
     context: Rc<Context>,
-    segments: Segments,
+    layout: Layout,
     scale: Option<Scale>,
     wide: Option<Wide>,
     sweeps: Sweeps,
@@ -53,9 +53,9 @@ impl<P: Precision> Guarded<P> {
         inner: Box<dyn Optimizer>,
         numerics: Numerics,
         context: Rc<Context>,
-        segments: &Segments,
+        layout: &Layout,
     ) -> Self {
-        let arena = || Arena::zeros(&context, segments, Format::F32);
+        let arena = || Arena::zeros(&context, layout, Format::F32);
         let sweeps = Sweeps {
             inspect: Sweep::plain::<P>(&context, "inspect"),
             convert: Sweep::plain::<P>(&context, "convert"),
@@ -71,8 +71,8 @@ impl<P: Precision> Guarded<P> {
                 filled: false,
             }),
             sweeps,
-            evidence: Slots::of(&context, segments, sweeps.inspect),
-            segments: segments.clone(),
+            evidence: Slots::of(&context, layout, sweeps.inspect),
+            layout: layout.clone(),
             context,
             calls: 0,
             skipped: 0,
@@ -107,7 +107,7 @@ impl<P: Precision> Guarded<P> {
         let (tensor, index) = self
             .seen
             .first
-            .and_then(|at| self.segments.locate(at))
+            .and_then(|at| self.layout.locate(at))
             .unwrap_or_default();
         Err(Error::NonFinite {
             step: self.calls,
@@ -153,7 +153,7 @@ impl<P: Precision> Optimizer for Guarded<P> {
         report.skipped_steps = self.skipped;
         if self.seen.count > 0 {
             report.non_finite_gradients = self.seen.count;
-            report.first_non_finite = self.seen.first.and_then(|at| self.segments.locate(at));
+            report.first_non_finite = self.seen.first.and_then(|at| self.layout.locate(at));
         }
         Ok(report)
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Layout;
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::Precision;
 
@@ -102,7 +102,7 @@ pub(crate) trait Family: Settings {
     fn start<P: Precision>(
         self,
         context: Rc<Context>,
-        segments: &Segments,
+        layout: &Layout,
     ) -> Result<Box<dyn Optimizer>, Error>;
 
     /// Whether an optimizer of the family has a setting.
@@ -175,9 +175,9 @@ macro_rules! settings {
                 self,
                 numerics: impl Into<$crate::Numerics>,
                 context: std::rc::Rc<$crate::Context>,
-                segments: &$crate::Segments,
+                layout: &$crate::Layout,
             ) -> Result<Box<dyn $crate::Optimizer>, $crate::Error> {
-                $crate::OptimizerConfig::from(self).build(numerics, context, segments)
+                $crate::OptimizerConfig::from(self).build(numerics, context, layout)
             }
         }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use cubecl::server::Handle;
-use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::{self, Blocking, DeviceBlocking, Workspace};
 use sonew_kernels::precision::{Format, HostFormat, Native, Precision, Storage, convert};
@@ -42,7 +42,7 @@ pub(super) struct Device {
 
 impl Factors {
     pub fn on_host(
-        segments: &Segments,
+        layout: &Layout,
         blocking: &Blocking,
         statistics: Vec<f32>,
         format: FactorFormat,
@@ -50,19 +50,19 @@ impl Factors {
         Self::Host(Box::new(Host {
             statistics,
             format,
-            direction: vec![0.0; segments.arena_len()],
+            direction: vec![0.0; layout.arena_len()],
             workspace: Workspace::new(blocking),
         }))
     }
 
     pub fn on_device<P: Precision>(
         context: &Context,
-        segments: &Segments,
+        layout: &Layout,
         blocking: &Blocking,
         statistics: &[f32],
         roots: &[f32],
     ) -> Result<Self, Error> {
-        let arena = || Arena::zeros(context, segments, Format::F32);
+        let arena = || Arena::zeros(context, layout, Format::F32);
         Ok(Self::Device(Box::new(Device {
             statistics: context.upload(statistics),
             roots: context.upload(roots),
@@ -70,8 +70,8 @@ impl Factors {
             scratch: arena(),
             wide_grads: (<P::Params as Storage>::BYTES < 4).then(arena),
             narrow_direction: (<P::State as Storage>::BYTES < 4)
-                .then(|| Arena::zeros(context, segments, P::State::FORMAT)),
-            products: DeviceBlocking::new(context, segments, blocking, Default::default())?,
+                .then(|| Arena::zeros(context, layout, P::State::FORMAT)),
+            products: DeviceBlocking::new(context, layout, blocking, Default::default())?,
         })))
     }
 
@@ -81,8 +81,8 @@ impl Factors {
     }
 
     /// As [`Factors::Host`] and [`Factors::Device`], for a blocking without blocks.
-    pub fn none<P: Precision>(context: &Context, segments: &Segments) -> Self {
-        Self::None(Arena::zeros(context, segments, P::State::FORMAT))
+    pub fn none<P: Precision>(context: &Context, layout: &Layout) -> Self {
+        Self::None(Arena::zeros(context, layout, P::State::FORMAT))
     }
 
     /// Adds a gradient to the statistics. `values` is what [`Factors::read`] returned for it.
@@ -150,7 +150,7 @@ impl Factors {
     pub fn direction<P: Precision>(
         &mut self,
         context: &Context,
-        segments: &Segments,
+        layout: &Layout,
         blocking: &Blocking,
         roots: &[f32],
         grads: &Arena,
@@ -161,12 +161,7 @@ impl Factors {
             Self::Host(host) => {
                 let out = &mut host.direction;
                 kronecker::direction(blocking, roots, values, out, &mut host.workspace)?;
-                Ok(Arena::from_values(
-                    context,
-                    segments,
-                    P::State::FORMAT,
-                    out,
-                )?)
+                Ok(Arena::from_values(context, layout, P::State::FORMAT, out)?)
             }
             Self::Device(device) => {
                 let grads = device.wide_grads.as_ref().unwrap_or(grads);

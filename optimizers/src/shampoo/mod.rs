@@ -19,7 +19,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::Hyper;
@@ -162,11 +162,9 @@ impl Family for Shampoo {
     fn start<P: Precision>(
         self,
         context: Rc<Context>,
-        segments: &Segments,
+        layout: &Layout,
     ) -> Result<Box<dyn Optimizer>, Error> {
-        Ok(Box::new(ShampooOptimizer::<P>::new(
-            self, context, segments,
-        )?))
+        Ok(Box::new(ShampooOptimizer::<P>::new(self, context, layout)?))
     }
 }
 
@@ -174,7 +172,7 @@ impl Family for Shampoo {
 struct ShampooOptimizer<P> {
     config: Shampoo,
     context: Rc<Context>,
-    segments: Segments,
+    layout: Layout,
     blocking: Blocking,
     factors: Factors,
     roots: Roots,
@@ -195,13 +193,13 @@ struct Spent {
 }
 
 impl<P: Precision> ShampooOptimizer<P> {
-    fn new(config: Shampoo, context: Rc<Context>, segments: &Segments) -> Result<Self, Error> {
+    fn new(config: Shampoo, context: Rc<Context>, layout: &Layout) -> Result<Self, Error> {
         let order = (config.exponent > 0).then_some(config.exponent);
-        let blocking = Blocking::new(segments, config.limits(), order, config.vectors)?;
+        let blocking = Blocking::new(layout, config.limits(), order, config.vectors)?;
         let factors = 4 * blocking.factor_values() as u64;
         context.require_buffer("building Shampoo", "the factors of all tensors", factors)?;
         let sweep = Sweep::measuring::<P>(&context, "kronecker-descent");
-        let states = States::new::<P>(&context, segments, &blocking, sweep, config.graft);
+        let states = States::new::<P>(&context, layout, &blocking, sweep, config.graft);
         let diagonal = |value: f64| {
             let mut all = vec![0f32; blocking.factor_values()];
             for factor in blocking.factors() {
@@ -224,16 +222,16 @@ impl<P: Precision> ShampooOptimizer<P> {
         config.factors.round(&mut start);
         let identity = diagonal(1.0);
         let place = if start.is_empty() {
-            Factors::none::<P>(&context, segments)
+            Factors::none::<P>(&context, layout)
         } else if on_host {
-            Factors::on_host(segments, &blocking, start.clone(), config.factors)
+            Factors::on_host(layout, &blocking, start.clone(), config.factors)
         } else {
-            Factors::on_device::<P>(&context, segments, &blocking, &start, &identity)?
+            Factors::on_device::<P>(&context, layout, &blocking, &start, &identity)?
         };
         let roots = Roots::new(&context, &config, &blocking, &place, &start, identity)?;
         Ok(Self {
-            reduction: Reduction::new(&context, segments),
-            segments: segments.clone(),
+            reduction: Reduction::new(&context, layout),
+            layout: layout.clone(),
             config,
             context,
             blocking,
@@ -333,7 +331,7 @@ impl<P: Precision> Optimizer for ShampooOptimizer<P> {
             *part += now - clock;
             clock = now;
         };
-        check_step::<P>(&self.segments, params, grads, lr)?;
+        check_step::<P>(&self.layout, params, grads, lr)?;
         let values = self.factors.read::<P>(&self.context, grads)?;
         if self.step.is_multiple_of(self.config.statistics_interval) {
             self.factors.accumulate(
@@ -355,7 +353,7 @@ impl<P: Precision> Optimizer for ShampooOptimizer<P> {
         lap(&mut self.spent.roots);
         let direction = self.factors.direction::<P>(
             &self.context,
-            &self.segments,
+            &self.layout,
             &self.blocking,
             self.roots.values(),
             grads,
@@ -374,7 +372,7 @@ impl<P: Precision> Optimizer for ShampooOptimizer<P> {
             .report(&self.context, &self.config, &self.blocking)?;
         Ok(StepReport {
             roots: Some(roots),
-            ..StepReport::new(self.step, &self.segments, seen, None)
+            ..StepReport::new(self.step, &self.layout, seen, None)
         })
     }
 
@@ -385,7 +383,7 @@ impl<P: Precision> Optimizer for ShampooOptimizer<P> {
     fn state_bytes_per_parameter(&self) -> f64 {
         let moments = 2 + usize::from(self.states.second.is_some());
         let factors = 2 * self.config.factors.bytes() * self.blocking.factor_values();
-        let parameters = self.segments.parameters() as f64;
+        let parameters = self.layout.parameters() as f64;
         (P::State::BYTES * moments) as f64 + factors as f64 / parameters
     }
 
@@ -393,7 +391,7 @@ impl<P: Precision> Optimizer for ShampooOptimizer<P> {
         // Host memory holds statistics and roots widened.
         let widened = 2 * (4 - self.config.factors.bytes()) * self.blocking.factor_values();
         let roots = (self.roots.scratch_bytes(&self.blocking) + widened) as f64;
-        self.factors.arena_bytes::<P>() as f64 + roots / self.segments.parameters() as f64
+        self.factors.arena_bytes::<P>() as f64 + roots / self.layout.parameters() as f64
     }
 
     fn parts(&self) -> Vec<(&'static str, Duration)> {

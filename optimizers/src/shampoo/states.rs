@@ -1,7 +1,7 @@
 //! What Shampoo keeps on the device beside its factors, and what a step checks before any of it moves.
 
 use cubecl::server::Handle;
-use sonew_kernels::arena::{self, Arena, Segments, Slots};
+use sonew_kernels::arena::{self, Arena, Layout, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::kronecker::{Assignment, Blocking};
@@ -30,14 +30,14 @@ pub(super) struct States {
 impl States {
     pub fn new<P: Precision>(
         context: &Context,
-        segments: &Segments,
+        layout: &Layout,
         blocking: &Blocking,
         sweep: Sweep,
         graft: Graft,
     ) -> Self {
-        let arena = || Arena::zeros(context, segments, P::State::FORMAT);
+        let arena = || Arena::zeros(context, layout, P::State::FORMAT);
         let values = |count: usize| context.upload(&vec![0f32; count]);
-        let tensors = segments.tensors().len();
+        let tensors = layout.tensors().len();
         let flags: Vec<u32> = blocking
             .assignments()
             .iter()
@@ -48,28 +48,28 @@ impl States {
             second: second.then(arena),
             momentum: arena(),
             graft_momentum: arena(),
-            tensor_of_block: context.upload(&segments.tensor_of_block()),
+            tensor_of_block: context.upload(&layout.tensor_of_block()),
             nothing: context.upload(&vec![0u32; tensors]),
             preconditioned: context.upload(&flags),
-            block_norms: values(sweep.norms(segments)),
+            block_norms: values(sweep.norms(layout)),
             tensor_norms: values(2 * tensors),
-            block_partials: values(segments.blocks() - 2),
+            block_partials: values(layout.blocks() - 2),
             grad_norms: values(tensors),
-            non_finite: Slots::of(context, segments, sweep),
+            non_finite: Slots::of(context, layout, sweep),
         }
     }
 }
 
 /// Refuses what a launch would refuse, before any state has moved.
 pub(super) fn check_step<P: Precision>(
-    segments: &Segments,
+    layout: &Layout,
     params: &Arena,
     grads: &Arena,
     lr: f64,
 ) -> Result<(), Error> {
     let operation = "shampoo";
     let arenas = [("params", params), ("grads", grads)];
-    arena::require::<P::Params>(operation, segments, arenas)?;
+    arena::require::<P::Params>(operation, layout, arenas)?;
     if lr >= 0.0 && (lr as f32).is_finite() {
         return Ok(());
     }

@@ -12,7 +12,7 @@ mod scratch;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use sonew_kernels::arena::{Arena, GAP, Segments, Slots};
+use sonew_kernels::arena::{Arena, GAP, Layout, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::{Evidence, PivotEvidence};
 use sonew_kernels::first_order::Hyper;
@@ -131,9 +131,9 @@ impl Family for Sonew {
     fn start<P: Precision>(
         self,
         context: Rc<Context>,
-        segments: &Segments,
+        layout: &Layout,
     ) -> Result<Box<dyn Optimizer>, Error> {
-        Ok(Box::new(SonewOptimizer::<P>::new(self, context, segments)?))
+        Ok(Box::new(SonewOptimizer::<P>::new(self, context, layout)?))
     }
 }
 
@@ -141,7 +141,7 @@ impl Family for Sonew {
 struct SonewOptimizer<P> {
     config: Sonew,
     context: Rc<Context>,
-    segments: Segments,
+    layout: Layout,
     moment: Arena,
     diagonal: Arena,
     edges: Vec<Arena>,
@@ -157,16 +157,15 @@ struct SonewOptimizer<P> {
 }
 
 impl<P: Precision> SonewOptimizer<P> {
-    fn new(config: Sonew, context: Rc<Context>, segments: &Segments) -> Result<Self, Error> {
+    fn new(config: Sonew, context: Rc<Context>, layout: &Layout) -> Result<Self, Error> {
         let sweep = Sweep::of::<P>(&context, "statistics", config.band);
         let relative = config.relative_epsilon > 0.0;
         let norms = relative || config.graft != Graft::None;
         let factor = (config.band, config.removal);
-        let (form, blueprint) =
-            Form::choose::<P>(&context, segments, factor, config.graft, relative);
+        let (form, blueprint) = Form::choose::<P>(&context, layout, factor, config.graft, relative);
         let fused = form.one_launch;
-        let ghosts = Ghosts::new(segments, config.band, config.removal, blueprint);
-        blueprint.require::<P>("building SONew", &context, segments, factor, form)?;
+        let ghosts = Ghosts::new(layout, config.band, config.removal, blueprint);
+        blueprint.require::<P>("building SONew", &context, layout, factor, form)?;
         if fused {
             let bytes = (P::State::BYTES * ghosts.state_len()) as u64;
             context.require_buffer("building SONew", "a state with its ghost columns", bytes)?;
@@ -174,13 +173,13 @@ impl<P: Precision> SonewOptimizer<P> {
         let format = P::State::FORMAT;
         let state = || {
             if fused {
-                Arena::zeros_with_ghosts(&context, segments, format, ghosts)
+                Arena::zeros_with_ghosts(&context, layout, format, ghosts)
             } else {
-                Ok(Arena::zeros(&context, segments, format))
+                Ok(Arena::zeros(&context, layout, format))
             }
         };
-        let slots = |sweep: Sweep| Slots::of(&context, segments, sweep);
-        let scratch = || Scratch::new::<P>(&context, segments, blueprint.sweep, config.graft);
+        let slots = |sweep: Sweep| Slots::of(&context, layout, sweep);
+        let scratch = || Scratch::new::<P>(&context, layout, blueprint.sweep, config.graft);
         Ok(Self {
             moment: state()?,
             diagonal: state()?,
@@ -191,7 +190,7 @@ impl<P: Precision> SonewOptimizer<P> {
             cut: slots(blueprint.sweep),
             scratch: norms.then(scratch),
             fused,
-            segments: segments.clone(),
+            layout: layout.clone(),
             sweep,
             blueprint,
             config,
@@ -376,7 +375,7 @@ impl<P: Precision> Optimizer for SonewOptimizer<P> {
         let pivots = PivotEvidence::read(&self.context, operation, &self.cut)?;
         Ok(StepReport::new(
             self.step,
-            &self.segments,
+            &self.layout,
             non_finite,
             Some(pivots),
         ))

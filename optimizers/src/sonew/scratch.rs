@@ -1,7 +1,7 @@
 //! What a step of SONew needs beside its states where it takes norms per tensor: a graft's, or ‖H‖₁ for a relative ε.
 
 use cubecl::server::Handle;
-use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::{HostFormat, Precision};
 use sonew_kernels::sonew::{
@@ -37,23 +37,23 @@ impl Scratch {
     /// `sweep` is that of the launch that stages.
     pub fn new<P: Precision>(
         context: &Context,
-        segments: &Segments,
+        layout: &Layout,
         sweep: Sweep,
         graft: Graft,
     ) -> Self {
-        let arena = || Arena::zeros(context, segments, P::State::FORMAT);
+        let arena = || Arena::zeros(context, layout, P::State::FORMAT);
         let values = |count: usize| context.upload(&vec![0f32; count]);
-        let tensors = segments.tensors().len();
+        let tensors = layout.tensors().len();
         Self {
-            reduction: Reduction::new(context, segments),
-            tensor_of_block: context.upload(&segments.tensor_of_block()),
-            block_partials: values(segments.blocks() - 2),
+            reduction: Reduction::new(context, layout),
+            tensor_of_block: context.upload(&layout.tensor_of_block()),
+            block_partials: values(layout.blocks() - 2),
             row_sums: values(tensors),
             grad_norms: values(tensors),
             staged: (graft != Graft::None).then(|| Staged {
                 sweep,
                 direction: arena(),
-                block_norms: values(sweep.norms(segments)),
+                block_norms: values(sweep.norms(layout)),
                 tensor_norms: values(2 * tensors),
                 second: (graft == Graft::RmsProp).then(arena),
             }),

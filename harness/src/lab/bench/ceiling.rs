@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sonew_kernels::precision::{F32Twins, Format, Native, Twins, convert, require};
 use sonew_kernels::product::{self, HostMatrix, Product, Products, Scale};
 use sonew_kernels::sweep::Strategy;
-use sonew_optimizers::{Arena, Context, Segments, Units};
+use sonew_optimizers::{Arena, Context, Layout, Units};
 
 use super::BenchError;
 use super::noise::{arena, noise};
@@ -80,10 +80,10 @@ impl Ceiling {
 
 /// Times a copy, and holds it to what was copied.
 fn copied(context: &Context, values: usize, effort: Effort) -> Result<Copied, BenchError> {
-    let segments = Segments::new(&[values])?;
-    let values_copied = arena(&segments, 0);
-    let from = Arena::from_values(context, &segments, Format::F32, &values_copied)?;
-    let to = Arena::zeros(context, &segments, Format::F32);
+    let layout = Layout::new(&[values])?;
+    let values_copied = arena(&layout, 0);
+    let from = Arena::from_values(context, &layout, Format::F32, &values_copied)?;
+    let to = Arena::zeros(context, &layout, Format::F32);
     let wide = context.profile().wide_words && require::<F32Twins>(context).is_ok();
     let copy = Stopwatch::new(
         Work::new(context, || {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use sonew_optimizers::{Arena, Context, OptimizerConfig, PrecisionKind, Segments};
+use sonew_optimizers::{Arena, Context, Layout, OptimizerConfig, PrecisionKind};
 
 use super::{BenchError, prove};
 
@@ -31,12 +31,12 @@ pub fn first_uses(
     precision: PrecisionKind,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<FirstUse>, BenchError> {
-    let segments = Segments::with_shapes(vec![vec![20, 30], vec![20], vec![7, 20]])?;
+    let layout = Layout::with_shapes(vec![vec![20, 30], vec![20], vec![7, 20]])?;
     let once = |name: &str| -> Result<f64, BenchError> {
         let started = Instant::now();
         let config = OptimizerConfig::named(name)?;
-        let mut optimizer = config.build(precision, context.clone(), &segments)?;
-        let half = |_| Arena::filled(context, &segments, precision.format(), 0.5);
+        let mut optimizer = config.build(precision, context.clone(), &layout)?;
+        let half = |_| Arena::filled(context, &layout, precision.format(), 0.5);
         let [params, grads] = [0; 2].map(half);
         optimizer.step(&params, &grads, 1e-6)?;
         context.wait("bench")?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sonew_kernels::catalogue::{Ground, Proof, Sample, SampleVisitor, samples};
 use sonew_kernels::contract::Formats;
 use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor};
-use sonew_optimizers::{Context, Segments};
+use sonew_optimizers::{Context, Layout};
 
 use super::BenchError;
 use super::noise::arena;
@@ -86,7 +86,7 @@ fn over(
         request,
         precision,
         lengths,
-        segments: Segments::new(lengths)?,
+        layout: Layout::new(lengths)?,
         shift,
         timer,
     })
@@ -97,7 +97,7 @@ struct Times<'a> {
     request: &'a Request,
     precision: PrecisionKind,
     lengths: &'a [usize],
-    segments: Segments,
+    layout: Layout,
     /// How far into a larger arena its values lie.
     shift: usize,
     timer: &'a mut dyn Timer,
@@ -107,11 +107,11 @@ impl PrecisionVisitor for Times<'_> {
     type Output = Result<(), BenchError>;
 
     fn visit<P: Precision>(self) -> Self::Output {
-        let (segments, shift) = (self.segments.clone(), self.shift);
+        let (layout, shift) = (self.layout.clone(), self.shift);
         let ground = Ground {
             context: self.context,
-            segments: &segments,
-            values: &|seed| arena(&segments, seed + shift),
+            layout: &layout,
+            values: &|seed| arena(&layout, seed + shift),
             bands: &self.request.bands,
             grafts: self.request.grafts,
         };
@@ -142,7 +142,7 @@ impl<P: Precision> SampleVisitor for Proven<'_, P> {
             request,
             precision,
             lengths,
-            segments,
+            layout,
             timer,
             ..
         } = &mut self.times;
@@ -152,7 +152,7 @@ impl<P: Precision> SampleVisitor for Proven<'_, P> {
             let checks = band.map_or_else(|| formats.checks(), |band| formats.checks_of_band(band));
             prove::<P>(context, &checks, (kernel, &case), lengths)?;
         }
-        let values = segments.parameters();
+        let values = layout.parameters();
         let subject = Subject {
             kernel: sample.kernel.into(),
             case: sample.case,

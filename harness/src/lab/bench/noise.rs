@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 use sonew_kernels::noise;
-use sonew_optimizers::Segments;
+use sonew_optimizers::Layout;
 
 /// Values that a thread makes at once.
 const PART: usize = 1 << 16;
@@ -13,9 +13,9 @@ pub fn noise(i: usize) -> f32 {
 }
 
 /// Tensors of such values in an arena.
-pub fn arena(segments: &Segments, seed: usize) -> Vec<f32> {
-    let mut values = vec![0f32; segments.arena_len()];
-    for tensor in segments.tensors() {
+pub fn arena(layout: &Layout, seed: usize) -> Vec<f32> {
+    let mut values = vec![0f32; layout.arena_len()];
+    for tensor in layout.tensors() {
         let parts = values[tensor.clone()].par_chunks_mut(PART).enumerate();
         parts.for_each(|(part, values)| {
             let first = tensor.start + part * PART + seed;

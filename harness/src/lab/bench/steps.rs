@@ -5,7 +5,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use sonew_optimizers::{Arena, Context, Optimizer, OptimizerConfig, PrecisionKind, Segments};
+use sonew_optimizers::{Arena, Context, Layout, Optimizer, OptimizerConfig, PrecisionKind};
 
 use super::BenchError;
 use super::noise::{arena, noise};
@@ -107,7 +107,7 @@ pub struct Model {
     context: Rc<Context>,
     precision: PrecisionKind,
     /// Where the tensors lie.
-    pub segments: Segments,
+    pub layout: Layout,
     /// Parameters.
     pub params: Arena,
     /// Gradients.
@@ -120,15 +120,15 @@ impl Model {
     /// # Errors
     /// None at these sizes.
     pub fn new(context: &Rc<Context>, precision: PrecisionKind) -> Result<Self, BenchError> {
-        let segments = Segments::with_shapes(shapes(&AUTOENCODER_SIZES))?;
+        let layout = Layout::with_shapes(shapes(&AUTOENCODER_SIZES))?;
         let format = precision.format();
-        let upload = |seed| Arena::from_values(context, &segments, format, &arena(&segments, seed));
+        let upload = |seed| Arena::from_values(context, &layout, format, &arena(&layout, seed));
         Ok(Self {
             params: upload(1)?,
             grads: upload(1 << 24)?,
             context: context.clone(),
             precision,
-            segments,
+            layout,
         })
     }
 
@@ -138,7 +138,7 @@ impl Model {
     /// As [`OptimizerConfig::build`].
     pub fn optimizer(&self, name: &str) -> Result<Box<dyn Optimizer>, BenchError> {
         let config = OptimizerConfig::named(name)?;
-        Ok(config.build(self.precision, self.context.clone(), &self.segments)?)
+        Ok(config.build(self.precision, self.context.clone(), &self.layout)?)
     }
 }
 
@@ -199,7 +199,7 @@ pub fn optimizers(
         .map(|((name, seconds), bytes_per_parameter)| StepTime {
             optimizer: (*name).into(),
             precision,
-            parameters: model.segments.parameters(),
+            parameters: model.layout.parameters(),
             seconds,
             times_adam: seconds.median / of_adam,
             bytes_per_parameter,

@@ -1,7 +1,7 @@
 //! One tensor of n values on a device, in an arena of its own.
 
 use cubecl::server::Handle;
-use sonew_kernels::arena::{Arena, Segments, Slots};
+use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::evidence::Evidence;
@@ -14,7 +14,7 @@ use super::KernelFileError;
 /// The arena, and what goes there and comes back.
 pub(super) struct Tensor<'a> {
     pub context: &'a Context,
-    pub segments: Segments,
+    pub layout: Layout,
     kernel: &'static str,
     n: usize,
 }
@@ -31,12 +31,12 @@ impl<'a> Tensor<'a> {
         kernel: &'static str,
         n: usize,
     ) -> Result<Self, KernelFileError> {
-        let segments = Segments::new(&[n])?;
+        let layout = Layout::new(&[n])?;
         // States may hold copies of some columns beside the arena.
-        require_room(context, kernel, segments.arena_len() / 8 * 9)?;
+        require_room(context, kernel, layout.arena_len() / 8 * 9)?;
         Ok(Self {
             context,
-            segments,
+            layout,
             kernel,
             n,
         })
@@ -44,7 +44,7 @@ impl<'a> Tensor<'a> {
 
     /// n values as an arena.
     pub fn upload(&self, values: &[f32]) -> Result<Arena, KernelError> {
-        Arena::of(self.context, &self.segments, Format::F32, &[values])
+        Arena::of(self.context, &self.layout, Format::F32, &[values])
     }
 
     /// Arenas of n values each.
@@ -54,7 +54,7 @@ impl<'a> Tensor<'a> {
 
     /// An arena of zeros.
     pub fn empty(&self) -> Arena {
-        Arena::zeros(self.context, &self.segments, Format::F32)
+        Arena::zeros(self.context, &self.layout, Format::F32)
     }
 
     /// Zeros.
@@ -64,23 +64,23 @@ impl<'a> Tensor<'a> {
 
     /// Slots of evidence.
     pub fn slots(&self, sweep: Sweep) -> Slots {
-        Slots::of(self.context, &self.segments, sweep)
+        Slots::of(self.context, &self.layout, sweep)
     }
 
     /// For each block the tensor it belongs to.
     pub fn table(&self) -> Handle {
-        self.context.upload(&self.segments.tensor_of_block())
+        self.context.upload(&self.layout.tensor_of_block())
     }
 
     /// Sums over the tensor, and scratch for them.
     pub fn reduction(&self) -> (Reduction, Handle) {
-        let partials = self.zeros(self.segments.blocks() - 2);
-        (Reduction::new(self.context, &self.segments), partials)
+        let partials = self.zeros(self.layout.blocks() - 2);
+        (Reduction::new(self.context, &self.layout), partials)
     }
 
     /// The values of an arena.
     pub fn read(&self, arena: &Arena) -> Result<Vec<f32>, KernelError> {
-        let start = self.segments.tensors()[0].start;
+        let start = self.layout.tensors()[0].start;
         let n = self.n;
         arena.view(self.context, self.kernel, |values| {
             values[start..start + n].to_vec()
@@ -99,7 +99,7 @@ impl<'a> Tensor<'a> {
     /// What was noted in slots.
     pub fn noted(&self, slots: &Slots) -> Result<Noted, KernelError> {
         let seen = Evidence::read(self.context, self.kernel, slots)?;
-        let first = seen.first.and_then(|at| self.segments.locate(at));
+        let first = seen.first.and_then(|at| self.layout.locate(at));
         Ok(Noted {
             count: seen.count,
             first: first.map_or(self.n, |(_, index)| index) as u64,

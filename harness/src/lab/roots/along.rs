@@ -49,7 +49,7 @@ pub fn along(
         OptimizerConfig::from(config),
     )?;
 
-    let blocking = Blocking::new(run.segments(), config.limits(), None, config.vectors)?;
+    let blocking = Blocking::new(run.layout(), config.limits(), None, config.vectors)?;
     let mut factors = vec![0f32; blocking.factor_values()];
     let mut problems = Vec::new();
     for factor in blocking.factors() {

@@ -117,7 +117,7 @@ pub fn recorded(
         merge: 1,
         largest: usize::MAX,
     };
-    let blocking = Blocking::new(run.segments(), limits, None, false)?;
+    let blocking = Blocking::new(run.layout(), limits, None, false)?;
     let mut factors = vec![0f32; blocking.factor_values()];
     for step in 0..steps {
         run.take(step, |grads| {

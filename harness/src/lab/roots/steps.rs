@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use sonew_optimizers::{Arena, Context, Optimizer, OptimizerConfig, PrecisionKind, Segments};
+use sonew_optimizers::{Arena, Context, Layout, Optimizer, OptimizerConfig, PrecisionKind};
 
 use crate::train::TrainError;
 use crate::train::order::BatchOrder;
@@ -34,22 +34,22 @@ impl<'a> Steps<'a> {
         let precision = PrecisionKind::F32;
         let batch = images.count.min(1000);
         let network = Network::new(context, precision, sizes, batch, Route::Auto)?;
-        let segments = network.segments();
+        let layout = network.layout();
         let weights = Weights::glorot_uniform(sizes, seed)?;
         Ok(Self {
             images,
             order: BatchOrder::shuffled(images.examples(), batch, seed)?,
-            params: Arena::of(context, segments, precision.format(), &weights.values())?,
+            params: Arena::of(context, layout, precision.format(), &weights.values())?,
             lr: optimizer.default_lr(),
-            optimizer: optimizer.build(precision, context.clone(), segments)?,
+            optimizer: optimizer.build(precision, context.clone(), layout)?,
             context: context.clone(),
             network,
             pixels: vec![0.0; batch * images.pixels_per_image()],
         })
     }
 
-    pub fn segments(&self) -> &Segments {
-        self.network.segments()
+    pub fn layout(&self) -> &Layout {
+        self.network.layout()
     }
 
     /// Takes a step; `see` is given its gradient, an arena.

@@ -21,7 +21,7 @@ use sonew_kernels::precision::{Precision, PrecisionVisitor};
 use sonew_kernels::sonew::{Blueprint, EdgeRemoval, Ghosts};
 use sonew_kernels::sweep::Sweep;
 use sonew_kernels::tuned::{Tuned, Tuning};
-use sonew_optimizers::{Context, PrecisionKind, Segments};
+use sonew_optimizers::{Context, Layout, PrecisionKind};
 use sonew_runtime::DeviceInfo;
 
 use crate::lab::bench::{self, BenchError, Effort, Last, Seconds, kernels};
@@ -144,7 +144,7 @@ impl PrecisionVisitor for Tune<'_> {
         // What no candidate can do is refused before the first.
         catalogue.check(info)?;
         let values = catalogue.sizes[0].iter().sum();
-        let segments = Segments::new(&catalogue.sizes[0])?;
+        let layout = Layout::new(&catalogue.sizes[0])?;
         let timed_only = bench::Request {
             proven: false,
             grafts: false,
@@ -202,7 +202,7 @@ impl PrecisionVisitor for Tune<'_> {
                 "{} of {count}: width {width}, run {run}, {units} units{word}",
                 at + 1
             ));
-            let verdict = if name == "sonew-step" && !is_one_launch(&segments, band, blueprint) {
+            let verdict = if name == "sonew-step" && !is_one_launch(&layout, band, blueprint) {
                 Verdict::Refused(
                     "too many ghost columns for one launch: a step would be others".into(),
                 )
@@ -261,8 +261,8 @@ impl PrecisionVisitor for Tune<'_> {
 }
 
 /// Whether a step with this blueprint is the launch that is timed; the optimizer asks the same.
-fn is_one_launch(segments: &Segments, band: usize, blueprint: Blueprint) -> bool {
-    Ghosts::new(segments, band, EdgeRemoval::of_band(band), blueprint).are_few()
+fn is_one_launch(layout: &Layout, band: usize, blueprint: Blueprint) -> bool {
+    Ghosts::new(layout, band, EdgeRemoval::of_band(band), blueprint).are_few()
 }
 
 #[cfg(test)]
@@ -273,15 +273,15 @@ mod tests {
 
     #[test]
     fn a_blueprint_that_no_step_would_run_as_one_launch_is_told_apart() {
-        let segments = Segments::new(&[5000]).unwrap();
+        let layout = Layout::new(&[5000]).unwrap();
         let default = Blueprint::infer::<F32>(Profile::GPU, 1);
-        assert!(is_one_launch(&segments, 1, default));
+        assert!(is_one_launch(&layout, 1, default));
         let mut short = default;
         short.sweep.run = 4;
-        assert!(!is_one_launch(&segments, 1, short));
+        assert!(!is_one_launch(&layout, 1, short));
         // No run of a block is long enough for ten neighbours of which each may be cut.
         let wide = Blueprint::infer::<F32>(Profile::LLVMPIPE, 10);
-        assert!(!is_one_launch(&segments, 10, wide));
+        assert!(!is_one_launch(&layout, 10, wide));
     }
 
     #[test]

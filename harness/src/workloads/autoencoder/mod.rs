@@ -6,7 +6,7 @@ mod objective;
 mod options;
 pub mod weights;
 
-use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Layout;
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::network::{DenseLayers, Layer};
 use sonew_kernels::precision::PrecisionKind;
@@ -16,7 +16,7 @@ use super::{Examples, Memory, Objective, Workload};
 use crate::train::TrainError;
 use crate::train::init::Tensor;
 use images::{IdxError, Images};
-use network::{Network, NetworkError, Route, layers_in_arena, segments};
+use network::{Network, NetworkError, Route, layers_in_arena, layout};
 use objective::Reconstruction;
 
 pub use options::AutoencoderOptions;
@@ -26,7 +26,7 @@ pub struct Autoencoder {
     images: Images,
     sizes: Vec<usize>,
     tensors: Vec<Tensor>,
-    segments: Segments,
+    layout: Layout,
     layers: Vec<Layer>,
 }
 
@@ -35,7 +35,7 @@ impl Autoencoder {
     ///
     /// # Errors
     /// [`TrainError::Shape`] where the first or the last layer has another size than an image; as
-    /// [`segments`] and [`tensors`](weights::tensors).
+    /// [`layout`] and [`tensors`](weights::tensors).
     pub fn new(images: Images, sizes: Vec<usize>) -> Result<Self, TrainError> {
         let pixels = images.pixels_per_image();
         if sizes.first() != Some(&pixels) || sizes.last() != Some(&pixels) {
@@ -48,7 +48,7 @@ impl Autoencoder {
             });
         }
         Ok(Self {
-            segments: segments(&sizes)?,
+            layout: layout(&sizes)?,
             layers: layers_in_arena(&sizes)?.0,
             tensors: weights::tensors(&sizes)?,
             images,
@@ -74,8 +74,8 @@ impl Workload for Autoencoder {
         &self.tensors
     }
 
-    fn segments(&self) -> &Segments {
-        &self.segments
+    fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     fn memory(&self, profile: Profile, batch: usize) -> Memory {
@@ -84,7 +84,7 @@ impl Workload for Autoencoder {
             // The gradient, activations, and two gradients of those.
             let widest = self.sizes.iter().max().map_or(0, |&units| units as u128);
             let units: u128 = self.sizes.iter().map(|&units| units as u128).sum();
-            let arena = self.segments.arena_len() as u128;
+            let arena = self.layout.arena_len() as u128;
             (0, arena + rows * (units + 2 * widest))
         } else {
             // The inputs, of which the device has a copy beside those of every layer.

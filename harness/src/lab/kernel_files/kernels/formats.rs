@@ -46,7 +46,7 @@ pub(super) fn widened(
 
 /// Room for an arena in a format.
 pub(super) fn empty(tensor: &Tensor<'_>, format: PrecisionKind) -> Arena {
-    Arena::zeros(tensor.context, &tensor.segments, format.format())
+    Arena::zeros(tensor.context, &tensor.layout, format.format())
 }
 
 /// Values and a format.

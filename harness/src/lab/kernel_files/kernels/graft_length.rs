@@ -38,5 +38,5 @@ pub(super) fn pair(
 
 /// Room for what the launch of a sweep measures.
 pub(super) fn measured(tensor: &Tensor<'_>, sweep: Sweep) -> Handle {
-    tensor.zeros(sweep.norms(&tensor.segments))
+    tensor.zeros(sweep.norms(&tensor.layout))
 }

@@ -1,6 +1,6 @@
 //! The autoencoder's layers, of which one hidden layer has every part.
 
-use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Layout;
 use sonew_kernels::context::Context;
 use sonew_kernels::network::{DenseLayers, Layer, reference};
 use sonew_kernels::precision::PrecisionKind;
@@ -92,8 +92,8 @@ impl Kernel for Dense {
 
     fn run(&self, context: &Context) -> Result<Found, KernelFileError> {
         let [m, n, k] = self.sides;
-        let segments = Segments::new(&self.tensors.each_ref().map(Vec::len))?;
-        let start = |tensor: usize| segments.tensors()[tensor].start;
+        let layout = Layout::new(&self.tensors.each_ref().map(Vec::len))?;
+        let start = |tensor: usize| layout.tensors()[tensor].start;
         let layer = |inputs, outputs, linear, tensor| Layer {
             inputs,
             outputs,
@@ -102,11 +102,11 @@ impl Kernel for Dense {
             bias: start(tensor + 1),
         };
         let layers = vec![layer(n, k, self.linear, 0), layer(k, n, true, 2)];
-        let arena = segments.arena_len();
+        let arena = layout.arena_len();
         let precision = PrecisionKind::F32;
         let auto = Multiplication::Auto;
         let mut dense = DenseLayers::new(context, layers, precision, arena, m, auto)?;
-        let params = context.upload(&segments.gather(&self.tensors.each_ref().map(Vec::as_slice))?);
+        let params = context.upload(&layout.gather(&self.tensors.each_ref().map(Vec::as_slice))?);
         let gradient = context.upload(&vec![0f32; arena]);
         let images = context.upload(&self.x);
         dense.place(context, &images, m)?;
@@ -114,7 +114,7 @@ impl Kernel for Dense {
         dense.backward(context, &params, &gradient)?;
         let loss = dense.mean_losses(context, &[m])?.iter().sum();
         let values: Vec<f32> = context.download("dense-layers", &gradient)?;
-        let own = |tensor: usize| values[segments.tensors()[tensor].clone()].to_vec();
+        let own = |tensor: usize| values[layout.tensors()[tensor].clone()].to_vec();
         Ok(self.found(loss, [0, 1, 2, 3].map(own)))
     }
 }

@@ -170,12 +170,12 @@ impl SonewStep {
             ..
         } = &self.statistics;
         let Pivots { gamma, removal } = self.pivots;
-        let (context, segments) = (tensor.context, &tensor.segments);
+        let (context, layout) = (tensor.context, &tensor.layout);
         let blueprint = self.blueprint(context);
-        let ghosts = Ghosts::new(segments, edges.len(), removal, blueprint);
+        let ghosts = Ghosts::new(layout, edges.len(), removal, blueprint);
         // Each run has copies of its neighbours' columns.
         let state = |values: &[f32]| -> Result<Arena, KernelError> {
-            Arena::of_with_ghosts(context, segments, Format::F32, &[values], ghosts)
+            Arena::of_with_ghosts(context, layout, Format::F32, &[values], ghosts)
         };
         let edges: Result<Vec<_>, _> = edges.iter().map(|edge| state(edge)).collect();
         let done = Stepped {

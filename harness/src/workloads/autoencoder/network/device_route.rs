@@ -1,13 +1,13 @@
 //! The network in device memory, the route of graphics processors.
 
-use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::Context;
 use sonew_kernels::network::{DenseLayers, ImageOrder, Layer as Dense, PackedImages};
 use sonew_kernels::precision::{Format, PrecisionKind};
 use sonew_kernels::product::Multiplication;
 
 use super::image_set::check_images;
-use super::layout::Layout;
+use super::layout::NetworkLayout;
 use super::{Gradients, NetworkError};
 
 /// Batches whose losses the device keeps before they are fetched.
@@ -18,7 +18,7 @@ pub(super) struct DeviceRoute {
     precision: PrecisionKind,
     /// Parameters in f32 and the gradient in the parameters' format, where that is another.
     narrow: Option<[Arena; 2]>,
-    segments: Segments,
+    layout: Layout,
     layers: DenseLayers,
     pixels: usize,
     batch: usize,
@@ -34,24 +34,24 @@ impl DeviceRoute {
     pub fn new(
         context: &Context,
         precision: PrecisionKind,
-        layout: Layout,
+        layout: NetworkLayout,
         batch: usize,
         products: Multiplication,
     ) -> Result<Self, NetworkError> {
-        let Layout { segments, layers } = layout;
-        let arena = segments.arena_len();
+        let NetworkLayout { layout, layers } = layout;
+        let arena = layout.arena_len();
         let dense: Vec<Dense> = layers.iter().map(Dense::from).collect();
         let pixels = layers.first().map_or(0, |layer| layer.inputs);
         let mut layers = DenseLayers::new(context, dense, precision, arena, batch, products)?;
         layers.reserve(context, SLOTS)?;
-        let zeros = |format: Format| Arena::zeros(context, &segments, format);
+        let zeros = |format: Format| Arena::zeros(context, &layout, format);
         let narrow = (precision.parameter_bytes() < 4)
             .then(|| [zeros(Format::F32), zeros(precision.format())]);
         Ok(Self {
             precision,
             narrow,
             gradient: zeros(Format::F32),
-            segments,
+            layout,
             layers,
             pixels,
             batch,
@@ -60,8 +60,8 @@ impl DeviceRoute {
         })
     }
 
-    pub fn segments(&self) -> &Segments {
-        &self.segments
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// The loss of a full batch and its gradient, times `scale`.
@@ -253,9 +253,9 @@ mod tests {
                     products,
                 )
                 .unwrap();
-                let segments = network.segments().clone();
+                let layout = network.layout().clone();
                 let format = self.precision.format();
-                let params = Arena::of(&context, &segments, format, &tensors).unwrap();
+                let params = Arena::of(&context, &layout, format, &tensors).unwrap();
                 let evaluated = {
                     let images = images();
                     let set = network.image_set(&context, &images).unwrap();
@@ -275,11 +275,11 @@ mod tests {
                 let gaps_are_zero = arena
                     .iter()
                     .enumerate()
-                    .all(|(at, &g)| g == 0.0 || segments.locate(at).is_some());
+                    .all(|(at, &g)| g == 0.0 || layout.locate(at).is_some());
                 Found {
                     loss: gradients.loss,
                     evaluated,
-                    gradients: segments.scatter(&arena),
+                    gradients: layout.scatter(&arena),
                     gaps_are_zero,
                 }
             })

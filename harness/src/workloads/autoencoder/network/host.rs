@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Layout;
 use sonew_kernels::network::elementwise::{
     activate, backward_tanh, column_sums, loss, loss_and_gradient,
 };
@@ -11,13 +11,13 @@ use sonew_kernels::product::{HostMatrix, host as product};
 
 use super::NetworkError;
 use super::image_set::check_images;
-use super::layout::{Layer, Layout};
+use super::layout::{Layer, NetworkLayout};
 use crate::workloads::autoencoder::images::Images;
 
 /// Layers, and room for the activations of one batch.
 pub(super) struct HostNetwork {
     precision: PrecisionKind,
-    segments: Segments,
+    layout: Layout,
     layers: Vec<Layer>,
     batch: usize,
     /// The output of each layer, [batch, outputs]; of the last the logits, then δ.
@@ -29,22 +29,22 @@ pub(super) struct HostNetwork {
 }
 
 impl HostNetwork {
-    pub fn new(precision: PrecisionKind, layout: Layout, batch: usize) -> Self {
+    pub fn new(precision: PrecisionKind, layout: NetworkLayout, batch: usize) -> Self {
         let buffers = |layer: &Layer| vec![0.0; layer.outputs * batch];
         let widest = layout.widest_hidden() * batch;
         Self {
             precision,
             activations: layout.layers.iter().map(buffers).collect(),
             deltas: [vec![0.0; widest], vec![0.0; widest]],
-            gradient: vec![0.0; layout.segments.arena_len()],
-            segments: layout.segments,
+            gradient: vec![0.0; layout.layout.arena_len()],
+            layout: layout.layout,
             layers: layout.layers,
             batch,
         }
     }
 
-    pub fn segments(&self) -> &Segments {
-        &self.segments
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Images in the format of the precision.

@@ -1,11 +1,11 @@
 //! The route of CPU adapters: parameters are read from the device and gradients written to it; all between happens in host memory.
 
-use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::PrecisionKind;
 
 use super::host::HostNetwork;
-use super::layout::Layout;
+use super::layout::NetworkLayout;
 use super::{Gradients, NetworkError};
 use crate::workloads::autoencoder::images::Images;
 
@@ -22,7 +22,7 @@ pub(super) struct HostRoute {
 }
 
 impl HostRoute {
-    pub fn new(precision: PrecisionKind, layout: Layout, batch: usize) -> Self {
+    pub fn new(precision: PrecisionKind, layout: NetworkLayout, batch: usize) -> Self {
         Self {
             network: HostNetwork::new(precision, layout, batch),
             batch,
@@ -31,8 +31,8 @@ impl HostRoute {
         }
     }
 
-    pub fn segments(&self) -> &Segments {
-        self.network.segments()
+    pub fn layout(&self) -> &Layout {
+        self.network.layout()
     }
 
     /// The loss of a full batch and its gradient, times `scale`.

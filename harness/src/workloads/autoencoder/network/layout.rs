@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use sonew_kernels::arena::Segments;
+use sonew_kernels::arena::Layout;
 use sonew_kernels::network::Layer as Dense;
 
 use super::NetworkError;
@@ -29,29 +29,26 @@ pub fn shapes(sizes: &[usize]) -> Vec<Vec<usize>> {
 ///
 /// # Errors
 /// [`NetworkError::Shape`] as [`Network::new`](super::Network::new), and a number of parameters that kernels cannot index.
-pub fn segments(sizes: &[usize]) -> Result<Segments, NetworkError> {
-    Ok(Layout::new(sizes)?.segments)
+pub fn layout(sizes: &[usize]) -> Result<Layout, NetworkError> {
+    Ok(NetworkLayout::new(sizes)?.layout)
 }
 
 /// The layers of a network as the device route knows them, and the values of their arena.
 ///
 /// # Errors
-/// As [`segments`].
+/// As [`layout`].
 pub fn layers_in_arena(sizes: &[usize]) -> Result<(Vec<Dense>, usize), NetworkError> {
-    let Layout { segments, layers } = Layout::new(sizes)?;
-    Ok((
-        layers.iter().map(Into::into).collect(),
-        segments.arena_len(),
-    ))
+    let NetworkLayout { layout, layers } = NetworkLayout::new(sizes)?;
+    Ok((layers.iter().map(Into::into).collect(), layout.arena_len()))
 }
 
 /// The layers and the arena they share.
-pub(super) struct Layout {
-    pub segments: Segments,
+pub(super) struct NetworkLayout {
+    pub layout: Layout,
     pub layers: Vec<Layer>,
 }
 
-impl Layout {
+impl NetworkLayout {
     pub fn new(sizes: &[usize]) -> Result<Self, NetworkError> {
         if sizes.len() < 3 || sizes.contains(&0) || sizes.first() != sizes.last() {
             return Err(NetworkError::Shape {
@@ -60,7 +57,7 @@ impl Layout {
                 expected: "at least three sizes, none of them 0, the last as the first".into(),
             });
         }
-        let segments = Segments::with_shapes(shapes(sizes))?;
+        let layout = Layout::with_shapes(shapes(sizes))?;
         let count = sizes.len() - 1;
         let layers = sizes
             .windows(2)
@@ -69,11 +66,11 @@ impl Layout {
                 inputs: pair[0],
                 outputs: pair[1],
                 linear: l + 1 == count || l + 1 == count / 2,
-                weight: segments.tensors()[2 * l].clone(),
-                bias: segments.tensors()[2 * l + 1].clone(),
+                weight: layout.tensors()[2 * l].clone(),
+                bias: layout.tensors()[2 * l + 1].clone(),
             })
             .collect();
-        Ok(Self { segments, layers })
+        Ok(Self { layout, layers })
     }
 
     /// Units of the widest hidden layer.

@@ -14,7 +14,7 @@ mod host_route;
 mod image_set;
 mod layout;
 
-use sonew_kernels::arena::{Arena, Segments};
+use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
@@ -23,11 +23,11 @@ use crate::workloads::autoencoder::images::Images;
 
 use device_route::DeviceRoute;
 use host_route::HostRoute;
-use layout::Layout;
+use layout::NetworkLayout;
 
 pub use error::NetworkError;
 pub use image_set::{ImageSet, Order};
-pub use layout::{layers_in_arena, segments, shapes};
+pub use layout::{layers_in_arena, layout, shapes};
 
 /// Where the network runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,9 +106,9 @@ impl Network {
                 expected: "at least 1".into(),
             });
         }
-        let layout = Layout::new(sizes)?;
+        let layout = NetworkLayout::new(sizes)?;
         let operation = "building the network";
-        let arena = 4 * layout.segments.arena_len() as u64;
+        let arena = 4 * layout.layout.arena_len() as u64;
         context.require_buffer(operation, "an arena of all tensors", arena)?;
         let on_host = match route {
             Route::Auto => context.profile().host_memory,
@@ -130,10 +130,10 @@ impl Network {
     }
 
     /// Where the tensors lie in the arena.
-    pub fn segments(&self) -> &Segments {
+    pub fn layout(&self) -> &Layout {
         match &self.place {
-            Place::Host(host) => host.segments(),
-            Place::Device(device) => device.segments(),
+            Place::Host(host) => host.layout(),
+            Place::Device(device) => device.layout(),
         }
     }
 
@@ -251,7 +251,7 @@ impl Network {
 
     fn check_params(&self, params: &Arena) -> Result<(), NetworkError> {
         let format = self.precision.format();
-        Ok(params.require("network", "params", self.segments(), format)?)
+        Ok(params.require("network", "params", self.layout(), format)?)
     }
 }
 
