@@ -12,7 +12,7 @@ use sonew_runtime::Client;
 pub use sonew_runtime::{Profile, Units};
 
 use crate::error::Error;
-use crate::tuned::Tuned;
+use crate::launch::{Grid, Tuned};
 
 /// One device, used from one thread.
 ///
@@ -239,17 +239,6 @@ impl Context {
         }
         Ok(())
     }
-}
-
-/// The geometry of a launch: `cubes` cubes of `units` units, binding `buffers` buffers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Grid {
-    /// Cubes along x.
-    pub cubes: u32,
-    /// Units of a cube along x.
-    pub units: u32,
-    /// Buffers the kernel binds, scalars included as one.
-    pub buffers: u32,
 }
 
 /// Runs a call into the client that may panic in the caller when the device is lost.

@@ -9,8 +9,8 @@ use crate::arena::Slots;
 pub(crate) use crate::arena::{write, write_pivots};
 use crate::context::Context;
 use crate::error::Error;
+use crate::launch::Sweep;
 use crate::precision::Storage;
-use crate::sweep::Sweep;
 
 /// How often something was seen in a sweep, and the arena index where it was seen first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,14 +4,13 @@
 //! * All tensors of a model lie in one buffer, the [`arena`], which knows its layout and format; a launch covers all of them.
 //! * A launch function first checks that its arenas belong together and its numbers are in range, then launches unchecked; the
 //!   first launch of each variant is proven ([`context`]).
-//! * How a kernel is laid out on a device is a value ([`sweep::Strategy`]): inferred, or forced by a test. What a tuner found
-//!   takes the place of what is inferred where the context was given it ([`tuned`]).
+//! * How a kernel is laid out on a device is a value ([`launch`]): inferred, or forced by a test. What a tuner found takes the
+//!   place of what is inferred where the context was given it.
 //! * A kernel is declared once ([`catalogue`]), with launches that show what it costs and the checks that hold it to its oracle.
 //! * What a kernel noticed stays on the device until somebody reads it ([`evidence`]).
 //! * Each family has an oracle, plain f64 loops from the formulas, in its `reference` module.
 
 pub mod arena;
-mod binding;
 pub mod catalogue;
 pub mod context;
 pub mod contract;
@@ -20,11 +19,10 @@ pub mod evidence;
 pub mod first_order;
 pub mod graft;
 pub mod kronecker;
+pub mod launch;
 pub mod network;
 pub mod noise;
 pub mod norms;
 pub mod precision;
 pub mod product;
 pub mod sonew;
-pub mod sweep;
-pub mod tuned;

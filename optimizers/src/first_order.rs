@@ -7,8 +7,8 @@ use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{self as kernels, Buffers, Hyper, descend};
+use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::settings::{DECAY, Family, NOT_NEGATIVE, key, settings};
 use crate::{Error, Optimizer, StepReport};

@@ -50,9 +50,10 @@ pub use shampoo::{FactorFormat, ProductsPlace, RidgeForm, RootChoice, Shampoo};
 pub use sonew::{PrecisionGamma, RelativeGamma, Sonew, StatisticsForm};
 pub use sonew_kernels::arena::{Arena, Layout};
 pub use sonew_kernels::context::{Context, Profile, Units};
+pub use sonew_kernels::graft::Graft;
 pub use sonew_kernels::kronecker::Method;
 pub use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor};
-pub use sonew_kernels::sonew::{EdgeRemoval, Graft};
+pub use sonew_kernels::sonew::EdgeRemoval;
 
 use std::time::Duration;
 
@@ -102,3 +103,8 @@ pub trait Optimizer {
         Vec::new()
     }
 }
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

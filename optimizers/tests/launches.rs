@@ -5,9 +5,8 @@ mod software;
 use std::rc::Rc;
 
 use software::Software;
+use sonew_kernels::launch::{Sweep, Tuned, Tuning};
 use sonew_kernels::sonew::Blueprint;
-use sonew_kernels::sweep::Sweep;
-use sonew_kernels::tuned::{Tuned, Tuning};
 use sonew_optimizers::{
     Arena, Context, Layout, NonFinite, Numerics, OptimizerConfig, PrecisionKind, Profile,
     WeightRounding,

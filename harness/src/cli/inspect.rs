@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use clap::{ArgAction, Args};
+use sonew_kernels::launch::Sweep;
 use sonew_kernels::sonew::Blueprint;
-use sonew_kernels::sweep::Sweep;
 use sonew_optimizers::PrecisionKind;
 
 /// A kernel to inspect.

@@ -4,6 +4,7 @@
 use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::error::Error;
 use sonew_kernels::evidence::Evidence;
+use sonew_kernels::launch::Strategy;
 use sonew_kernels::noise::noise;
 use sonew_kernels::precision::{self, HostFormat, Precision, PrecisionKind, PrecisionVisitor};
 use sonew_kernels::sonew::reference::{self, Statistics};
@@ -11,7 +12,6 @@ use sonew_kernels::sonew::{
     Blueprint, Decay, EdgeRemoval, FactorBuffers, PreconditionBuffers, Tolerance, factor,
     precondition,
 };
-use sonew_kernels::sweep::Strategy;
 use sonew_optimizers::Context;
 
 use crate::table::{Column, Table};

@@ -3,9 +3,9 @@
 use cubecl::server::Handle;
 
 use super::layout::Layout;
-use crate::binding::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
+use crate::launch::require_bytes;
 use crate::precision::Format;
 use crate::sonew::Ghosts;
 

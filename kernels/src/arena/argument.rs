@@ -5,8 +5,8 @@ use sonew_runtime::Gpu;
 
 use super::arena::Arena;
 use super::layout::Layout;
-use crate::binding::array;
 use crate::error::Error;
+use crate::launch::array;
 use crate::precision::{Format, HostFormat};
 use crate::sonew::Ghosts;
 

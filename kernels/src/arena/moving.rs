@@ -8,9 +8,9 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::arena::Arena;
-use crate::binding::array;
-use crate::context::{Context, Grid, Units};
+use crate::context::{Context, Units};
 use crate::error::Error;
+use crate::launch::{Grid, array};
 
 const WORD: usize = size_of::<u32>();
 

@@ -11,11 +11,10 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::layout::Layout;
-use crate::binding::array;
-use crate::context::{Context, Grid};
+use crate::context::Context;
 use crate::error::Error;
 use crate::evidence::{Found, PivotsFound};
-use crate::sweep::Sweep;
+use crate::launch::{Grid, Sweep, array};
 
 /// Words of a finding.
 const FINDING: usize = 3;

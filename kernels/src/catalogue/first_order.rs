@@ -4,8 +4,8 @@ use std::marker::PhantomData;
 
 use super::{Ground, Kernel, Sample, SampleVisitor, bytes, outputs, proof};
 use crate::first_order::{Buffers, FirstOrder, Hyper, NAMES, RuleVisitor, descend, each_rule};
+use crate::launch::{Strategy, Sweep};
 use crate::precision::Precision;
-use crate::sweep::{Strategy, Sweep};
 
 pub(super) fn kernels() -> Vec<Kernel> {
     let of = |name: &&'static str| Kernel {

@@ -1,10 +1,10 @@
 //! What stands around a step: conversions, and the look at a gradient.
 
 use super::{Ground, Kernel, Sample, SampleVisitor, bytes, outputs, proof};
+use crate::launch::{Strategy, Sweep};
 use crate::precision::{
     HostFormat, Native, Precision, Storage, convert, inspect, round_stochastically,
 };
-use crate::sweep::{Strategy, Sweep};
 
 pub(super) const KERNELS: [Kernel; 3] = [
     Kernel::new("inspect"),

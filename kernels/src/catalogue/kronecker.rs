@@ -3,8 +3,8 @@
 use super::{Ground, Kernel, Sample, SampleVisitor, bytes, outputs, proof};
 use crate::graft::Graft;
 use crate::kronecker::{DescentBuffers, DescentRates, MeasureBuffers, descend, measure};
+use crate::launch::{Strategy, Sweep};
 use crate::precision::Precision;
-use crate::sweep::{Strategy, Sweep};
 
 pub(super) const KERNELS: [Kernel; 1] = [Kernel {
     teams: true,

@@ -11,11 +11,11 @@ mod sonew;
 use crate::arena::{Arena, Layout, Slots};
 use crate::context::Context;
 use crate::error::Error;
+use crate::launch::Sweep;
 use crate::precision::{HostFormat, Precision, Storage};
 use crate::sonew::{Blueprint, Ghosts};
-use crate::sweep::Sweep;
 
-/// A kernel, and the forms that it can be laid out in. Its [`Strategy::Inferred`](crate::sweep::Strategy::Inferred), or its caller,
+/// A kernel, and the forms that it can be laid out in. Its [`Strategy::Inferred`](crate::launch::Strategy::Inferred), or its caller,
 /// asks for a tuned blueprint first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernel {

@@ -3,6 +3,7 @@
 use super::{Ground, Kernel, Proof, Sample, SampleVisitor, bytes, outputs, proof};
 use crate::arena::{Arena, Slots};
 use crate::graft::Graft;
+use crate::launch::{Strategy, Sweep};
 use crate::norms::Reduction;
 use crate::precision::Precision;
 use crate::sonew::{
@@ -10,7 +11,6 @@ use crate::sonew::{
     StatisticsBuffers, StepBuffers, StepRates, Tolerance, apply_graft, factor, precondition,
     statistics, step,
 };
-use crate::sweep::{Strategy, Sweep};
 
 pub(super) const KERNELS: [Kernel; 5] = [
     Kernel {

@@ -7,10 +7,10 @@ use crate::arena::{Arena, Layout, Slots};
 use crate::context::Context;
 use crate::error::Error;
 use crate::evidence::Evidence;
+use crate::launch::Sweep;
 use crate::noise;
 use crate::precision::HostFormat;
 use crate::sonew::Ghosts;
-use crate::sweep::Sweep;
 
 /// A device, and tensors in one arena.
 pub(super) struct Bench<'a> {

@@ -8,8 +8,8 @@ use super::outcome::{Outcome, largest};
 use crate::context::Context;
 use crate::error::Error;
 use crate::first_order::{self, Buffers, FirstOrder, Hyper, RuleVisitor, descend, each_rule};
+use crate::launch::{Strategy, Sweep};
 use crate::precision::Precision;
-use crate::sweep::{Strategy, Sweep};
 
 const HYPER: Hyper = Hyper {
     lr: 0.5,

@@ -6,14 +6,15 @@ use super::outcome::{Outcome, largest};
 use super::sonew::{BETA, GAMMA, RATES, States, roundings};
 use crate::context::Context;
 use crate::error::Error;
+use crate::graft::Graft;
+use crate::launch::{Strategy, Sweep};
+use crate::norms::{PerTensor, Reduction, norm_per_tensor};
 use crate::precision::Precision;
 use crate::sonew::reference::{self, Statistics};
 use crate::sonew::{
-    Blueprint, Damping, Decay, Descent, EdgeRemoval, Ghosts, Graft, GraftBuffers, PerTensor,
-    Reduction, StatisticsBuffers, StepBuffers, UpdateBuffers, apply_graft, norm_per_tensor,
-    statistics, step, update,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, Ghosts, GraftBuffers, StatisticsBuffers,
+    StepBuffers, UpdateBuffers, apply_graft, statistics, step, update,
 };
-use crate::sweep::{Strategy, Sweep};
 
 const EPSILON: f64 = 1.0 / 64.0;
 const BAND: usize = 1;

@@ -8,13 +8,14 @@ use super::outcome::{Outcome, largest};
 use crate::arena::{Arena, Layout};
 use crate::context::Context;
 use crate::error::Error;
+use crate::graft::Graft;
 use crate::kronecker::{
     Blocking, DescentBuffers, DescentRates, DeviceBlocking, DeviceRoots, Limits, MeasureBuffers,
     Ridge, RootProblem, accuracy, descend, measure, reference,
 };
+use crate::launch::{Strategy, Sweep};
+use crate::norms::{Reduction, norm_per_tensor};
 use crate::precision::{F32, Format, HostFormat, Precision};
-use crate::sonew::{Graft, Reduction, norm_per_tensor};
-use crate::sweep::{Strategy, Sweep};
 
 const UNIT: f64 = <<F32 as Precision>::State as HostFormat>::ROUNDOFF;
 const BETA1: f64 = 0.875;

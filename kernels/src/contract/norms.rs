@@ -5,9 +5,10 @@ use super::bench::Bench;
 use super::outcome::Outcome;
 use crate::context::Context;
 use crate::error::Error;
+use crate::norms::{Reduction, norm_per_tensor};
 use crate::precision::{F32, HostFormat, Precision};
+use crate::sonew::largest_row_sum;
 use crate::sonew::reference::Statistics;
-use crate::sonew::{Reduction, largest_row_sum, norm_per_tensor};
 
 pub(super) fn checks<P: Precision>() -> Vec<Check> {
     vec![Check::new("norms", "", norms::<P>)]

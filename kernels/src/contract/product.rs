@@ -7,9 +7,9 @@ use super::bench::{dyadic, noise};
 use super::outcome::Outcome;
 use crate::context::Context;
 use crate::error::Error;
+use crate::launch::Strategy;
 use crate::precision::{Bf16, F16, F32, HostFormat, Precision};
 use crate::product::{Blueprint, Factors, Parts, Product, Products, Scale, Sums, View, multiply};
-use crate::sweep::Strategy;
 
 const UNIT: f64 = <<F32 as Precision>::State as HostFormat>::ROUNDOFF;
 

@@ -5,10 +5,10 @@ use super::bench::{Bench, noise};
 use super::outcome::Outcome;
 use crate::context::Context;
 use crate::error::Error;
+use crate::launch::{Strategy, Sweep};
 use crate::precision::{
     HostFormat, Native, Precision, Storage, convert, inspect, round_stochastically,
 };
-use crate::sweep::{Strategy, Sweep};
 
 pub(super) fn checks<P: Precision>() -> Vec<Check> {
     let format = <P::Params as HostFormat>::NAME;

@@ -7,13 +7,13 @@ use super::bench::{Bench, dyadic};
 use super::outcome::{Outcome, largest};
 use crate::context::Context;
 use crate::error::Error;
+use crate::launch::{Strategy, Sweep};
 use crate::precision::{Bf16, HostFormat, Precision};
 use crate::sonew::reference::{self, Statistics};
 use crate::sonew::{
     Blueprint, Decay, EdgeRemoval, FactorBuffers, Ghosts, PreconditionBuffers, StatisticsBuffers,
     StepBuffers, StepRates, Tolerance, factor, precondition, statistics, step,
 };
-use crate::sweep::{Strategy, Sweep};
 
 pub(super) const BETA: f64 = 0.875;
 pub(super) const GAMMA: Tolerance = Tolerance {

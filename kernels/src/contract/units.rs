@@ -17,13 +17,14 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::evidence::PivotEvidence;
 use crate::first_order::{Buffers, FirstOrder, Hyper, RuleVisitor, descend, each_rule};
+use crate::launch::{Strategy, Sweep};
+use crate::norms::{Reduction, norm_per_tensor};
 use crate::precision::{Bf16, Bf16Compact, F16, F32, HostFormat, Precision, Storage};
 use crate::sonew::reference::Statistics;
 use crate::sonew::{
-    Blueprint, Decay, EdgeRemoval, FactorBuffers, Ghosts, Reduction, StepBuffers, StepRates,
-    Tolerance, factor, largest_row_sum, norm_per_tensor, step,
+    Blueprint, Decay, EdgeRemoval, FactorBuffers, Ghosts, StepBuffers, StepRates, Tolerance,
+    factor, largest_row_sum, step,
 };
-use crate::sweep::{Strategy, Sweep};
 
 /// Bands whose factor is checked under every rule of removal, and in a step.
 const BANDS: [usize; 3] = [0, 1, 4];

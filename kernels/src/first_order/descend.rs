@@ -11,8 +11,8 @@ use crate::arena::{self, Arena, Slots};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
 use crate::evidence::{Found, magnitude_bits, note_non_finite};
+use crate::launch::{Strategy, Sweep, run_start};
 use crate::precision::{Precision, Storage, difference, held, product, require};
-use crate::sweep::{Strategy, Sweep, run_start};
 
 /// The hyperparameters of a step, as the kernel sees them.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]

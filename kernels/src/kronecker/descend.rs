@@ -16,15 +16,15 @@ use super::graft::{
     DescentRates, Prepared, Rates, graft_update, launch_rates, needs, norm_below, normalised,
 };
 use crate::arena::{self, Arena, BLOCK};
-use crate::binding::{array, optional, require_bytes};
 use crate::context::Context;
 use crate::error::Error;
 use crate::first_order::moving_average;
-use crate::precision::{Precision, Storage, difference, product};
-use crate::sonew::Graft;
-use crate::sweep::{
-    Strategy, Sweep, first_run, offset_of_unit, run_start, steps_within, stride_of_runs,
+use crate::graft::Graft;
+use crate::launch::{
+    Strategy, Sweep, array, first_run, offset_of_unit, optional, require_bytes, run_start,
+    steps_within, stride_of_runs,
 };
+use crate::precision::{Precision, Storage, difference, product};
 
 /// What [`descend`] reads and writes.
 #[derive(Clone, Copy)]

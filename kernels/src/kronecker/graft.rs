@@ -8,14 +8,13 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use crate::arena::{self, Arena, Layout};
-use crate::binding::require_bytes;
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
 use crate::first_order::{Average, average};
+use crate::graft::Graft;
+use crate::launch::{Strategy, Sweep, require_bytes};
 use crate::norms::PARTS;
 use crate::precision::{Arithmetic, Precision, held, product, quotient, sum};
-use crate::sonew::Graft;
-use crate::sweep::{Strategy, Sweep};
 
 /// The numbers of a descent.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -10,17 +10,17 @@ use super::graft::{
     DescentRates, Prepared, Rates, graft_update, launch_rates, needs, norm_below, normalised,
 };
 use crate::arena::{self, Arena, BLOCK, Slots};
-use crate::binding::{array, optional, require_bytes};
 use crate::context::Context;
 use crate::error::Error;
 use crate::evidence::{Found, magnitude_bits, note_non_finite};
 use crate::first_order::moving_average;
+use crate::graft::Graft;
+use crate::launch::{
+    Strategy, Sweep, array, first_run, offset_of_unit, optional, require_bytes, run_start,
+    steps_within, stride_of_runs,
+};
 use crate::norms::{BlockLength, measure_vector, of_block, shared_parts, show_parts};
 use crate::precision::{Precision, Storage, product};
-use crate::sonew::Graft;
-use crate::sweep::{
-    Strategy, Sweep, first_run, offset_of_unit, run_start, steps_within, stride_of_runs,
-};
 
 /// What [`measure`] reads and writes.
 #[derive(Clone, Copy)]

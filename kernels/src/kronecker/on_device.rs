@@ -7,12 +7,11 @@ use super::blocking::{Block, Blocking, Side};
 
 use super::statistics::{LARGEST, weights};
 use crate::arena::{self, Arena, Layout};
-use crate::binding::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
+use crate::launch::{Strategy, require_bytes};
 use crate::precision::Native;
 use crate::product::{Blueprint, Product, Products, Scale, View, multiply};
-use crate::sweep::Strategy;
 
 /// The products of a blocking, as tables on the device.
 pub struct DeviceBlocking {

@@ -12,9 +12,9 @@ use super::gathering::{ImageOrder, PackedImages};
 use super::placing::place;
 use super::room::{ALIGNMENT, Room, part, stride};
 use super::tables::{Forward, Tables};
-use crate::binding::require_bytes;
 use crate::context::Context;
 use crate::error::Error;
+use crate::launch::require_bytes;
 use crate::precision::PrecisionKind;
 use crate::product::{Blueprint, Multiplication, Rounding, Scale, Tail, Work};
 

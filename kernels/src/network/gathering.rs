@@ -5,9 +5,9 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::{cover, require_rows};
-use crate::binding::array;
 use crate::context::Context;
 use crate::error::Error;
+use crate::launch::array;
 use crate::precision::PrecisionKind;
 
 const OPERATION: &str = "gathering a batch";

@@ -25,8 +25,9 @@ pub use tables::{Step, steps};
 
 use cubecl::server::Handle;
 
-use crate::context::{Context, Grid, Units};
+use crate::context::{Context, Units};
 use crate::error::Error;
+use crate::launch::Grid;
 
 /// A launch with about one unit per item; kernels walk on by the number of units.
 fn cover(context: &Context, items: usize, buffers: u32) -> Grid {

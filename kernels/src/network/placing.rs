@@ -6,9 +6,9 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::{cover, require_rows};
-use crate::binding::{array, require_bytes};
 use crate::context::Context;
 use crate::error::Error;
+use crate::launch::{array, require_bytes};
 use crate::product::{Rounding, rounded};
 
 const OPERATION: &str = "placing a batch";

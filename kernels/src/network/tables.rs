@@ -4,8 +4,8 @@ use super::Layer;
 use super::room::Room;
 use crate::context::Context;
 use crate::error::Error;
+use crate::launch::Strategy;
 use crate::product::{Blueprint, Entry, Parts, Product, Products, View};
-use crate::sweep::Strategy;
 
 /// A launch of products.
 #[derive(Clone, Debug, PartialEq)]

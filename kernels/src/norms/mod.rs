@@ -9,8 +9,8 @@ mod reduction;
 use cubecl::server::Handle;
 
 use crate::arena::Layout;
-use crate::binding::require_bytes;
 use crate::error::Error;
+use crate::launch::require_bytes;
 
 pub(crate) use fold::{cube_max, cube_sum};
 pub(crate) use length::{

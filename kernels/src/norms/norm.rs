@@ -9,9 +9,9 @@ use sonew_runtime::Gpu;
 use super::length::{BlockLength, measure_vector, of_block, shared_parts, show_parts};
 use super::reduction::Reduction;
 use crate::arena::{self, Arena, BLOCK};
-use crate::binding::{array, require_bytes};
-use crate::context::{Context, Grid, Profile, Units};
+use crate::context::{Context, Profile, Units};
 use crate::error::Error;
+use crate::launch::{Grid, array, require_bytes};
 use crate::precision::{Precision, Storage};
 
 /// How the blocks of an arena are shared out: on a software driver each to a unit, on a GPU several at a time to the units of a

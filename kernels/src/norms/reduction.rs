@@ -8,11 +8,10 @@ use sonew_runtime::Gpu;
 use super::fold::{cube_max, cube_sum};
 use super::length::{Length, add, merge, read_part};
 use crate::arena::Layout;
-use crate::binding::{array, require_bytes};
-use crate::context::{Context, Grid, Units};
+use crate::context::{Context, Units};
 use crate::error::Error;
 use crate::evidence::magnitude_bits;
-use crate::sweep::Sweep;
+use crate::launch::{Grid, Sweep, array, require_bytes};
 
 /// How partial values are folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,7 +10,7 @@ use super::{HostFormat, Native, Storage};
 use crate::arena::{self, Arena};
 use crate::context::Context;
 use crate::error::Error;
-use crate::sweep::{Strategy, Sweep, run_start};
+use crate::launch::{Strategy, Sweep, run_start};
 
 #[cube(launch_unchecked)]
 fn convert_kernel<A: Storage, B: Stochastic, NA: Size, NB: Size>(

@@ -11,7 +11,7 @@ use crate::arena::{self, Arena, Slots};
 use crate::context::Context;
 use crate::error::Error;
 use crate::evidence::{Found, magnitude_bits, note_non_finite};
-use crate::sweep::{Strategy, Sweep, run_start};
+use crate::launch::{Strategy, Sweep, run_start};
 
 #[cube(launch_unchecked)]
 fn inspect_kernel<S: Storage, N: Size, W: Size>(

@@ -9,7 +9,7 @@ use super::{Bf16, Bf16Mixed, F16, F16Mixed, F32, Format, HostFormat, Native, Pre
 use crate::arena::Arena;
 use crate::context::Context;
 use crate::error::Error;
-use crate::sweep::{Strategy, Sweep};
+use crate::launch::{Strategy, Sweep};
 
 /// One of the precisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

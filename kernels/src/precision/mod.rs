@@ -247,7 +247,7 @@ pub trait Precision: Send + Sync + 'static {
     type State: HostFormat + Stochastic;
     /// How results are rounded.
     type Math: Arithmetic;
-    /// The same numbers and bytes, read in 64-bit words where [`Sweep::twins`](crate::sweep::Sweep::twins) says so; itself where
+    /// The same numbers and bytes, read in 64-bit words where [`Sweep::twins`](crate::launch::Sweep::twins) says so; itself where
     /// there is no such form.
     type Twin: Precision;
     /// The name on the command line.

@@ -8,9 +8,9 @@ use super::OPERATION;
 use super::kernel::{Plan, product_kernel};
 use super::table::{Products, TILE, WORDS};
 use super::tail::Tail;
-use crate::binding::{array, optional};
-use crate::context::{Context, Grid};
+use crate::context::Context;
 use crate::error::Error;
+use crate::launch::{Grid, array, optional};
 
 /// Cubes at most; every device allows as many along x.
 const CUBES: usize = 1 << 15;

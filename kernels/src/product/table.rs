@@ -8,7 +8,7 @@ use super::factors::Parts;
 use super::stage::{Access, Beside};
 use crate::context::Context;
 use crate::error::Error;
-use crate::sweep::Strategy;
+use crate::launch::Strategy;
 
 /// Words of a product in the table.
 pub(super) const WORDS: usize = 15;

@@ -8,9 +8,9 @@ use crate::arena::{BLOCK, GAP, Layout};
 use crate::context::{Context, Profile, Units};
 use crate::error::{Error, require_non_negative};
 use crate::graft::Graft;
+use crate::launch::{GHOST_UNITS, Sweep, has_twin};
 use crate::norms::{PART, PARTS};
 use crate::precision::{Precision, Storage};
-use crate::sweep::{GHOST_UNITS, Sweep, has_twin};
 
 /// What happens when the pivot S_j of a vertex is too small: which edges go (Algorithm 3 of the paper), or what else.
 ///

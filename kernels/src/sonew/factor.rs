@@ -16,8 +16,8 @@ use crate::context::Context;
 use crate::error::{Error, require_non_negative};
 use crate::evidence::PivotsFound;
 use crate::graft::Graft;
+use crate::launch::{Strategy, run_start};
 use crate::precision::{Precision, Storage, held};
-use crate::sweep::{Strategy, run_start};
 
 /// The arenas of [`factor`], all in the state's format.
 #[derive(Clone, Copy)]

@@ -9,14 +9,13 @@ use sonew_runtime::Gpu;
 
 use super::rates::Rates;
 use crate::arena::{self, Arena, Layout};
-use crate::binding::{array, require_bytes};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
 use crate::first_order::moving_average;
 use crate::graft::Graft;
+use crate::launch::{Strategy, Sweep, array, require_bytes, run_start};
 use crate::norms::PerTensor;
 use crate::precision::{Arithmetic, Precision, Storage, difference, held, product, quotient, sum};
-use crate::sweep::{Strategy, Sweep, run_start};
 
 /// What a staged update writes and what its graft reads.
 #[derive(Clone, Copy)]

@@ -15,10 +15,10 @@ use super::tile::{Tile, share};
 use super::walk::walk;
 use super::window::Plan;
 use crate::arena::{self, Arena, BLOCK, Slots};
-use crate::binding::optional;
 use crate::context::Context;
 use crate::error::Error;
 use crate::graft::Graft;
+use crate::launch::optional;
 use crate::norms::PerTensor;
 use crate::precision::{Precision, Storage};
 

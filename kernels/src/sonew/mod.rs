@@ -32,8 +32,6 @@ mod update;
 mod walk;
 mod window;
 
-pub use crate::graft::Graft;
-pub use crate::norms::{PerTensor, Reduction, norm_per_tensor};
 pub use blueprint::{Blueprint, EdgeRemoval, Form, Tolerance};
 pub use factor::{FactorBuffers, factor};
 pub use ghosts::Ghosts;

@@ -11,8 +11,8 @@ use sonew_runtime::Gpu;
 use crate::arena::{self, Arena, GAP};
 use crate::context::{Context, Units};
 use crate::error::Error;
+use crate::launch::{Strategy, Sweep, run_start};
 use crate::precision::{Precision, Storage, difference, product};
-use crate::sweep::{Strategy, Sweep, run_start};
 
 /// The arenas of [`precondition`], all in the state's format.
 #[derive(Clone, Copy)]

@@ -7,9 +7,9 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use crate::arena::{self, Arena};
-use crate::binding::{array, require_bytes};
 use crate::context::{Context, Units};
 use crate::error::Error;
+use crate::launch::{array, require_bytes};
 use crate::norms::{AT_ONCE, PARTS, Reduction, VECTORS, WIDTH, per_block_grid, shared_parts};
 use crate::precision::{Precision, Storage};
 

@@ -17,8 +17,8 @@ use crate::context::Context;
 use crate::error::{Error, require_decay};
 use crate::evidence::{Found, magnitude_bits, note_non_finite};
 use crate::first_order::{Average, average, moving_average};
+use crate::launch::{Strategy, Sweep, run_start};
 use crate::precision::{Precision, Storage, held, product, require, sum};
-use crate::sweep::{Strategy, Sweep, run_start};
 
 /// How old statistics and the new product are weighed.
 #[derive(Clone, Copy, Debug, PartialEq)]

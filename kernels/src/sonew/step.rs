@@ -12,8 +12,8 @@ use super::statistics::{Decay, check_range};
 use crate::arena::{Arena, Slots};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
+use crate::launch::Strategy;
 use crate::precision::{Precision, require};
-use crate::sweep::Strategy;
 
 /// The buffers of a step. States have the ghost columns of the blueprint ([`super::Ghosts`]).
 #[derive(Clone, Copy)]

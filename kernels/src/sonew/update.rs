@@ -7,9 +7,9 @@ use super::rates::Prepared;
 use crate::arena::{Arena, Slots};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
+use crate::launch::Strategy;
 use crate::norms::PerTensor;
 use crate::precision::Precision;
-use crate::sweep::Strategy;
 
 /// ε, what is added to the diagonal of Ĥ.
 #[derive(Clone, Copy)]

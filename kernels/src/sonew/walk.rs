@@ -16,9 +16,9 @@ use super::window::{Plan, append_diagonal, append_edge, mark, note_column, shift
 use crate::evidence::{Found, PivotsFound, magnitude_bits, note_non_finite};
 use crate::first_order::moving_average;
 use crate::graft::Graft;
+use crate::launch::run_start;
 use crate::norms::{BlockLength, measure_vector};
 use crate::precision::{Arithmetic, Precision, Storage, difference, product, sum};
-use crate::sweep::run_start;
 
 /// The registers of a walk.
 #[derive(CubeType)]

@@ -7,8 +7,8 @@ use super::elimination::{
     Gamma, Window, Workspace, eliminate, inverse_column, out_of_range, reciprocal, trusted,
 };
 use crate::evidence::{PivotsFound, note};
+use crate::launch::Sweep;
 use crate::precision::{Arithmetic, Precision, Storage, difference, product, quotient, sum};
-use crate::sweep::Sweep;
 
 /// Everything about a walk that is fixed when the kernel is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ use sonew_kernels::error::Error;
 use sonew_kernels::kronecker::{
     DeviceRootEvidence, DeviceRoots, Ridge, RootProblem, Stop, reference,
 };
-use sonew_kernels::sweep::Strategy;
+use sonew_kernels::launch::Strategy;
 
 use crate::bench::*;
 use crate::matrices::*;

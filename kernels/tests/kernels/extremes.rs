@@ -6,14 +6,15 @@ use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{
     Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend,
 };
+use sonew_kernels::graft::Graft;
+use sonew_kernels::launch::{Strategy, Sweep};
+use sonew_kernels::norms::{PerTensor, Reduction, norm_per_tensor};
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Graft, GraftBuffers, PerTensor,
-    Reduction, StatisticsBuffers, Tolerance, UpdateBuffers, apply_graft, factor, norm_per_tensor,
-    statistics, update,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, GraftBuffers,
+    StatisticsBuffers, Tolerance, UpdateBuffers, apply_graft, factor, statistics, update,
 };
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::bench::*;
 use crate::factor::{REMOVALS, round, run_factor};

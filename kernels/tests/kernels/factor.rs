@@ -1,13 +1,13 @@
 use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::Profile;
 use sonew_kernels::evidence::Evidence;
+use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::reference::{self, Factor, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Decay, EdgeRemoval, FactorBuffers, PreconditionBuffers, Tolerance, factor,
     precondition,
 };
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::bench::*;
 use crate::statistics::accumulate;

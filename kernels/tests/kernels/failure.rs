@@ -1,11 +1,10 @@
 use cubecl::prelude::*;
 use sonew_kernels::arena::Layout;
-use sonew_kernels::context::Grid;
 use sonew_kernels::error::Error;
 use sonew_kernels::first_order::{Adam, Buffers, Hyper, descend};
+use sonew_kernels::launch::{Grid, Strategy, Sweep};
 use sonew_kernels::precision::{F32, Pairs};
 use sonew_kernels::sonew::{Decay, StatisticsBuffers, statistics};
-use sonew_kernels::sweep::{Strategy, Sweep};
 use sonew_runtime::Gpu;
 
 use crate::bench::*;

@@ -3,8 +3,8 @@ use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::{
     Adagrad, Adam, Buffers, FirstOrder, Hyper, Momentum, Nesterov, RmsProp, Sgd, descend, reference,
 };
+use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::F32;
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::bench::*;
 

@@ -5,11 +5,10 @@ use half::{bf16, f16};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sonew_kernels::arena::{Arena, Layout};
-use sonew_kernels::context::Grid;
+use sonew_kernels::launch::{Grid, Strategy};
 use sonew_kernels::precision::{
     Format, HostFormat, Native, Pairs, Stochastic, Storage, round_stochastically,
 };
-use sonew_kernels::sweep::Strategy;
 use sonew_runtime::{Client, Gpu};
 
 use crate::bench::Bench;

@@ -2,13 +2,14 @@
 
 use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::evidence::Evidence;
+use sonew_kernels::launch::{Strategy, Sweep};
+use sonew_kernels::norms::{PerTensor, Reduction};
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::reference::{self, Factor, Statistics};
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, PerTensor, Reduction,
-    Tolerance, UpdateBuffers, factor, largest_row_sum, update,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Tolerance, UpdateBuffers,
+    factor, largest_row_sum, update,
 };
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::bench::*;
 use crate::factor::{REMOVALS, ordinary, round, run_factor, tolerance};

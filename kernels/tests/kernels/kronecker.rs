@@ -1,12 +1,12 @@
 use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::error::Error;
+use sonew_kernels::graft::Graft;
 use sonew_kernels::kronecker::{
     Blocking, DescentRates, DeviceBlocking, Limits, MeasureBuffers, Method, Ridge, Stop, Workspace,
     direction, inverse_root, measure, reference, statistics,
 };
+use sonew_kernels::launch::Strategy;
 use sonew_kernels::precision::{F32, Format, HostFormat, Pairs};
-use sonew_kernels::sonew::Graft;
-use sonew_kernels::sweep::Strategy;
 
 use crate::bench::*;
 use crate::matrices::*;

@@ -2,9 +2,8 @@
 
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::error::Error;
+use sonew_kernels::launch::{Strategy, TileSpeed, Tuned};
 use sonew_kernels::product::{Blueprint, Factors, Product, Products, Scale, Sums, View, multiply};
-use sonew_kernels::sweep::Strategy;
-use sonew_kernels::tuned::{TileSpeed, Tuned};
 use sonew_runtime::recorder::{Language, record};
 
 use crate::bench::*;

@@ -5,13 +5,15 @@ use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::context::Profile;
 use sonew_kernels::error::Error;
 use sonew_kernels::first_order::{Buffers, Hyper, Sgd, descend};
+use sonew_kernels::graft::Graft;
+use sonew_kernels::launch::{Strategy, Sweep};
+use sonew_kernels::norms::{PerTensor, Reduction, norm_per_tensor};
 use sonew_kernels::precision::{Bf16, F32, Pairs, Precision, Storage};
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Form, Graft, GraftBuffers,
-    PerTensor, PreconditionBuffers, Reduction, StatisticsBuffers, Tolerance, UpdateBuffers,
-    apply_graft, factor, largest_row_sum, norm_per_tensor, precondition, statistics, update,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Form, GraftBuffers,
+    PreconditionBuffers, StatisticsBuffers, Tolerance, UpdateBuffers, apply_graft, factor,
+    largest_row_sum, precondition, statistics, update,
 };
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::bench::*;
 use crate::identities::PLAIN;

@@ -7,13 +7,14 @@ use sonew_kernels::first_order::{Adagrad, Adam, Buffers, FirstOrder, Hyper, RmsP
 use sonew_kernels::kronecker::{
     DeviceRoots, Method, Ridge, RootEvidence, RootProblem, inverse_root,
 };
+use sonew_kernels::launch::Strategy;
+use sonew_kernels::norms::{PerTensor, Reduction, norm_per_tensor};
 use sonew_kernels::precision::{F16, F32, Format, HostFormat, Precision};
 use sonew_kernels::sonew::reference::{Statistics, factor as oracle};
 use sonew_kernels::sonew::{
-    Damping, Descent, EdgeRemoval, FactorBuffers, PerTensor, Reduction, Tolerance, UpdateBuffers,
-    factor, largest_row_sum, norm_per_tensor, update,
+    Damping, Descent, EdgeRemoval, FactorBuffers, Tolerance, UpdateBuffers, factor,
+    largest_row_sum, update,
 };
-use sonew_kernels::sweep::Strategy;
 
 use crate::bench::*;
 use crate::matrices::conditioned;

@@ -1,10 +1,9 @@
 use sonew_kernels::arena::{Arena, Layout};
+use sonew_kernels::launch::Strategy;
+use sonew_kernels::norms::{Reduction, norm_per_tensor};
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::reference::Statistics;
-use sonew_kernels::sonew::{
-    Decay, Reduction, StatisticsBuffers, largest_row_sum, norm_per_tensor, statistics,
-};
-use sonew_kernels::sweep::Strategy;
+use sonew_kernels::sonew::{Decay, StatisticsBuffers, largest_row_sum, statistics};
 
 use crate::bench::*;
 

@@ -3,12 +3,12 @@ use sonew_kernels::context::Profile;
 use sonew_kernels::error::Error;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::Hyper;
+use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::{F32, Native};
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
     Blueprint, Decay, EdgeRemoval, Ghosts, StepBuffers, StepRates, Tolerance, step,
 };
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::bench::*;
 use crate::factor::REMOVALS;

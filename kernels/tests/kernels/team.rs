@@ -3,11 +3,11 @@
 use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::context::Profile;
 use sonew_kernels::evidence::{Evidence, PivotEvidence};
+use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::{Bf16, Bf16Compact, F16, F32, Precision, Storage};
 use sonew_kernels::sonew::{
     Blueprint, Decay, EdgeRemoval, Ghosts, StepBuffers, StepRates, Tolerance, step,
 };
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::bench::*;
 

@@ -4,14 +4,15 @@ use cubecl::server::Handle;
 use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::evidence::PivotEvidence;
+use sonew_kernels::graft::Graft;
 use sonew_kernels::kronecker::{self, DescentBuffers, DescentRates, MeasureBuffers, measure};
+use sonew_kernels::launch::{Strategy, Sweep};
+use sonew_kernels::norms::{PerTensor, Reduction, norm_per_tensor};
 use sonew_kernels::precision::{Bf16, F16, F32, HostFormat, Precision};
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Ghosts, Graft, GraftBuffers,
-    PerTensor, Reduction, StepBuffers, StepRates, UpdateBuffers, factor, largest_row_sum,
-    norm_per_tensor, step, update,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, FactorBuffers, Ghosts, GraftBuffers,
+    StepBuffers, StepRates, UpdateBuffers, factor, largest_row_sum, step, update,
 };
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::bench::*;
 use crate::team::{GAMMA, LENGTHS, bits, gradient, team};

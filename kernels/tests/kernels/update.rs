@@ -1,13 +1,15 @@
 use sonew_kernels::arena::Layout;
 use sonew_kernels::context::Profile;
 use sonew_kernels::first_order::Hyper;
+use sonew_kernels::graft::Graft;
+use sonew_kernels::launch::Strategy;
+use sonew_kernels::norms::{PerTensor, Reduction, norm_per_tensor};
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::reference::{self, Statistics};
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, EdgeRemoval, Graft, GraftBuffers, PerTensor, Reduction,
-    Tolerance, UpdateBuffers, apply_graft, largest_row_sum, norm_per_tensor, update,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, GraftBuffers, Tolerance, UpdateBuffers,
+    apply_graft, largest_row_sum, update,
 };
-use sonew_kernels::sweep::Strategy;
 
 use crate::bench::*;
 use crate::factor::REMOVALS;

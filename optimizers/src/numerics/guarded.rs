@@ -6,8 +6,8 @@ use std::time::Duration;
 use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::Evidence;
+use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::{Format, Native, Precision, convert, inspect, round_stochastically};
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use super::loss_scale::Scale;
 use super::{NonFinite, Numerics, WeightRounding};

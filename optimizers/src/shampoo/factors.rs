@@ -6,8 +6,8 @@ use cubecl::server::Handle;
 use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::{self, Blocking, DeviceBlocking, Workspace};
+use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::{Format, HostFormat, Native, Precision, Storage, convert};
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use super::FactorFormat;
 use crate::Error;

@@ -23,12 +23,13 @@ use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::Hyper;
+use sonew_kernels::graft::Graft;
 use sonew_kernels::kronecker::{
     self, Blocking, DescentBuffers, DescentRates, LARGEST_ORDER, Limits, MeasureBuffers, Ridge,
 };
+use sonew_kernels::launch::{Strategy, Sweep};
+use sonew_kernels::norms::{Reduction, norm_per_tensor};
 use sonew_kernels::precision::{Precision, Storage};
-use sonew_kernels::sonew::{Graft, Reduction, norm_per_tensor};
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::settings::{COUNT, DECAY, Family, NOT_NEGATIVE, Range, settings, unreadable};
 use crate::{Error, Optimizer, StepReport};

@@ -4,10 +4,10 @@ use cubecl::server::Handle;
 use sonew_kernels::arena::{self, Arena, Layout, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
+use sonew_kernels::graft::Graft;
 use sonew_kernels::kronecker::{Assignment, Blocking};
+use sonew_kernels::launch::Sweep;
 use sonew_kernels::precision::{HostFormat, Precision};
-use sonew_kernels::sonew::Graft;
-use sonew_kernels::sweep::Sweep;
 
 use crate::Error;
 

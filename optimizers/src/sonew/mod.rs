@@ -16,12 +16,13 @@ use sonew_kernels::arena::{Arena, GAP, Layout, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::{Evidence, PivotEvidence};
 use sonew_kernels::first_order::Hyper;
+use sonew_kernels::graft::Graft;
+use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
 use sonew_kernels::sonew::{
-    Blueprint, Damping, Decay, Descent, EdgeRemoval, Form, Ghosts, Graft, GraftBuffers,
-    StatisticsBuffers, StepBuffers, StepRates, Tolerance, UpdateBuffers, statistics, step, update,
+    Blueprint, Damping, Decay, Descent, EdgeRemoval, Form, Ghosts, GraftBuffers, StatisticsBuffers,
+    StepBuffers, StepRates, Tolerance, UpdateBuffers, statistics, step, update,
 };
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::settings::{DECAY, Family, NOT_NEGATIVE, Range, settings};
 use crate::{Error, Optimizer, StepReport};

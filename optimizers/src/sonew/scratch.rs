@@ -3,11 +3,11 @@
 use cubecl::server::Handle;
 use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::Context;
+use sonew_kernels::graft::Graft;
+use sonew_kernels::launch::{Strategy, Sweep};
+use sonew_kernels::norms::{PerTensor, Reduction, norm_per_tensor};
 use sonew_kernels::precision::{HostFormat, Precision};
-use sonew_kernels::sonew::{
-    Graft, PerTensor, Reduction, apply_graft, largest_row_sum, norm_per_tensor,
-};
-use sonew_kernels::sweep::{Strategy, Sweep};
+use sonew_kernels::sonew::{apply_graft, largest_row_sum};
 
 use crate::Error;
 

@@ -1,9 +1,9 @@
 //! What a device can do at most, measured: how fast it copies and how fast it multiplies.
 
 use serde::{Deserialize, Serialize};
+use sonew_kernels::launch::Strategy;
 use sonew_kernels::precision::{F32Twins, Format, Native, Twins, convert, require};
 use sonew_kernels::product::{self, HostMatrix, Product, Products, Scale};
-use sonew_kernels::sweep::Strategy;
 use sonew_optimizers::{Arena, Context, Layout, Units};
 
 use super::BenchError;

@@ -4,11 +4,11 @@
 use cubecl::server::Handle;
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
+use sonew_kernels::launch::Strategy;
 use sonew_kernels::network::{Step, steps};
 use sonew_kernels::product::{
     self, Blueprint, Factors, HostMatrix, Parts, Product, Products, Scale, View,
 };
-use sonew_kernels::sweep::Strategy;
 use sonew_optimizers::{Context, Units};
 
 use super::BenchError;

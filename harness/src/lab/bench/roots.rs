@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use sonew_kernels::kronecker::accuracy::{conditioned, relative_error, root_in_f64};
 use sonew_kernels::kronecker::{DeviceRoots, Method, Ridge, RootProblem, inverse_root};
-use sonew_kernels::sweep::Strategy;
+use sonew_kernels::launch::Strategy;
 use sonew_optimizers::Context;
 
 use super::BenchError;

@@ -5,9 +5,9 @@ use sonew_kernels::arena::{Arena, Layout, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::evidence::Evidence;
+use sonew_kernels::launch::Sweep;
+use sonew_kernels::norms::Reduction;
 use sonew_kernels::precision::Format;
-use sonew_kernels::sonew::Reduction;
-use sonew_kernels::sweep::Sweep;
 
 use super::KernelFileError;
 

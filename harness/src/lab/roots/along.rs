@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use sonew_kernels::kronecker::{Blocking, DeviceRoots, RootProblem, statistics};
-use sonew_kernels::sweep::Strategy;
+use sonew_kernels::launch::Strategy;
 use sonew_optimizers::{Context, OptimizerConfig, Shampoo};
 
 use super::steps::Steps;

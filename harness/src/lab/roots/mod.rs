@@ -14,7 +14,7 @@ use sonew_kernels::kronecker::accuracy::{conditioned, relative_error, root_in_f6
 use sonew_kernels::kronecker::{
     Blocking, DeviceRoots, Limits, Method, Ridge, Root, RootProblem, Side, inverse_root, statistics,
 };
-use sonew_kernels::sweep::Strategy;
+use sonew_kernels::launch::Strategy;
 use sonew_optimizers::{Context, OptimizerConfig};
 
 use self::steps::Steps;

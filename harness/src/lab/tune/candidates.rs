@@ -3,9 +3,9 @@
 use sonew_kernels::arena::BLOCK;
 use sonew_kernels::catalogue::Kernel;
 use sonew_kernels::context::{Profile, Units};
+use sonew_kernels::launch::Sweep;
 use sonew_kernels::precision::{Precision, Storage};
 use sonew_kernels::sonew::Blueprint;
-use sonew_kernels::sweep::Sweep;
 
 /// Blueprints of a kernel to try on a device, the default first and those like it before others, as time may not reach all.
 ///

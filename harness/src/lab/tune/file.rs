@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sonew_kernels::arena::BLOCK;
-use sonew_kernels::sweep::Sweep;
-use sonew_kernels::tuned::{TileSpeed, Tuned, Tuning};
+use sonew_kernels::launch::{Sweep, TileSpeed, Tuned, Tuning};
 use sonew_runtime::DeviceInfo;
 
 use super::meaning::{MOST_UNITS, check_tiles, check_tunings, unknown_field};

@@ -1,8 +1,8 @@
 //! What a search for a blueprint found.
 
 use serde::{Deserialize, Serialize};
+use sonew_kernels::launch::Tuning;
 use sonew_kernels::sonew::Blueprint;
-use sonew_kernels::tuned::Tuning;
 use sonew_optimizers::PrecisionKind;
 
 use crate::lab::bench::Seconds;
@@ -136,7 +136,7 @@ pub(super) fn chosen(candidates: &[Candidate]) -> usize {
 #[cfg(test)]
 mod tests {
     use sonew_kernels::context::Profile;
-    use sonew_kernels::sweep::Sweep;
+    use sonew_kernels::launch::Sweep;
 
     use super::*;
 

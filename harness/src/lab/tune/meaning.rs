@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 use sonew_kernels::arena::GAP;
 use sonew_kernels::catalogue::Kernel;
+use sonew_kernels::launch::{TileSpeed, Tuning};
 use sonew_kernels::product::Blueprint;
-use sonew_kernels::tuned::{TileSpeed, Tuning};
 use sonew_optimizers::PrecisionKind;
 
 use super::TunedFileError;

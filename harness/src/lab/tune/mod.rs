@@ -17,10 +17,9 @@ use std::time::{Duration, Instant};
 
 use sonew_kernels::catalogue::Kernel;
 use sonew_kernels::context::{Profile, Units};
+use sonew_kernels::launch::{Sweep, Tuned, Tuning};
 use sonew_kernels::precision::{Precision, PrecisionVisitor};
 use sonew_kernels::sonew::{Blueprint, EdgeRemoval, Ghosts};
-use sonew_kernels::sweep::Sweep;
-use sonew_kernels::tuned::{Tuned, Tuning};
 use sonew_optimizers::{Context, Layout, PrecisionKind};
 use sonew_runtime::DeviceInfo;
 

@@ -1,8 +1,8 @@
 //! How fast a device computes matrix products in tiles of each form.
 
 use serde::{Deserialize, Serialize};
+use sonew_kernels::launch::TileSpeed;
 use sonew_kernels::product::{Blueprint, Factors, Parts, multiprocessors};
-use sonew_kernels::tuned::TileSpeed;
 use sonew_optimizers::{Context, Units};
 
 use crate::lab::bench::tables::percent;

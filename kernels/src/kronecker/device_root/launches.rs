@@ -11,9 +11,9 @@ use super::check::{self, Multiplier, Times};
 use super::control::{self, COUNTS, FINISHED, RECORD, bits};
 use super::tables::{CUBES, MATRIX, ROW, UNITS};
 use super::{DeviceRoots, OPERATION, PATIENCE, rows};
-use crate::binding::array;
-use crate::context::{Context, Grid};
+use crate::context::Context;
 use crate::error::Error;
+use crate::launch::{Grid, array};
 use crate::product::{Gate, gated};
 
 /// A method for each line: `name(arguments) cubes: kernel, [arrays], scalars => [comptime values]`. It binds an array of each buffer and

@@ -32,11 +32,10 @@ use cubecl::server::Handle;
 use super::host_root::unstructured;
 use super::longest_step::{self, LEAST};
 use super::root::{LARGEST_ORDER, Ridge, RootEvidence, Stop};
-use crate::binding::require_bytes;
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
+use crate::launch::{Strategy, require_bytes};
 use crate::product::Blueprint;
-use crate::sweep::Strategy;
 use control::{
     ADDED, CHECK, CONVERGED, COUNTS, DIVERGING, INDEFINITE, ITERATIONS, OUT_OF_ROUNDS, RAISED,
     RECORD, RESIDUAL, STOPPED,

@@ -3,8 +3,8 @@
 use super::{RootProblem, even};
 use crate::context::Context;
 use crate::error::Error;
+use crate::launch::Strategy;
 use crate::product::{Blueprint, Entry, Product, Products, Sums, View};
-use crate::sweep::Strategy;
 
 /// The products of a round.
 pub(super) struct RoundProducts {

@@ -3,9 +3,9 @@
 use cubecl::prelude::*;
 
 use super::Tile;
+use crate::launch::GHOST_UNITS;
 use crate::precision::{Arithmetic, difference, sum};
 use crate::sonew::elimination::Window;
-use crate::sweep::GHOST_UNITS;
 
 /// Where a unit stands in its tile.
 #[derive(CubeType, Clone, Copy)]

@@ -2,12 +2,12 @@
 
 use sonew_kernels::context::Context;
 use sonew_kernels::evidence::PivotEvidence;
+use sonew_kernels::launch::Strategy;
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::{
     Blueprint, EdgeRemoval, FactorBuffers, PreconditionBuffers, Tolerance, factor, precondition,
     reference,
 };
-use sonew_kernels::sweep::Strategy;
 
 use crate::lab::kernel_files::KernelFileError;
 use crate::lab::kernel_files::found::{Found, wide};

@@ -6,8 +6,8 @@ use sonew_kernels::context::Context;
 use sonew_kernels::first_order::{
     self, Buffers, FirstOrder, Hyper, Number, RuleVisitor, descend, each_rule,
 };
+use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::F32;
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::lab::kernel_files::KernelFileError;
 use crate::lab::kernel_files::found::{Found, non_finite, wide};

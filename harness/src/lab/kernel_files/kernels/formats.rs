@@ -3,8 +3,8 @@
 use sonew_kernels::arena::Arena;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
+use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::{F32, Precision, PrecisionKind, PrecisionVisitor, inspect, require};
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::lab::kernel_files::KernelFileError;
 use crate::lab::kernel_files::found::{Found, non_finite, wide};

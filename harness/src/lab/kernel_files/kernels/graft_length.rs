@@ -4,9 +4,9 @@
 use cubecl::server::Handle;
 use sonew_kernels::arena::Arena;
 use sonew_kernels::error::Error as KernelError;
+use sonew_kernels::launch::Sweep;
+use sonew_kernels::norms::norm_per_tensor;
 use sonew_kernels::precision::F32;
-use sonew_kernels::sonew::norm_per_tensor;
-use sonew_kernels::sweep::Sweep;
 
 use crate::lab::kernel_files::tensor::Tensor;
 

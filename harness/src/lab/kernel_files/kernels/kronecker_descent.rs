@@ -2,10 +2,10 @@
 
 use sonew_kernels::context::Context;
 use sonew_kernels::first_order::Hyper;
+use sonew_kernels::graft::Graft;
 use sonew_kernels::kronecker::{DescentBuffers, DescentRates, MeasureBuffers, descend, measure};
+use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::F32;
-use sonew_kernels::sonew::Graft;
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use super::SWITCH;
 use super::graft_length::{length, measured, pair};

@@ -3,8 +3,8 @@
 use half::f16;
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::reference;
+use sonew_kernels::launch::Strategy;
 use sonew_kernels::product::{Blueprint, Parts, Product, Products, Scale, multiply};
-use sonew_kernels::sweep::Strategy;
 
 use crate::lab::kernel_files::KernelFileError;
 use crate::lab::kernel_files::found::Found;

@@ -2,9 +2,9 @@
 
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::reference;
+use sonew_kernels::launch::Strategy;
 use sonew_kernels::product::{self, Blueprint, HostMatrix, Products, Scale, Sums};
 use sonew_kernels::product::{host, multiply};
-use sonew_kernels::sweep::Strategy;
 
 use crate::lab::kernel_files::KernelFileError;
 use crate::lab::kernel_files::found::{Found, wide};

@@ -1,9 +1,11 @@
 //! A step of SONew with the length of another method's.
 
 use sonew_kernels::context::Context;
+use sonew_kernels::graft::Graft;
+use sonew_kernels::launch::{Strategy, Sweep};
+use sonew_kernels::norms::PerTensor;
 use sonew_kernels::precision::F32;
-use sonew_kernels::sonew::{Graft, GraftBuffers, PerTensor, apply_graft};
-use sonew_kernels::sweep::{Strategy, Sweep};
+use sonew_kernels::sonew::{GraftBuffers, apply_graft};
 
 use super::graft_length::{length, measured, pair};
 use super::sonew_step::{Exact, Launches, SonewStep};

@@ -4,12 +4,12 @@ use sonew_kernels::arena::{Arena, Slots};
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::first_order::Hyper;
+use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::{F32, Format};
 use sonew_kernels::sonew::{
     Blueprint, Damping, Decay, Descent, Ghosts, GraftBuffers, StatisticsBuffers, StepBuffers,
     StepRates, UpdateBuffers, reference, statistics, step, update,
 };
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use super::banded::Pivots;
 use super::statistics::{Statistics, decay_settings};

@@ -1,9 +1,9 @@
 //! SONew's statistics.
 
 use sonew_kernels::context::Context;
+use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::F32;
 use sonew_kernels::sonew::{Decay, StatisticsBuffers, reference, statistics};
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use crate::lab::kernel_files::KernelFileError;
 use crate::lab::kernel_files::found::{Found, non_finite, wide};

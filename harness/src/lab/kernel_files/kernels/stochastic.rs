@@ -4,8 +4,8 @@ use sonew_kernels::arena::Arena;
 use sonew_kernels::arena::BLOCK;
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
+use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor, round_stochastically};
-use sonew_kernels::sweep::{Strategy, Sweep};
 
 use super::formats::{FORMATS, empty, require_format, widened};
 use crate::lab::kernel_files::KernelFileError;
