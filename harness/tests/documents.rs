@@ -94,7 +94,10 @@ fn every_chapter_stands_in_the_contents() {
 /// Commands of the program: those that stand on a line of their own, and those within a sentence.
 fn commands(text: &str) -> Vec<String> {
     let lines = text.lines();
-    let alone = lines.filter_map(|line| line.strip_prefix("    sonew "));
+    let alone = lines.filter_map(|line| {
+        let indented = line.strip_prefix("    ").unwrap_or(line);
+        indented.strip_prefix("sonew ")
+    });
     let joined = text.replace('\n', " ");
     let within: Vec<String> = between(&joined, "`sonew ", '`')
         .map(str::to_owned)
