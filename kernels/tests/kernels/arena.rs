@@ -200,3 +200,26 @@ fn ghost_columns_lie_behind_the_tensors_and_hold_what_they_copy() {
     let other = Layout::new(&[5000]).unwrap();
     assert!(Arena::zeros_with_ghosts(context, &other, Format::F32, ghosts).is_err());
 }
+
+#[test]
+fn an_arena_is_held_to_a_layout_and_a_format_even_where_its_length_is_the_same() {
+    let bench = Bench::open();
+    let (context, layout) = (&bench.context, Layout::new(&[12, 300]).unwrap());
+    let arena = Arena::zeros(context, &layout, Format::Bf16);
+    let require = |layout: &Layout, format| {
+        let result = arena.require("test", "moment", layout, format);
+        result.map_err(|error| error.to_string())
+    };
+    // Where tensors lie counts, not their shapes.
+    let shaped = Layout::with_shapes(vec![vec![3, 4], vec![300]]).unwrap();
+    assert_eq!(require(&shaped, Format::Bf16), Ok(()));
+    assert_eq!(
+        require(&layout, Format::F16).unwrap_err(),
+        "test: moment is an arena of bf16, expected one of f16"
+    );
+    let other = Layout::new(&[13, 300]).unwrap();
+    assert_eq!(other.arena_len(), layout.arena_len());
+    let refused = require(&other, Format::Bf16).unwrap_err();
+    assert!(refused.contains("moment"), "{refused}");
+    assert!(refused.contains("313 values"), "{refused}");
+}
