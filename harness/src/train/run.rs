@@ -80,7 +80,7 @@ impl<'a> Run<'a> {
                 &drawn
             }
         };
-        let params = Arena::of(&context, layout, precision.format(), &first)?;
+        let params = Arena::of(&context, layout, precision.format(), first)?;
         Ok(Self {
             plan,
             workload,

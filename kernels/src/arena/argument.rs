@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 use sonew_runtime::Gpu;
 
-use super::arena::Arena;
+use super::buffer::Arena;
 use super::layout::Layout;
 use crate::error::Error;
 use crate::launch::array;

@@ -6,16 +6,15 @@
 //! * tensors that are on the device already move into an arena and out of it there ([`Arena::write`], [`Arena::read`]);
 //! * [`Slots`] hold what the units of a launch over an arena see.
 
-#[allow(clippy::module_inception)]
-mod arena;
 mod argument;
+mod buffer;
 mod layout;
 mod moving;
 mod slots;
 
-pub use arena::Arena;
 pub use argument::require;
 pub(crate) use argument::{named, require_with_ghosts, sequence};
+pub use buffer::Arena;
 pub use layout::{BLOCK, GAP, Layout};
 pub use slots::Slots;
 pub(crate) use slots::{write, write_pivots};

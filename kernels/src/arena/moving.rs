@@ -7,7 +7,7 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
-use super::arena::Arena;
+use super::buffer::Arena;
 use crate::context::{Context, Units};
 use crate::error::Error;
 use crate::launch::{Grid, array};

@@ -168,7 +168,7 @@ fn graft_kernel<S: Precision, NP: Size, NS: Size>(
 }
 
 /// Descends along a staged direction; `norms` holds (‖u‖, ‖graft‖) of each tensor, from
-/// [`super::Reduction`].
+/// [`Reduction`](crate::norms::Reduction).
 ///
 /// # Errors
 /// [`Error::Shape`] for an arena of another layout or format, [`Error::Length`] for a table of another length,

@@ -104,7 +104,7 @@ fn largest_of_vector<S: Storage, N: Size>(
 }
 
 /// ‖H‖₁ of each tensor: the largest sum of absolute values in a row of the symmetric band matrix. Scratch and result
-/// as in [`norm_per_tensor`].
+/// as in [`norm_per_tensor`](crate::norms::norm_per_tensor).
 ///
 /// # Errors
 /// [`Error::Shape`] for an arena of another layout than the reduction's or another format, [`Error::Length`] for a table of

@@ -11,7 +11,7 @@ use cubecl_runtime::validation::{validate_cube_dim, validate_units};
 
 use super::Language;
 use super::memory::Rows;
-use super::recorder::Recorder;
+use super::server::Recorder;
 use super::{Buffer, Launch, Source};
 use crate::check::message;
 use crate::gpu::{AnyCompiler, Text};

@@ -59,8 +59,8 @@ mod ledger;
 mod memory;
 #[cfg(feature = "cuda")]
 pub mod nvrtc;
-mod recorder;
 mod recording;
+mod server;
 #[cfg(feature = "cuda")]
 mod shared;
 #[cfg(feature = "cuda")]
@@ -72,5 +72,5 @@ pub use executor::{Buffer, Executor};
 pub use language::Language;
 pub(crate) use ledger::Ledger;
 pub(crate) use memory::{HostStorage, Region};
-pub(crate) use recorder::Recorder;
 pub use recording::{Launch, Recording, Source, record};
+pub(crate) use server::Recorder;

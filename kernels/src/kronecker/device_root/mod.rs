@@ -112,7 +112,7 @@ impl DeviceRoots {
     ///
     /// # Errors
     /// [`Error::Range`] for n = 0 or p outside its range, [`Error::Shape`] for matrices that do not lie behind each other
-    /// without gaps; [`Error::TooLarge`] for more values than a buffer of the device holds; as [`Products::new`].
+    /// without gaps; [`Error::TooLarge`] for more values than a buffer of the device holds; as [`Products::new`](crate::product::Products::new).
     pub fn new(
         context: &Context,
         problems: &[RootProblem],
