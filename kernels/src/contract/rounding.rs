@@ -1,4 +1,4 @@
-//! Conversions between f32 and the formats of a precision: bit for bit.
+//! Conversions between f32 and the formats of a precision, and tensors that move into arenas: bit for bit.
 
 use super::Check;
 use super::bench::{Bench, noise};
@@ -16,6 +16,7 @@ pub(super) fn checks<P: Precision>() -> Vec<Check> {
         Check::new("convert", format, conversions::<P>),
         Check::new("stochastic-rounding", format, draws::<P>),
         Check::new("inspect", "", inspections::<P>),
+        Check::new("arena-move", format, moves::<P>),
     ]
 }
 
@@ -42,6 +43,28 @@ fn conversions<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec
         outcome.add(found, &held::<P>(values), |_| 0.0);
     }
     Ok(vec![outcome])
+}
+
+/// Every tensor from a buffer of its own into an arena, and from there into another.
+fn moves<P: Precision>(context: &Context, lengths: &[usize]) -> Result<Vec<Outcome>, Error> {
+    let bench = Bench::new(context, lengths)?;
+    let values = bench.tensors(spread);
+    let arena = bench.empty::<P::Params>();
+    for (tensor, values) in values.iter().enumerate() {
+        let narrow: Vec<f32> = values.iter().map(|&x| x as f32).collect();
+        let dense = context.upload(&P::Params::encode(&narrow));
+        arena.write(context, tensor, &dense)?;
+    }
+    let (mut written, mut read) = (Outcome::named("written"), Outcome::named("read"));
+    for (tensor, found) in bench.read(&arena)?.iter().enumerate() {
+        let expected = held::<P>(&values[tensor]);
+        written.add(found, &expected, |_| 0.0);
+        let dense: Vec<u8> = context.download("contract", &arena.read(context, tensor)?)?;
+        // The last word may have room for one value more.
+        let found = &P::Params::decode(&dense)[..expected.len()];
+        read.add(found, &expected, |_| 0.0);
+    }
+    Ok(vec![written, read])
 }
 
 /// Rounded to the parameters' format.

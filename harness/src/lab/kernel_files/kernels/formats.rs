@@ -94,6 +94,48 @@ impl Kernel for Convert {
     }
 }
 
+/// A tensor and a format.
+pub(in crate::lab::kernel_files) struct ArenaMove {
+    x: Vec<f32>,
+    format: PrecisionKind,
+}
+
+impl Kernel for ArenaMove {
+    fn spec() -> KernelSpec {
+        KernelSpec::new(
+            "arena-move",
+            "y is x, rounded to a format, moved into an arena and out of it on the device",
+        )
+        .needs("x", &[N])
+        .gives("y", &[N])
+        .set(Setting::choice("format", &FORMATS, "the format"))
+    }
+
+    fn read(inputs: &mut Inputs) -> Result<Self, KernelFileError> {
+        Ok(Self {
+            format: inputs.settings.choice("format", &FORMATS),
+            x: inputs.take("x"),
+        })
+    }
+
+    fn oracle(&self) -> Result<Found, KernelFileError> {
+        Ok(rounded(&self.x, self.format))
+    }
+
+    fn run(&self, context: &Context) -> Result<Found, KernelFileError> {
+        require_format(context, self.format)?;
+        let n = self.x.len();
+        let tensor = Tensor::new(context, "arena-move", n)?;
+        let arena = empty(&tensor, self.format);
+        let dense = context.upload(&self.format.encode(&self.x));
+        arena.write(context, 0, &dense)?;
+        let out: Vec<u8> = context.download("arena-move", &arena.read(context, 0)?)?;
+        let mut y = self.format.decode(&out);
+        y.truncate(n);
+        Ok(Found::new().values("y", [n], y))
+    }
+}
+
 /// A gradient, and what it is multiplied with.
 pub(in crate::lab::kernel_files) struct Inspect {
     g: Vec<f32>,

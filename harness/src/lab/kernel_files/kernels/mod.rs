@@ -40,6 +40,7 @@ pub(super) fn entries() -> Vec<Entry> {
         Entry::of::<formats::Convert>(),
         Entry::of::<stochastic::StochasticRounding>(),
         Entry::of::<formats::Inspect>(),
+        Entry::of::<formats::ArenaMove>(),
     ]);
     entries
 }
