@@ -1,21 +1,22 @@
 //! A tensor from a buffer of its own into an arena, and back, on the device.
 //!
-//! A dense tensor is its n values one after the other, in whole words of four bytes: where two values share a word and n is odd, the
-//! second half of the last word is nobody's. In the arena it belongs to the gap, and stays zero.
+//! A dense tensor is its n values one after the other, in the words of its format ([`Storage::Word`](crate::precision::Storage)): a
+//! value each, but for bf16, of which two share a word. Where n is odd, the second half of the last word is nobody's; in the arena
+//! it belongs to the gap, and stays zero.
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use half::f16;
 use sonew_runtime::Gpu;
 
 use super::buffer::Arena;
 use crate::context::{Context, Units};
 use crate::error::Error;
 use crate::launch::{Grid, array};
-
-const WORD: usize = size_of::<u32>();
+use crate::precision::Format;
 
 #[cube(launch_unchecked)]
-fn move_kernel(
+fn move_words_kernel(
     from: &Array<u32>,
     to: &mut Array<u32>,
     from_start: u32,
@@ -32,22 +33,29 @@ fn move_kernel(
     }
 }
 
-/// Where a tensor lies in the words of an arena.
-struct Place {
-    start: usize,
-    words: usize,
-    /// Bytes of its values.
-    bytes: usize,
+#[cube(launch_unchecked)]
+fn move_halves_kernel(
+    from: &Array<f16>,
+    to: &mut Array<f16>,
+    from_start: u32,
+    to_start: u32,
+    words: u32,
+) {
+    let mut at = ABSOLUTE_POS;
+    while at < words as usize {
+        to[to_start as usize + at] = from[from_start as usize + at];
+        at += CUBE_COUNT * CUBE_DIM as usize;
+    }
 }
 
-impl Place {
-    fn last(&self) -> u32 {
-        if self.bytes.is_multiple_of(WORD) {
-            u32::MAX
-        } else {
-            0xffff
-        }
-    }
+/// Where a tensor lies in the words of an arena.
+struct Place {
+    /// Bytes of a word.
+    word: usize,
+    start: usize,
+    words: usize,
+    /// The bits of the last word that are the tensor's.
+    last: u32,
 }
 
 impl Arena {
@@ -56,13 +64,13 @@ impl Arena {
     ///
     /// # Errors
     /// [`Error::Shape`] for a tensor that the layout does not have and for an arena with ghost columns, whose copies would be
-    /// another's; [`Error::Length`] if `from` does not have the tensor's length; launch errors as [`Context::launch`].
+    /// another's; [`Error::Length`] if `from` does not have the tensor's length in whole words; launch errors as [`Context::launch`].
     pub fn write(&self, context: &Context, tensor: usize, from: &Handle) -> Result<(), Error> {
         let operation = "arena write";
         let place = self.place(operation, tensor)?;
         self.require(operation, "arena", self.layout(), self.format())?;
-        let (found, expected) = (from.size_in_used(), place.bytes as u64);
-        if found != expected && found != (place.words * WORD) as u64 {
+        let (found, expected) = (from.size_in_used(), (place.words * place.word) as u64);
+        if found != expected {
             return Err(Error::Length {
                 operation,
                 argument: "from",
@@ -74,7 +82,7 @@ impl Arena {
             context,
             operation,
             (from, 0, place.words),
-            (self.handle(), place.start, self.bytes() / WORD),
+            (self.handle(), place.start, self.bytes() / place.word),
             &place,
         )
     }
@@ -86,11 +94,11 @@ impl Arena {
     pub fn read(&self, context: &Context, tensor: usize) -> Result<Handle, Error> {
         let operation = "arena read";
         let place = self.place(operation, tensor)?;
-        let to = context.client().empty(place.words * WORD);
+        let to = context.client().empty(place.words * place.word);
         moved(
             context,
             operation,
-            (self.handle(), place.start, self.bytes() / WORD),
+            (self.handle(), place.start, self.bytes() / place.word),
             (&to, 0, place.words),
             &place,
         )?;
@@ -107,12 +115,18 @@ impl Arena {
                 expected: format!("one of {}", tensors.len()),
             });
         };
-        let bytes = self.format().bytes() * range.len();
+        // A tensor starts at a block, and so at a word.
+        let (word, per_word) = match self.format() {
+            Format::F32 => (size_of::<f32>(), 1),
+            Format::F16 => (size_of::<f16>(), 1),
+            Format::Bf16 => (size_of::<u32>(), 2),
+        };
+        let whole = range.len().is_multiple_of(per_word);
         Ok(Place {
-            // A tensor starts at a block, and so at a word.
-            start: self.format().bytes() * range.start / WORD,
-            words: bytes.div_ceil(WORD),
-            bytes,
+            word,
+            start: range.start / per_word,
+            words: range.len().div_ceil(per_word),
+            last: if whole { u32::MAX } else { 0xffff },
         })
     }
 }
@@ -137,21 +151,22 @@ fn moved(
         units: units as u32,
         buffers: 3,
     };
-    context.launch(operation, (), grid, |client, cubes, dim| {
-        // SAFETY: both buffers were checked to hold the tensor's words from their starts on. Where a buffer ends amid its last
-        // word, the rest of that word is no other's: devices hand out memory in words.
+    let halves = place.word == size_of::<f16>();
+    context.launch(operation, halves, grid, |client, cubes, dim| {
+        let (from, to) = (array(from, from_words), array(to, to_words));
+        let (from_start, to_start) = (from_start as u32, to_start as u32);
+        let words = place.words as u32;
+        // SAFETY: both buffers were checked to hold the tensor's words from their starts on.
         unsafe {
-            move_kernel::launch_unchecked::<Gpu>(
-                client,
-                cubes,
-                dim,
-                array(from, from_words),
-                array(to, to_words),
-                from_start as u32,
-                to_start as u32,
-                place.words as u32,
-                place.last(),
-            );
+            if halves {
+                move_halves_kernel::launch_unchecked::<Gpu>(
+                    client, cubes, dim, from, to, from_start, to_start, words,
+                );
+            } else {
+                move_words_kernel::launch_unchecked::<Gpu>(
+                    client, cubes, dim, from, to, from_start, to_start, words, place.last,
+                );
+            }
         }
     })
 }

@@ -16,10 +16,11 @@ pub trait HostFormat: Storage {
     /// The exponent of the least normal number.
     const LEAST_EXPONENT: i32;
 
-    /// The bytes of `values`, each rounded to the format (to nearest, ties to even).
+    /// The bytes of `values`, each rounded to the format (to nearest, ties to even), in whole words of [`Storage::Word`]: an odd
+    /// number of bf16 has a zero behind it.
     fn encode(values: &[f32]) -> Vec<u8>;
 
-    /// The values of `bytes`, widened.
+    /// The values of `bytes`, widened; behind an odd number of bf16 that which fills its word.
     fn decode(bytes: &[u8]) -> Vec<f32>;
 
     /// x rounded to the format.
@@ -63,7 +64,9 @@ macro_rules! half_format {
             const LEAST_EXPONENT: i32 = $least;
 
             fn encode(values: &[f32]) -> Vec<u8> {
-                let halves = values.iter().map(|&x| <$half>::from_f32(x).to_le_bytes());
+                let missing = (!values.len().is_multiple_of(Self::PER_WORD)).then_some(&0.0);
+                let values = values.iter().chain(missing);
+                let halves = values.map(|&x| <$half>::from_f32(x).to_le_bytes());
                 halves.flatten().collect()
             }
 

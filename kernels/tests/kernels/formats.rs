@@ -196,8 +196,11 @@ fn the_host_rounds_as_the_device_does() {
         f32::INFINITY,
     ];
     for value in values {
-        let bytes = Pairs::encode(&[value]);
-        assert_eq!(Pairs::decode(&bytes), [bf16::from_f32(value).to_f32()]);
+        let rounded = bf16::from_f32(value).to_f32();
+        let bytes = Pairs::encode(&[value, value]);
+        assert_eq!(Pairs::decode(&bytes), [rounded, rounded]);
+        // Half a word is none.
+        assert_eq!(Pairs::decode(&Pairs::encode(&[value])), [rounded, 0.0]);
         assert_eq!(Pairs::rounded(value), bf16::from_f32(value).to_f32());
         let bytes = Native::<f16>::encode(&[value]);
         assert_eq!(
