@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::rc::Rc;
 
-use sonew_harness::lab::training_contract::CASES;
+use sonew_harness::lab::training_contract::cases;
 use sonew_harness::workloads::autoencoder::network::Route;
 use sonew_optimizers::{Context, PrecisionKind, Profile};
 use sonew_runtime::Selector;
@@ -11,7 +11,7 @@ use sonew_runtime::Selector;
 #[test]
 fn the_losses_in_f64_are_those_of_the_snapshot() {
     let mut text = String::new();
-    for case in &CASES {
+    for case in cases() {
         let losses = case.losses().unwrap();
         writeln!(text, "{}", case.optimizer).unwrap();
         for row in losses.chunks(5) {
@@ -37,7 +37,7 @@ fn the_software_driver_follows_the_losses_in_every_precision() {
         .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
     let context = Rc::new(Context::new(device.client, Profile::LLVMPIPE));
     for (precision, route) in both_routes() {
-        for case in &CASES {
+        for case in cases() {
             let followed = case.follow(&context, precision, route).unwrap();
             let (step, difference, allowed) = followed.worst();
             println!(

@@ -2,6 +2,7 @@
 
 mod inspect;
 mod kernel;
+mod listed;
 mod naming;
 mod numerics;
 mod run;
@@ -60,8 +61,8 @@ pub enum Command {
     },
     /// Train with one optimizer.
     Train {
-        /// sgd, momentum, nesterov, adagrad, rmsprop, adam, shampoo, diag-sonew, tridiag-sonew or band-N-sonew.
-        #[arg(long, default_value = "tridiag-sonew")]
+        /// The optimizer.
+        #[arg(long, default_value = "tridiag-sonew", help = listed::optimizers())]
         optimizer: String,
         /// The run.
         #[command(flatten)]
@@ -176,9 +177,8 @@ pub enum Command {
     /// Find the fastest blueprint of a kernel on a device: holds each candidate to the oracle, times it, prints a table, and stores
     /// the fastest. Nothing reads the file but --tuned.
     Tune {
-        /// The kernel: sgd, momentum, nesterov, adagrad, rmsprop, adam, statistics, banded-ldl, precondition, sonew-step, sonew-graft,
-        /// kronecker-descent, inspect, convert or stochastic-rounding; or product, on a GPU: how fast it is with tiles of each form; or
-        /// all of them, the important ones first, each stored once it is found.
+        /// The kernel.
+        #[arg(help = listed::tunable())]
         kernel: String,
         /// In this precision.
         #[arg(long, default_value_t = PrecisionKind::F32)]

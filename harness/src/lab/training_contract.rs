@@ -30,6 +30,7 @@ const BATCH: usize = 16;
 const STEPS: usize = 20;
 
 /// An optimizer, its learning rate, and settings under which no pivot is small and no root ill-conditioned.
+#[derive(Clone, Copy)]
 pub struct Case {
     /// Its name.
     pub optimizer: &'static str,
@@ -47,8 +48,19 @@ const SHAMPOO: &[(&str, &str)] = &[
     ("merge-size", "1"),
 ];
 
-/// Every optimizer.
-pub const CASES: [Case; 10] = [
+/// Every optimizer: those listed as listed, others with their defaults.
+pub fn cases() -> Vec<Case> {
+    let mut cases = LISTED.to_vec();
+    for optimizer in OptimizerConfig::NAMES {
+        if !cases.iter().any(|it| it.optimizer == optimizer) {
+            cases.push(Case::new(optimizer, 0.02, &[]));
+        }
+    }
+    cases
+}
+
+/// Those whose defaults would do badly here.
+const LISTED: [Case; 10] = [
     Case::new("sgd", 0.1, &[]),
     Case::new("momentum", 0.02, &[]),
     Case::new("nesterov", 0.02, &[]),

@@ -10,7 +10,7 @@ use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::precision::PrecisionKind;
 use sonew_optimizers::Context;
 
-use crate::lab::training_contract::CASES;
+use crate::lab::training_contract::cases;
 use crate::table::{Column, Table};
 use crate::workloads::autoencoder::network::Route;
 
@@ -213,7 +213,7 @@ impl Asked<'_> {
         if matches!(coverage, Coverage::Unsupported { .. }) {
             return line;
         }
-        for case in &CASES {
+        for case in cases() {
             (self.progress)(&format!(
                 "{TRAINING} {}, {}",
                 case.optimizer, self.precision

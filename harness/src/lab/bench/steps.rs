@@ -10,7 +10,7 @@ use sonew_optimizers::{Arena, Context, Layout, Optimizer, OptimizerConfig, Preci
 use super::BenchError;
 use super::noise::{arena, noise};
 use super::stopwatch::{Effort, Seconds, Stopwatch, Work};
-use crate::lab::training_contract::CASES;
+use crate::lab::training_contract::cases;
 use crate::workloads::autoencoder::images::Images;
 use crate::workloads::autoencoder::network::{Network, Route, shapes};
 use crate::workloads::autoencoder::weights::AUTOENCODER_SIZES;
@@ -82,7 +82,7 @@ pub fn prove(
     optimizer: &'static str,
     precision: PrecisionKind,
 ) -> Result<(), BenchError> {
-    let Some(case) = CASES.iter().find(|case| case.optimizer == optimizer) else {
+    let Some(case) = cases().into_iter().find(|case| case.optimizer == optimizer) else {
         return Err(BenchError::Unproven {
             kernel: "training",
             case: optimizer.into(),

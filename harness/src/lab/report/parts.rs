@@ -3,11 +3,22 @@
 use std::path::Path;
 
 use serde_json::Value;
+use sonew_kernels::catalogue::Kernel;
 
 /// Values beside the autoencoder's: more than a cache holds, and more than 2³¹ bytes in all arrays of a step.
 const SIZES: [u64; 2] = [1 << 24, 1 << 27];
 /// Bytes of device memory for the largest: twenty-six buffers of 512 MiB where the band is 10 wide.
 const ROOMY: u64 = 24 << 30;
+
+/// Kernels that have parts of their own.
+const FIRST: [&str; 6] = [
+    "sonew-step",
+    "adam",
+    "convert",
+    "statistics",
+    "banded-ldl",
+    "precondition",
+];
 
 /// A command of the program, without its device.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +64,10 @@ pub(super) fn all(device: &Value, folder: &Path) -> Vec<Command> {
         Command::new("train --optimizer tridiag-sonew --epochs 100 --quiet --overwrite")
             .with("--out", &[out])
     });
+    let others: Vec<&str> = Kernel::names()
+        .into_iter()
+        .filter(|name| !FIRST.contains(name))
+        .collect();
     let mut parts = vec![
         Command::new("verify --precision f32"),
         bench("sonew-step,adam --precision f32,bf16 --band 0,1,4,10").with("--size", &sizes),
@@ -63,9 +78,7 @@ pub(super) fn all(device: &Value, folder: &Path) -> Vec<Command> {
         bench("convert,statistics,banded-ldl,precondition --precision f32,bf16 --band 1,4")
             .with("--size", &sizes[..sizes.len().min(1)]),
         Command::new("verify --precision f16,f16-mixed"),
-        bench(
-            "sgd,momentum,nesterov,adagrad,rmsprop,sonew-graft,kronecker-descent,inspect,stochastic-rounding",
-        ),
+        bench(&others.join(",")),
         Command::new("verify --full"),
         Command::new("bench --full"),
     ];
