@@ -2,6 +2,8 @@
 
 use super::{Ground, Kernel, Proof, Sample, SampleVisitor, bytes, outputs, proof};
 use crate::arena::{Arena, Slots};
+use crate::context::Context;
+use crate::error::Error;
 use crate::graft::Graft;
 use crate::launch::{Strategy, Sweep};
 use crate::norms::Reduction;
@@ -183,49 +185,74 @@ fn elimination<P: Precision, V: SampleVisitor>(
     Ok(())
 }
 
+/// What a step in one launch goes over.
+struct Step {
+    removal: EdgeRemoval,
+    blueprint: Blueprint,
+    params: Arena,
+    grads: Arena,
+    states: Vec<Arena>,
+    non_finite: Slots,
+    cut: Slots,
+}
+
+const STEP: &str = "sonew-step";
+
+impl Step {
+    fn new<P: Precision>(ground: &Ground<'_>, band: usize) -> Result<Self, Error> {
+        let removal = EdgeRemoval::of_band(band);
+        let blueprint = Blueprint::of::<P>(ground.context, STEP, band);
+        let ghosts = Ghosts::new(ground.layout, band, removal, blueprint);
+        let slots = || ground.slots(blueprint.sweep);
+        Ok(Self {
+            removal,
+            blueprint,
+            params: ground.filled::<P::Params>(1)?,
+            grads: ground.filled::<P::Params>(2)?,
+            states: ground.with_ghosts::<P::State>(2 + band, ghosts)?,
+            non_finite: slots(),
+            cut: slots(),
+        })
+    }
+
+    fn launch<P: Precision>(
+        &self,
+        context: &Context,
+        graft: Option<GraftBuffers<'_>>,
+    ) -> Result<(), Error> {
+        let buffers = StepBuffers {
+            params: &self.params,
+            graft,
+            grads: &self.grads,
+            moment: &self.states[0],
+            diagonal: &self.states[1],
+            edges: &self.states[2..],
+            non_finite: &self.non_finite,
+            cut: &self.cut,
+        };
+        let forced = Strategy::Forced(self.blueprint);
+        step::<P>(context, buffers, RATES, GAMMA, self.removal, forced)
+    }
+}
+
 /// Everything in one launch.
 fn one_launch<P: Precision, V: SampleVisitor>(
     ground: &Ground<'_>,
     visitor: &mut V,
     band: usize,
 ) -> Result<(), V::Error> {
-    let kernel = "sonew-step";
-    if !visitor.wants(kernel) {
+    if !visitor.wants(STEP) {
         return Ok(());
     }
-    let Ground {
-        context, layout, ..
-    } = ground;
-    let removal = EdgeRemoval::of_band(band);
-    let blueprint = Blueprint::of::<P>(context, kernel, band);
-    let ghosts = Ghosts::new(layout, band, removal, blueprint);
-    let states = ground.with_ghosts::<P::State>(2 + band, ghosts)?;
-    let (params, grads) = (
-        ground.filled::<P::Params>(1)?,
-        ground.filled::<P::Params>(2)?,
-    );
-    let [non_finite, cut] = [0; 2].map(|_| ground.slots(blueprint.sweep));
-    let proven = format!("band {band}, {removal:?}, unstructured").to_lowercase();
+    let step = Step::new::<P>(ground, band)?;
+    let proven = format!("band {band}, {:?}, unstructured", step.removal).to_lowercase();
     visitor.visit(Sample {
-        kernel,
+        kernel: STEP,
         case: format!("band {band}"),
-        bytes: bytes::<P>(3, 2 * states.len()),
-        outputs: outputs([&params], &states),
-        proof: of_band(kernel, proven, band),
-        launch: Box::new(|| {
-            let buffers = StepBuffers {
-                params: &params,
-                graft: None,
-                grads: &grads,
-                moment: &states[0],
-                diagonal: &states[1],
-                edges: &states[2..],
-                non_finite: &non_finite,
-                cut: &cut,
-            };
-            let inferred = Strategy::Inferred;
-            step::<P>(context, buffers, RATES, GAMMA, removal, inferred)
-        }),
+        bytes: bytes::<P>(3, 2 * step.states.len()),
+        outputs: outputs([&step.params], &step.states),
+        proof: of_band(STEP, proven, band),
+        launch: Box::new(|| step.launch::<P>(ground.context, None)),
     })
 }
 
@@ -235,69 +262,45 @@ fn grafted<P: Precision, V: SampleVisitor>(
     visitor: &mut V,
     band: usize,
 ) -> Result<(), V::Error> {
-    let kernel = "sonew-step";
-    if !visitor.wants(kernel) {
+    if !visitor.wants(STEP) {
         return Ok(());
     }
     let Ground {
         context, layout, ..
     } = ground;
-    let removal = EdgeRemoval::of_band(band);
-    let blueprint = Blueprint::of::<P>(context, kernel, band);
-    let ghosts = Ghosts::new(layout, band, removal, blueprint);
-    let states = ground.with_ghosts::<P::State>(2 + band, ghosts)?;
-    let (params, grads) = (
-        ground.filled::<P::Params>(1)?,
-        ground.filled::<P::Params>(2)?,
-    );
+    let step = Step::new::<P>(ground, band)?;
+    let sweep = step.blueprint.sweep;
     let direction = ground.zeros::<P::State>();
-    let [non_finite, cut] = [0; 2].map(|_| ground.slots(blueprint.sweep));
     let zeros = |count: usize| context.upload(&vec![0f32; count]);
-    let of_blocks = zeros(blueprint.sweep.norms(layout));
+    let of_blocks = zeros(sweep.norms(layout));
     let of_tensors = zeros(2 * layout.tensors().len());
     let reduction = Reduction::new(context, layout);
     let table = context.upload(&layout.tensor_of_block());
     visitor.visit(Sample {
-        kernel,
+        kernel: STEP,
         case: format!("band {band}, adam"),
         // Beside a plain step u, written and read once norms are known.
-        bytes: bytes::<P>(3, 2 * (states.len() + 1)),
+        bytes: bytes::<P>(3, 2 * (step.states.len() + 1)),
         // Not the parameters: how far they go depends on the whole tensor.
-        outputs: outputs([], states.iter().chain([&direction])),
+        outputs: outputs([], step.states.iter().chain([&direction])),
         proof: proof("sonew-graft", format!("band {band}, adam, in one launch")),
         launch: Box::new(|| {
-            let buffers = StepBuffers {
-                params: &params,
-                graft: Some(GraftBuffers {
-                    graft: Graft::Adam,
-                    epsilon: 1e-3,
-                    decay: 0.0,
-                    direction: &direction,
-                    norms: &of_blocks,
-                    grads: None,
-                    grad_norms: None,
-                    second: None,
-                }),
-                grads: &grads,
-                moment: &states[0],
-                diagonal: &states[1],
-                edges: &states[2..],
-                non_finite: &non_finite,
-                cut: &cut,
+            let graft = GraftBuffers {
+                graft: Graft::Adam,
+                epsilon: 1e-3,
+                decay: 0.0,
+                direction: &direction,
+                norms: &of_blocks,
+                grads: None,
+                grad_norms: None,
+                second: None,
             };
+            step.launch::<P>(context, Some(graft))?;
+            reduction.pairs_of_norms(context, &of_blocks, sweep, &of_tensors)?;
             let (lr, inferred) = (RATES.lr, Strategy::Inferred);
-            let forced = Strategy::Forced(blueprint);
-            step::<P>(context, buffers, RATES, GAMMA, removal, forced)?;
-            reduction.pairs_of_norms(context, &of_blocks, blueprint.sweep, &of_tensors)?;
+            let (params, norms) = (&step.params, &of_tensors);
             apply_graft::<P>(
-                context,
-                &params,
-                &direction,
-                &of_tensors,
-                &table,
-                lr,
-                0.0,
-                inferred,
+                context, params, &direction, norms, &table, lr, 0.0, inferred,
             )
         }),
     })

@@ -49,90 +49,89 @@ pub(super) fn empty(tensor: &Tensor<'_>, format: PrecisionKind) -> Arena {
     Arena::zeros(tensor.context, &tensor.layout, format.format())
 }
 
-/// Values and a format.
-pub(in crate::lab::kernel_files) struct Convert {
+/// Values, and the format that they are brought into.
+struct Values {
     x: Vec<f32>,
     format: PrecisionKind,
 }
 
-fn rounded(x: &[f32], format: PrecisionKind) -> Found {
-    let mut y = x.to_vec();
-    format.round_all(&mut y);
-    Found::new().values("y", [y.len()], y)
+impl Values {
+    fn spec(kernel: &'static str, summary: &'static str) -> KernelSpec {
+        KernelSpec::new(kernel, summary)
+            .needs("x", &[N])
+            .gives("y", &[N])
+            .set(Setting::choice("format", &FORMATS, "the format"))
+    }
+
+    fn read(inputs: &mut Inputs) -> Self {
+        Self {
+            format: inputs.settings.choice("format", &FORMATS),
+            x: inputs.take("x"),
+        }
+    }
+
+    fn rounded(&self) -> Found {
+        let mut y = self.x.clone();
+        self.format.round_all(&mut y);
+        Found::new().values("y", [y.len()], y)
+    }
 }
+
+/// Values stored and read again.
+pub(in crate::lab::kernel_files) struct Convert(Values);
 
 impl Kernel for Convert {
     fn spec() -> KernelSpec {
-        KernelSpec::new(
-            "convert",
-            "y is x, stored in a format and read again; to nearest, ties to even",
-        )
-        .needs("x", &[N])
-        .gives("y", &[N])
-        .set(Setting::choice("format", &FORMATS, "the format"))
+        let summary = "y is x, stored in a format and read again; to nearest, ties to even";
+        Values::spec("convert", summary)
     }
 
     fn read(inputs: &mut Inputs) -> Result<Self, KernelFileError> {
-        Ok(Self {
-            format: inputs.settings.choice("format", &FORMATS),
-            x: inputs.take("x"),
-        })
+        Ok(Self(Values::read(inputs)))
     }
 
     fn oracle(&self) -> Result<Found, KernelFileError> {
-        Ok(rounded(&self.x, self.format))
+        Ok(self.0.rounded())
     }
 
     fn run(&self, context: &Context) -> Result<Found, KernelFileError> {
-        require_format(context, self.format)?;
-        let n = self.x.len();
-        let tensor = Tensor::new(context, "convert", n)?;
-        let x = tensor.upload(&self.x)?;
-        let narrow = empty(&tensor, self.format);
-        self.format.narrow(context, &x, &narrow)?;
-        Ok(Found::new().values("y", [n], widened(&tensor, self.format, &narrow)?))
+        let Values { x, format } = &self.0;
+        require_format(context, *format)?;
+        let tensor = Tensor::new(context, "convert", x.len())?;
+        let narrow = empty(&tensor, *format);
+        format.narrow(context, &tensor.upload(x)?, &narrow)?;
+        Ok(Found::new().values("y", [x.len()], widened(&tensor, *format, &narrow)?))
     }
 }
 
-/// A tensor and a format.
-pub(in crate::lab::kernel_files) struct ArenaMove {
-    x: Vec<f32>,
-    format: PrecisionKind,
-}
+/// A tensor that moves on the device.
+pub(in crate::lab::kernel_files) struct ArenaMove(Values);
 
 impl Kernel for ArenaMove {
     fn spec() -> KernelSpec {
-        KernelSpec::new(
-            "arena-move",
-            "y is x, rounded to a format, moved into an arena and out of it on the device",
-        )
-        .needs("x", &[N])
-        .gives("y", &[N])
-        .set(Setting::choice("format", &FORMATS, "the format"))
+        let summary =
+            "y is x, rounded to a format, moved into an arena and out of it on the device";
+        Values::spec("arena-move", summary)
     }
 
     fn read(inputs: &mut Inputs) -> Result<Self, KernelFileError> {
-        Ok(Self {
-            format: inputs.settings.choice("format", &FORMATS),
-            x: inputs.take("x"),
-        })
+        Ok(Self(Values::read(inputs)))
     }
 
     fn oracle(&self) -> Result<Found, KernelFileError> {
-        Ok(rounded(&self.x, self.format))
+        Ok(self.0.rounded())
     }
 
     fn run(&self, context: &Context) -> Result<Found, KernelFileError> {
-        require_format(context, self.format)?;
-        let n = self.x.len();
-        let tensor = Tensor::new(context, "arena-move", n)?;
-        let arena = empty(&tensor, self.format);
-        let dense = context.upload(&self.format.encode(&self.x));
-        arena.write(context, 0, &dense)?;
+        let Values { x, format } = &self.0;
+        require_format(context, *format)?;
+        let tensor = Tensor::new(context, "arena-move", x.len())?;
+        let arena = empty(&tensor, *format);
+        arena.write(context, 0, &context.upload(&format.encode(x)))?;
         let out: Vec<u8> = context.download("arena-move", &arena.read(context, 0)?)?;
-        let mut y = self.format.decode(&out);
-        y.truncate(n);
-        Ok(Found::new().values("y", [n], y))
+        let mut y = format.decode(&out);
+        y.truncate(x.len());
+        Ok(Found::new().values("y", [x.len()], y))
     }
 }
 
