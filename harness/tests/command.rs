@@ -1,4 +1,5 @@
-//! The binary as a person uses it to train and to look at what there is.
+//! The binary as a person uses it to train and to look at what there is. Long, as every
+//! command has a test.
 
 mod program;
 

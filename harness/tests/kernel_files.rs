@@ -1,4 +1,5 @@
-//! Kernels on arrays from files: every one of them, every option, and what is refused.
+//! Kernels on arrays from files: every one of them, every option, and what is refused. Long, as the
+//! program is asked in every way.
 
 #[path = "kernel_files/made.rs"]
 mod made;

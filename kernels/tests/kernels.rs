@@ -24,12 +24,16 @@ mod first_order;
 mod formats;
 #[path = "kernels/ghosts.rs"]
 mod ghosts;
+#[path = "kernels/host_root.rs"]
+mod host_root;
 #[path = "kernels/identities.rs"]
 mod identities;
 #[path = "kernels/kronecker.rs"]
 mod kronecker;
 #[path = "kernels/layout.rs"]
 mod layout;
+#[path = "kernels/long_walks.rs"]
+mod long_walks;
 #[path = "kernels/matrices.rs"]
 mod matrices;
 #[path = "kernels/product.rs"]
@@ -38,6 +42,8 @@ mod product;
 mod refusals;
 #[path = "kernels/scale.rs"]
 mod scale;
+#[path = "kernels/singular.rs"]
+mod singular;
 mod software;
 #[path = "kernels/statistics.rs"]
 mod statistics;

@@ -1,4 +1,5 @@
-//! The network's parts against plain f64 loops, in host memory and on the software driver.
+//! The network's parts against plain f64 loops, in host memory and on the software driver. Long, as each
+//! part has its own inputs.
 
 use cubecl::server::Handle;
 use sonew_kernels::context::{Context, Profile};

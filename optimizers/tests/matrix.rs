@@ -1,4 +1,5 @@
-//! Every optimizer through the same properties. One list; a new optimizer is one more line.
+//! Every optimizer through the same properties. One list; a new optimizer is one more line. Long, as the list and
+//! what is done with it stand together.
 
 use std::rc::Rc;
 

@@ -1,4 +1,5 @@
-//! Shampoo against a plain f64 implementation, step by step, and its policy for roots that fail.
+//! Shampoo against a plain f64 implementation, step by step, and its policy for roots that fail. Long, as
+//! that implementation and its network are here.
 
 mod software;
 

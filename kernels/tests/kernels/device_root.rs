@@ -1,4 +1,4 @@
-//! Inverse roots on the device.
+//! Inverse roots on the device. One file, for all of it needs the same tables of matrices.
 
 use cubecl::server::Handle;
 use sonew_kernels::error::Error;

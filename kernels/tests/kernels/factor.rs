@@ -1,3 +1,5 @@
+//! SONew's factor and what it is applied to, beside the oracle. Long, as bands, rules of removal and formats are combined in each test.
+
 use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::Profile;
 use sonew_kernels::evidence::Evidence;

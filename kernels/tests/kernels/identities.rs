@@ -1,4 +1,5 @@
-//! What must hold of the factor whatever computes it, and of the fused update beside the oracle.
+//! What must hold of the factor whatever computes it, and of the fused update beside the oracle. Long, as the
+//! set-up of a fused update is here, which others use too.
 
 use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::evidence::Evidence;

@@ -1,4 +1,5 @@
-//! What the kernels of SONew refuse, and that the error names the argument.
+//! What the kernels of SONew refuse, and that the error names the argument. Long, as every
+//! argument of every launch function is spoiled once.
 
 use cubecl::server::Handle;
 use sonew_kernels::arena::{Arena, Layout, Slots};

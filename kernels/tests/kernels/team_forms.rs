@@ -1,4 +1,5 @@
-//! What teams do beside the plain step, and the walks of single units: the same bits.
+//! What teams do beside the plain step, and the walks of single units: the same bits. Long, as every form has its
+//! set-up here.
 
 use cubecl::server::Handle;
 use sonew_kernels::arena::{Arena, Layout, Slots};
