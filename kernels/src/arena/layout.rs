@@ -122,7 +122,8 @@ impl Layout {
 
     /// Whether tensors lie in the same places, whatever their shapes.
     pub(crate) fn agrees(&self, other: &Self) -> bool {
-        self.tensors == other.tensors
+        // Slices are not compared by their address first.
+        Arc::ptr_eq(&self.tensors, &other.tensors) || self.tensors == other.tensors
     }
 
     /// Lays the tensors out in an arena in host memory, zeros elsewhere. [`super::Arena::of`] takes them to the device.
