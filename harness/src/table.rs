@@ -98,23 +98,28 @@ impl Table {
             .collect()
     }
 
-    /// The table as aligned text for a terminal.
+    /// The table as aligned text for a terminal, with a rule under the headings.
     pub fn to_text(&self) -> String {
+        let (mut lines, widths) = self.columns();
+        let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
+        lines.insert(1, rule.join("  "));
+        lines.join("\n") + "\n"
+    }
+
+    /// As [`Table::to_text`], without the rule.
+    pub fn to_columns(&self) -> String {
+        self.columns().0.join("\n") + "\n"
+    }
+
+    /// Headings and rows, aligned, and the width of each column.
+    fn columns(&self) -> (Vec<String>, Vec<usize>) {
         let grid = self.grid(|cell| cell.replace('\n', " "));
         let widths = widths(&grid);
-        let mut lines: Vec<String> = grid
-            .iter()
-            .map(|row| self.padded(row, &widths).join("  ").trim_end().to_owned())
-            .collect();
-        lines.insert(
-            1,
-            widths
-                .iter()
-                .map(|width| "─".repeat(*width))
-                .collect::<Vec<_>>()
-                .join("  "),
-        );
-        lines.join("\n") + "\n"
+        let line = |row: &Vec<String>| {
+            let cells = self.padded(row, &widths).join("  ");
+            cells.trim_end().to_owned()
+        };
+        (grid.iter().map(line).collect(), widths)
     }
 
     /// Headings and rows, each as long as there are columns.

@@ -1,5 +1,11 @@
 //! Prints the devices of this machine and what is missing.
 
 fn main() {
-    print!("{}", sonew_runtime::survey().table());
+    let survey = sonew_runtime::survey();
+    for device in &survey.devices {
+        println!("{}  {} through {}", device.id, device.name, device.backend);
+    }
+    for missing in &survey.missing {
+        println!("no {}: {}", missing.kind, missing.reason);
+    }
 }

@@ -72,7 +72,7 @@ fn doubled(client: &Client) -> Result<TimingMethod, Error> {
 #[test]
 fn every_surveyed_device_opens_computes_and_is_timed() {
     let survey = survey();
-    println!("{}", survey.table());
+    println!("{survey:#?}");
     if survey.devices.is_empty() {
         println!("SKIPPED: there is no device here, not even a software driver");
     }

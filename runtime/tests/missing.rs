@@ -46,7 +46,7 @@ fn opening_without_drivers_is_a_typed_error_with_advice() {
 #[ignore = "run by a test above in a child process"]
 fn child_surveys() {
     let survey = survey();
-    print!("{}", survey.table());
+    println!("{survey:#?}");
     let kinds: Vec<Sought> = survey.missing.iter().map(|it| it.kind).collect();
     assert_eq!(
         kinds,

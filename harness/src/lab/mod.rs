@@ -1,6 +1,7 @@
 //! What is verified, measured, tuned and inspected: the kernels and steps of the optimizers, on a device or without one.
 
 pub mod bench;
+pub mod devices;
 #[cfg(feature = "cuda")]
 pub mod inspect;
 pub mod kernel_files;

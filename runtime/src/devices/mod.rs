@@ -10,7 +10,6 @@ mod missing;
 mod profile;
 mod selector;
 mod survey;
-mod table;
 
 pub use device::{Device, open};
 pub use formats::{Format, FormatSupport, Support, support};

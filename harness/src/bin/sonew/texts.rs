@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use sonew_harness::lab::devices;
 use sonew_harness::lab::kernel_files::{kernel, kernels};
 use sonew_harness::lab::source::{Target, source};
 use sonew_harness::process::streams::print;
@@ -15,7 +16,7 @@ pub fn devices(json: bool) -> Outcome {
     if json {
         print(&serde_json::to_string_pretty(&survey)?)?;
     } else {
-        print(survey.table().trim_end())?;
+        print(devices::text(&survey).trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,8 +1,10 @@
-//! The survey as plain text.
+//! What `sonew devices` prints of a survey.
 
 use std::fmt::Write;
 
-use crate::{DeviceInfo, Format, Processor, Survey};
+use sonew_runtime::{DeviceInfo, Format, Processor, Support, Survey};
+
+use crate::table::{Column, Table};
 
 const HEADER: [&str; 9] = [
     "id", "name", "backend", "driver", "memory", "plane", "f32", "f16", "bf16",
@@ -10,36 +12,35 @@ const HEADER: [&str; 9] = [
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-impl Survey {
-    /// An aligned table of the devices, notes on formats that are not native, and what is missing.
-    pub fn table(&self) -> String {
-        let mut notes = Notes::default();
-        let mut rows = vec![HEADER.map(str::to_owned)];
-        rows.extend(self.devices.iter().map(|device| row(device, &mut notes)));
-
-        let mut text = if self.devices.is_empty() {
-            "no devices\n".to_owned()
-        } else {
-            aligned(&rows)
-        };
-        notes.write(&mut text);
-        self.write_missing(&mut text);
-        text
+/// An aligned table of the devices, notes on formats that are not native, and what is missing.
+pub fn text(survey: &Survey) -> String {
+    let mut notes = Notes::default();
+    let mut table = Table::new(HEADER.map(Column::left));
+    for device in &survey.devices {
+        table.push(row(device, &mut notes));
     }
+    let mut text = if survey.devices.is_empty() {
+        "no devices\n".to_owned()
+    } else {
+        table.to_columns()
+    };
+    notes.write(&mut text);
+    write_missing(survey, &mut text);
+    text
+}
 
-    fn write_missing(&self, text: &mut String) {
-        if self.missing.is_empty() {
-            return;
+fn write_missing(survey: &Survey, text: &mut String) {
+    if survey.missing.is_empty() {
+        return;
+    }
+    text.push_str("\nnot found\n");
+    for missing in &survey.missing {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {}: {}", missing.kind, missing.reason);
+        for item in &missing.looked_for {
+            let _ = writeln!(text, "    looked for {item}");
         }
-        text.push_str("\nnot found\n");
-        for missing in &self.missing {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "  {}: {}", missing.kind, missing.reason);
-            for item in &missing.looked_for {
-                let _ = writeln!(text, "    looked for {item}");
-            }
-            let _ = writeln!(text, "    to have it: {}", missing.advice);
-        }
+        let _ = writeln!(text, "    to have it: {}", missing.advice);
     }
 }
 
@@ -74,7 +75,7 @@ fn row(device: &DeviceInfo, notes: &mut Notes) -> [String; 9] {
             None => support.word().to_owned(),
             Some(reason) => {
                 let note = match &support {
-                    crate::Support::Words { .. } => {
+                    Support::Words { .. } => {
                         format!("{format} as two values in a 32-bit word: {reason}")
                     }
                     _ => format!("no {format}: {reason}"),
@@ -118,24 +119,4 @@ fn size(bytes: u64) -> String {
     } else {
         format!("{} MiB", bytes / MIB)
     }
-}
-
-/// Columns as wide as their widest cell, two spaces apart, no spaces at line ends.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (width, cell) in widths.iter().zip(row) {
-            let _ = write!(line, "{cell:<width$}  ");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
 }

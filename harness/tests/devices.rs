@@ -1,5 +1,6 @@
 //! The table of devices, on a made-up survey.
 
+use sonew_harness::lab::devices::text;
 use sonew_runtime::{
     Backend, DeviceInfo, Format, FormatSupport, LookedFor, Missing, Processor, Profile, Selector,
     Sought, Support, Survey,
@@ -88,10 +89,10 @@ not found
     looked for libcuda.so.1: not found
     to have it: install it
 ";
-    assert_eq!(survey.table(), expected);
+    assert_eq!(text(&survey), expected);
 }
 
 #[test]
 fn an_empty_survey_says_so() {
-    assert_eq!(Survey::default().table(), "no devices\n");
+    assert_eq!(text(&Survey::default()), "no devices\n");
 }
