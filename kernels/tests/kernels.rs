@@ -8,6 +8,8 @@ mod arena;
 mod bench;
 #[path = "kernels/blocking.rs"]
 mod blocking;
+#[path = "kernels/catalogue.rs"]
+mod catalogue;
 #[path = "kernels/contract.rs"]
 mod contract;
 #[path = "kernels/device_root.rs"]

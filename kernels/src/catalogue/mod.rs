@@ -209,25 +209,3 @@ fn proof(kernel: &'static str, case: impl Into<String>) -> Proof {
         band: None,
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::Kernel;
-    use crate::contract::Formats;
-
-    #[test]
-    fn every_kernel_has_a_name_of_its_own_and_is_checked() {
-        let names = Kernel::names();
-        let distinct: BTreeSet<_> = names.iter().collect();
-        assert_eq!(distinct.len(), names.len());
-        for formats in Formats::ALL {
-            let checks = formats.checks();
-            // The application is checked with the factor that it applies.
-            for name in names.iter().filter(|name| **name != "precondition") {
-                assert!(checks.iter().any(|it| it.kernel == *name), "{name}");
-            }
-        }
-    }
-}
