@@ -50,7 +50,8 @@ pub trait FirstOrder: Rule + Formula {
     const FORMULA: &'static str;
     /// The numbers of the formula.
     const NUMBERS: &'static [Number];
-    /// Whether it divides by the root of a second moment: with ε = 0 its steps do not depend on the unit of the gradient.
+    /// Whether its steps, with ε = 0, do not depend on the unit of the gradient, as where it divides by the root of a second
+    /// moment; otherwise they are proportional to it. The contract holds a rule to either.
     const NORMALISES: bool;
 }
 
@@ -93,7 +94,7 @@ macro_rules! rules {
 
 use Number::{Beta1, Beta2, Epsilon, Step};
 
-// All that tools know of the rules: name, states, formula, its numbers, whether it divides by a second moment.
+// All that tools know of the rules: name, states, formula, its numbers, whether steps are free of the gradient's unit.
 rules! {
     Sgd: "sgd", &[], "w ← w − η (g + λ w)", &[], false;
     Momentum: "momentum", &["velocity"], "m ← g + β₁ m; w ← w − η (m + λ w)", &[Beta1], false;
