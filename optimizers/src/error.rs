@@ -3,6 +3,7 @@
 use sonew_kernels::precision::PrecisionKind;
 
 use crate::OptimizerConfig;
+use crate::state::StateError;
 
 /// An error of an optimizer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -92,6 +93,9 @@ pub enum Error {
         /// How many.
         count: u64,
     },
+    /// A state cannot be read, or is not one of this optimizer.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// A kernel refused or failed.
     #[error(transparent)]
     Kernel(#[from] sonew_kernels::error::Error),

@@ -11,7 +11,7 @@ use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
 
 use crate::settings::{DECAY, Family, NOT_NEGATIVE, key, settings};
-use crate::{Error, Optimizer, StepReport};
+use crate::{Error, Keeper, Optimizer, StepReport};
 
 settings! {
     /// Settings of a first-order optimizer. What its formula does not name stays at its default.
@@ -151,6 +151,8 @@ struct FirstOrderOptimizer<L, P> {
     evidence: Slots,
     sweep: Sweep,
     step: u64,
+    /// What the step saw that a loaded state is of.
+    loaded: Option<StepReport>,
     rule: core::marker::PhantomData<(L, P)>,
 }
 
@@ -169,6 +171,7 @@ impl<L: kernels::FirstOrder, P: Precision> FirstOrderOptimizer<L, P> {
             states,
             sweep,
             step: 0,
+            loaded: None,
             rule: core::marker::PhantomData,
         }
     }
@@ -192,16 +195,32 @@ impl<L: kernels::FirstOrder, P: Precision> Optimizer for FirstOrderOptimizer<L, 
         };
         descend::<L, P>(&self.context, buffers, hyper, Strategy::Forced(self.sweep))?;
         self.step += 1;
+        self.loaded = None;
         Ok(())
     }
 
     fn report(&self) -> Result<StepReport, Error> {
+        if let Some(loaded) = self.loaded {
+            return Ok(loaded);
+        }
         let seen = Evidence::read(&self.context, L::NAME, &self.evidence)?;
         Ok(StepReport::new(self.step, &self.layout, seen, None))
     }
 
     fn steps(&self) -> u64 {
         self.step
+    }
+
+    fn keep(&mut self, keeper: &mut Keeper<'_>) -> Result<(), Error> {
+        keeper.family::<_, P>(&self.config)?;
+        keeper.record("steps", &mut self.step)?;
+        for (name, state) in L::STATES.iter().zip(&mut self.states) {
+            keeper.arena(&self.context, name, state)?;
+        }
+        let mut loaded = self.loaded;
+        keeper.report(|| self.report(), &mut loaded)?;
+        self.loaded = loaded;
+        Ok(())
     }
 
     fn state_bytes_per_parameter(&self) -> f64 {

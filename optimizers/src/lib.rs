@@ -39,6 +39,7 @@ mod report;
 mod settings;
 mod shampoo;
 mod sonew;
+mod state;
 
 pub use config::OptimizerConfig;
 pub use error::Error;
@@ -47,6 +48,7 @@ pub use numerics::{LossScale, NonFinite, Numerics, StateFormat, WeightRounding};
 pub use report::{RootsReport, StepReport};
 pub use settings::Setting;
 pub use shampoo::{FactorFormat, ProductsPlace, RidgeForm, RootChoice, Shampoo};
+pub use state::{Archive, Keeper, State, StateArray, StateError};
 pub use sonew::{PrecisionGamma, RelativeGamma, Sonew, StatisticsForm};
 pub use sonew_kernels::arena::{Arena, Layout};
 pub use sonew_kernels::context::{Context, Profile, Units};
@@ -80,6 +82,34 @@ pub trait Optimizer {
 
     /// Steps taken.
     fn steps(&self) -> u64;
+
+    /// Tells `keeper` every state by its name, in the same order each time: how an optimizer declares them.
+    ///
+    /// # Errors
+    /// Those of the keeper.
+    fn keep(&mut self, keeper: &mut Keeper<'_>) -> Result<(), Error>;
+
+    /// The state after the last step, from which another optimizer of the same settings and tensors goes on with the same
+    /// bits. Waits for the device, and changes nothing.
+    ///
+    /// # Errors
+    /// The failure of any launch since the last check.
+    fn state(&mut self) -> Result<State, Error> {
+        let mut state = State::default();
+        self.keep(&mut Keeper::taking(&mut state))?;
+        Ok(state)
+    }
+
+    /// Goes on from a state, of any device, backend and blueprint.
+    ///
+    /// # Errors
+    /// [`Error::State`] with what is missing, too much, of another shape or found with another setting; nothing has changed then.
+    fn load_state(&mut self, state: &State) -> Result<(), Error> {
+        let mut keeper = Keeper::comparing(state);
+        self.keep(&mut keeper)?;
+        keeper.require_all_met()?;
+        self.keep(&mut Keeper::loading(state))
+    }
 
     /// What the loss is to be multiplied by before its gradient is taken; the next step divides by it.
     fn loss_scale(&self) -> f64 {

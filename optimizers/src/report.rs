@@ -1,11 +1,11 @@
 //! What a step saw, fetched from the device on request.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sonew_kernels::arena::Layout;
 use sonew_kernels::evidence::{Evidence, PivotEvidence};
 
 /// What the last step saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepReport {
     /// The step, from 1 on; 0 before the first.
     pub step: u64,
@@ -27,7 +27,7 @@ pub struct StepReport {
 }
 
 /// How the roots of Shampoo's factors were found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RootsReport {
     /// Roots refused since the start; the old ones stayed in use.
     pub refused: u64,

@@ -8,6 +8,7 @@
 //! * the zeros between tensors break the chains of a band: every edge that would cross them has the statistic
 //!   0 · g = 0, and the pads let a unit look back and ahead without a bound check.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,12 +20,13 @@ pub const BLOCK: usize = 256;
 /// The zeros that follow each tensor at least, and so the widest band.
 pub const GAP: usize = 32;
 
-/// Where the tensors of a model lie in the arena, and their shapes. A clone shares them.
+/// Where the tensors of a model lie in the arena, their shapes and their names. A clone shares them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     // Arc, for a launch may run on the device's thread.
     tensors: Arc<[Range<usize>]>,
     shapes: Arc<[Vec<usize>]>,
+    names: Arc<[String]>,
     blocks: usize,
 }
 
@@ -42,30 +44,76 @@ impl Layout {
     /// # Errors
     /// As [`Layout::new`].
     pub fn with_shapes(shapes: Vec<Vec<usize>>) -> Result<Self, Error> {
-        let shape = |found: String, expected: &str| Error::Shape {
-            operation: "arena layout",
-            argument: "shapes",
-            found,
-            expected: expected.into(),
-        };
+        let named = shapes.into_iter().enumerate();
+        Self::named(named.map(|(tensor, shape)| (format!("t{tensor}"), shape)))
+    }
+
+    /// The layout of tensors of the given names and shapes, row-major, in this order. Without names they are t0, t1, …
+    ///
+    /// # Errors
+    /// As [`Layout::new`]; [`Error::Shape`] for a name that is empty or given twice.
+    pub fn named(
+        tensors: impl IntoIterator<Item = (impl Into<String>, Vec<usize>)>,
+    ) -> Result<Self, Error> {
+        let (mut names, mut shapes) = (Vec::<String>::new(), Vec::new());
+        let mut known = HashSet::new();
+        for (name, shape) in tensors {
+            let name = name.into();
+            if name.is_empty() || !known.insert(name.clone()) {
+                let expected = "names that are neither empty nor given twice";
+                return Err(refused("names", format!("`{name}`"), expected));
+            }
+            names.push(name);
+            shapes.push(shape);
+        }
+        let parts = vec![0; shapes.len()];
+        Self::lay(names.into(), shapes.into(), &parts)
+    }
+
+    /// The same tensors, those of one part behind each other, the least part first, and a block of zeros between parts.
+    /// The numbers, names and shapes of tensors stay; where they lie changes. [`super::Part`] takes a part out.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there is not a part for each tensor; as [`Layout::new`].
+    pub fn arranged(&self, part_of_tensor: &[usize]) -> Result<Self, Error> {
+        if part_of_tensor.len() != self.tensors.len() {
+            let found = format!("parts of {} tensors", part_of_tensor.len());
+            let expected = format!("one for each of {}", self.tensors.len());
+            return Err(refused("parts", found, &expected));
+        }
+        Self::lay(self.names.clone(), self.shapes.clone(), part_of_tensor)
+    }
+
+    fn lay(names: Arc<[String]>, shapes: Arc<[Vec<usize>]>, parts: &[usize]) -> Result<Self, Error> {
+        let mut order: Vec<usize> = (0..shapes.len()).collect();
+        order.sort_by_key(|&tensor| parts[tensor]);
         let mut blocks = 1;
-        let mut tensors = Vec::with_capacity(shapes.len());
-        for lengths in &shapes {
+        let mut tensors = vec![0..0; shapes.len()];
+        let mut part = None;
+        for tensor in order {
+            if part.replace(parts[tensor]).is_some_and(|it| it != parts[tensor]) {
+                blocks += 1;
+            }
+            let lengths = &shapes[tensor];
             let start = blocks * BLOCK;
             let values = lengths.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
             let (n, end) = values
                 .and_then(|n| Some((n, start.checked_add(n)?)))
                 .filter(|&(_, end)| end < (1 << 31) - 2 * BLOCK)
-                .ok_or_else(|| shape(format!("{lengths:?}"), "fewer than 2³¹ values in all"))?;
-            tensors.push(start..end);
+                .ok_or_else(|| {
+                    let expected = "fewer than 2³¹ values in all";
+                    refused("shapes", format!("{lengths:?}"), expected)
+                })?;
+            tensors[tensor] = start..end;
             blocks += (n + GAP).div_ceil(BLOCK);
         }
         if tensors.iter().all(Range::is_empty) {
-            return Err(shape(format!("{shapes:?}"), "at least one value"));
+            return Err(refused("shapes", format!("{shapes:?}"), "at least one value"));
         }
         Ok(Self {
             tensors: tensors.into(),
-            shapes: shapes.into(),
+            shapes,
+            names,
             blocks: blocks + 1,
         })
     }
@@ -88,6 +136,11 @@ impl Layout {
     /// Where each tensor lies in the arena.
     pub fn tensors(&self) -> &[Range<usize>] {
         &self.tensors
+    }
+
+    /// The name of each tensor.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// The shape of each tensor.
@@ -161,5 +214,14 @@ impl Layout {
             .iter()
             .map(|range| arena[range.clone()].to_vec())
             .collect()
+    }
+}
+
+fn refused(argument: &'static str, found: String, expected: &str) -> Error {
+    Error::Shape {
+        operation: "arena layout",
+        argument,
+        found,
+        expected: expected.into(),
     }
 }

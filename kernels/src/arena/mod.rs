@@ -3,6 +3,7 @@
 //! * a [`Layout`] says where each tensor lies;
 //! * an [`Arena`] is a buffer of that layout, in a format that it knows. It is checked where it is made, so that what takes one
 //!   need not ask for its length again;
+//! * a [`Part`] is some of its tensors as an arena of their own, in the same memory;
 //! * tensors that are on the device already move into an arena and out of it there ([`Arena::write`], [`Arena::read`]);
 //! * [`Slots`] hold what the units of a launch over an arena see.
 
@@ -10,11 +11,13 @@ mod argument;
 mod buffer;
 mod layout;
 mod moving;
+mod part;
 mod slots;
 
 pub use argument::require;
 pub(crate) use argument::{named, require_with_ghosts, sequence};
 pub use buffer::Arena;
 pub use layout::{BLOCK, GAP, Layout};
+pub use part::Part;
 pub use slots::Slots;
 pub(crate) use slots::{write, write_pivots};

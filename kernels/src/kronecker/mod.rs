@@ -27,11 +27,11 @@ mod statistics;
 
 pub use blocking::{Assignment, Block, Blocking, Factor, Limits, Side};
 pub use descend::{DescentBuffers, descend};
-pub use device_root::{DeviceRootEvidence, DeviceRoots, RootProblem};
+pub use device_root::{DeviceRoots, RootProblem};
 pub use direction::{Workspace, direction};
 pub use graft::DescentRates;
 pub use host_root::inverse_root;
 pub use measure::{MeasureBuffers, measure};
 pub use on_device::DeviceBlocking;
-pub use root::{LARGEST_ORDER, Method, Ridge, Root, RootEvidence, Stop};
+pub use root::{LARGEST_ORDER, Method, Ridge, Root, RootEvidence, RootHistory, Stop};
 pub use statistics::statistics;

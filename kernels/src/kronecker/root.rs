@@ -116,6 +116,35 @@ impl RootEvidence {
     }
 }
 
+/// What became of the roots of one matrix since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RootHistory {
+    /// How the last one was found; `None` before the first.
+    pub last: Option<RootEvidence>,
+    /// Refusals in a row.
+    pub failures: u32,
+    /// Refusals since the start.
+    pub refused: u32,
+    /// The most refusals in a row since the start.
+    pub longest: u32,
+}
+
+impl RootHistory {
+    /// Goes on with a root that was found, and says whether it may be used.
+    pub fn note(&mut self, evidence: RootEvidence, threshold: f64) -> bool {
+        self.last = Some(evidence);
+        let accepted = evidence.accepted(threshold);
+        if accepted {
+            self.failures = 0;
+        } else {
+            self.failures += 1;
+            self.refused += 1;
+            self.longest = self.longest.max(self.failures);
+        }
+        accepted
+    }
+}
+
 /// A root and its evidence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Root {

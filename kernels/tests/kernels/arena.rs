@@ -1,6 +1,6 @@
 //! What an arena knows, and tensors that move into it and out of it on the device.
 
-use sonew_kernels::arena::{Arena, Layout};
+use sonew_kernels::arena::{Arena, Layout, Part};
 use sonew_kernels::error::Error;
 use sonew_kernels::precision::Format;
 use sonew_kernels::sonew::{Blueprint, EdgeRemoval, Ghosts};
@@ -217,4 +217,36 @@ fn an_arena_is_held_to_a_layout_and_a_format_even_where_its_length_is_the_same()
     let refused = require(&other, Format::Bf16).unwrap_err();
     assert!(refused.contains("moment"), "{refused}");
     assert!(refused.contains("313 values"), "{refused}");
+}
+
+#[test]
+fn a_part_of_an_arena_is_the_same_memory_and_what_moves_it_leaves_the_others_alone() {
+    let bench = Bench::open();
+    let context = &bench.context;
+    let parts: Vec<usize> = (0..LENGTHS.len()).map(|tensor| tensor % 3).collect();
+    let layout = layout().arranged(&parts).unwrap();
+    for format in Format::ALL {
+        let mut tensors = values(1);
+        let whole = Arena::of(context, &layout, format, &tensors).unwrap();
+        let numbers = vec![1, 4];
+        let part = Part::new(&layout, numbers.clone()).unwrap();
+        let arena = part.of("test", "whole", &whole).unwrap();
+        let rounded = |tensor: usize| format.decode(&format.encode(&tensors[tensor]));
+        let seen: Vec<Vec<f32>> = numbers
+            .iter()
+            .map(|&tensor| rounded(tensor)[..LENGTHS[tensor]].to_vec())
+            .collect();
+        assert_eq!(arena.tensors(context).unwrap(), seen, "{format}");
+        for (tensor, new) in values(50).into_iter().enumerate() {
+            if let Some(own) = numbers.iter().position(|&it| it == tensor) {
+                let dense = context.upload(&format.encode(&new));
+                arena.write(context, own, &dense).unwrap();
+                tensors[tensor] = new;
+            }
+        }
+        let expected = format.encode(&layout.gather(&tensors).unwrap());
+        assert!(bytes(&bench, &whole) == expected, "{format}");
+        let other = Arena::zeros(context, &Layout::new(LENGTHS).unwrap(), format);
+        assert!(part.of("test", "whole", &other).is_err());
+    }
 }

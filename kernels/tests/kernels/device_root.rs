@@ -3,7 +3,7 @@
 use cubecl::server::Handle;
 use sonew_kernels::error::Error;
 use sonew_kernels::kronecker::{
-    DeviceRootEvidence, DeviceRoots, Ridge, RootProblem, Stop, reference,
+    DeviceRoots, Ridge, RootHistory, RootProblem, Stop, reference,
 };
 use sonew_kernels::launch::Strategy;
 
@@ -43,7 +43,7 @@ impl<'a> Roots<'a> {
         }
     }
 
-    fn compute(&self, which: std::ops::Range<usize>, ridge: Ridge) -> Vec<DeviceRootEvidence> {
+    fn compute(&self, which: std::ops::Range<usize>, ridge: Ridge) -> Vec<RootHistory> {
         let context = &self.bench.context;
         self.device
             .compute(context, &self.statistics, &self.roots, which, ridge, 0.1)

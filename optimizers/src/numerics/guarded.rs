@@ -11,7 +11,7 @@ use sonew_kernels::precision::{Format, Native, Precision, convert, inspect, roun
 
 use super::loss_scale::Scale;
 use super::{NonFinite, Numerics, WeightRounding};
-use crate::{Error, Optimizer, StepReport};
+use crate::{Error, Keeper, Optimizer, StepReport};
 
 pub(crate) struct Guarded<P> {
     inner: Box<dyn Optimizer>,
@@ -160,6 +160,33 @@ impl<P: Precision> Optimizer for Guarded<P> {
 
     fn steps(&self) -> u64 {
         self.inner.steps()
+    }
+
+    fn keep(&mut self, keeper: &mut Keeper<'_>) -> Result<(), Error> {
+        let own = Numerics::from(self.numerics.precision);
+        keeper.settings("numerics", &self.numerics, &own)?;
+        keeper.record("calls", &mut self.calls)?;
+        keeper.record("skipped", &mut self.skipped)?;
+        let mut seen = (self.seen.count, self.seen.first);
+        keeper.record("non_finite", &mut seen)?;
+        (self.seen.count, self.seen.first) = seen;
+        if let Some(scale) = &mut self.scale {
+            keeper.record("loss_scale", &mut scale.current)?;
+            keeper.record("steady_steps", &mut scale.steady)?;
+        }
+        if let Some(wide) = &mut self.wide
+            && self.numerics.weights == WeightRounding::Master
+        {
+            // There are none before the first step.
+            let filled = keeper.value("masters", &wide.filled)?.unwrap_or(wide.filled);
+            if filled {
+                keeper.arena(&self.context, "master", &mut wide.params)?;
+            }
+            if keeper.loads() {
+                wide.filled = filled;
+            }
+        }
+        self.inner.keep(keeper)
     }
 
     fn loss_scale(&self) -> f64 {

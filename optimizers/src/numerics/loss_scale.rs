@@ -63,7 +63,7 @@ pub(super) struct Scale {
     config: LossScale,
     pub current: f64,
     /// Steps since it last changed.
-    steady: u64,
+    pub steady: u64,
 }
 
 impl Scale {

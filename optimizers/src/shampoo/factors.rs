@@ -139,6 +139,15 @@ impl Factors {
         })
     }
 
+    /// Goes on from the statistics of another.
+    pub fn set_statistics(&mut self, context: &Context, statistics: Vec<f32>) {
+        match self {
+            Self::None(_) => {}
+            Self::Host(host) => host.statistics = statistics,
+            Self::Device(device) => device.statistics = context.upload(&statistics),
+        }
+    }
+
     /// Takes new roots into use.
     pub fn renew(&mut self, context: &Context, roots: &[f32]) {
         if let Self::Device(device) = self {

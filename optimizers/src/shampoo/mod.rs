@@ -12,6 +12,7 @@
 
 mod choices;
 mod factors;
+mod keep;
 mod roots;
 mod states;
 
@@ -32,7 +33,7 @@ use sonew_kernels::norms::{Reduction, norm_per_tensor};
 use sonew_kernels::precision::{Precision, Storage};
 
 use crate::settings::{COUNT, DECAY, Family, NOT_NEGATIVE, Range, settings, unreadable};
-use crate::{Error, Optimizer, StepReport};
+use crate::{Error, Keeper, Optimizer, StepReport};
 use factors::Factors;
 use roots::Roots;
 use states::{States, check_step};
@@ -182,6 +183,8 @@ struct ShampooOptimizer<P> {
     reduction: Reduction,
     spent: Spent,
     step: u64,
+    /// What the step saw that a loaded state is of.
+    loaded: Option<StepReport>,
     precision: PhantomData<P>,
 }
 
@@ -242,8 +245,18 @@ impl<P: Precision> ShampooOptimizer<P> {
             sweep,
             spent: Spent::default(),
             step: 0,
+            loaded: None,
             precision: PhantomData,
         })
+    }
+
+    /// What the last step saw but for its roots.
+    fn seen(&self) -> Result<StepReport, Error> {
+        if let Some(loaded) = self.loaded {
+            return Ok(loaded);
+        }
+        let seen = Evidence::read(&self.context, "shampoo report", &self.states.non_finite)?;
+        Ok(StepReport::new(self.step, &self.layout, seen, None))
     }
 
     /// Graft, momenta and descent on the device.
@@ -363,18 +376,22 @@ impl<P: Precision> Optimizer for ShampooOptimizer<P> {
         self.descend(params, grads, &direction, lr)?;
         lap(&mut self.spent.application);
         self.step += 1;
+        self.loaded = None;
         Ok(())
     }
 
     fn report(&self) -> Result<StepReport, Error> {
-        let seen = Evidence::read(&self.context, "shampoo report", &self.states.non_finite)?;
         let roots = self
             .roots
             .report(&self.context, &self.config, &self.blocking)?;
         Ok(StepReport {
             roots: Some(roots),
-            ..StepReport::new(self.step, &self.layout, seen, None)
+            ..self.seen()?
         })
+    }
+
+    fn keep(&mut self, keeper: &mut Keeper<'_>) -> Result<(), Error> {
+        self.keep_states(keeper)
     }
 
     fn steps(&self) -> u64 {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use cubecl::server::Handle;
 use sonew_kernels::context::Context;
 use sonew_kernels::kronecker::{
-    Blocking, DeviceRoots, Method, Root, RootEvidence, RootProblem, Side, inverse_root,
+    Blocking, DeviceRoots, Method, Root, RootEvidence, RootHistory, RootProblem, Side, inverse_root,
 };
 
 use super::factors::{Device, Factors};
@@ -43,9 +43,7 @@ impl Roots {
                 roots: identity.clone(),
             }),
             values: identity,
-            evidence: vec![None; blocking.factors().len()],
-            failures: vec![0; blocking.factors().len()],
-            refused: 0,
+            found: vec![RootHistory::default(); blocking.factors().len()],
         }))
     }
 
@@ -92,27 +90,86 @@ impl Roots {
         config: &Shampoo,
         blocking: &Blocking,
     ) -> Result<RootsReport, Error> {
-        let (evidence, refused) = match self {
-            Self::Host(host) => (host.evidence.clone(), host.refused),
-            Self::Device(device) => {
-                let found = device.roots.evidence(context)?;
-                for (k, found) in found.iter().enumerate() {
-                    if let Some(last) = found.last {
-                        tolerated(config, blocking, k, found.longest, last)?;
-                    }
+        let found = self.found(context)?;
+        if matches!(self, Self::Device(_)) {
+            for (k, found) in found.iter().enumerate() {
+                if let Some(last) = found.last {
+                    tolerated(config, blocking, k, found.longest, last)?;
                 }
-                let refused = found.iter().map(|found| u64::from(found.refused)).sum();
-                (found.into_iter().map(|found| found.last).collect(), refused)
             }
-        };
-        let computed = evidence.iter().flatten();
+        }
+        let computed = found.iter().filter_map(|found| found.last);
         Ok(RootsReport {
-            refused,
+            refused: found.iter().map(|found| u64::from(found.refused)).sum(),
             raised: computed.clone().filter(|e| e.raises > 0).count() as u64,
             most_iterations: computed.clone().map(|e| e.iterations).max().unwrap_or(0),
             largest_residual: computed.clone().map(|e| e.residual).fold(0.0, f64::max),
             largest_check: computed.map(|e| e.check).fold(0.0, f64::max),
         })
+    }
+
+    /// What became of the root of each factor.
+    pub fn found(&self, context: &Context) -> Result<Vec<RootHistory>, Error> {
+        Ok(match self {
+            Self::Host(host) => host.found.clone(),
+            Self::Device(device) => device.roots.evidence(context)?,
+        })
+    }
+
+    /// Goes on with what became of the roots of another.
+    pub fn set_found(&mut self, context: &Context, found: Vec<RootHistory>) -> Result<(), Error> {
+        match self {
+            Self::Host(host) => host.found = found,
+            Self::Device(device) => device.roots.set_evidence(context, &found)?,
+        }
+        Ok(())
+    }
+
+    /// The roots in use.
+    pub fn in_use(&self, context: &Context, factors: &Factors) -> Result<Vec<f32>, Error> {
+        match (self, factors) {
+            (Self::Device(_), Factors::Device(device)) => {
+                Ok(context.download("reading roots", &device.roots)?)
+            }
+            _ => Ok(self.values().to_vec()),
+        }
+    }
+
+    /// Goes on with the roots of another.
+    pub fn use_instead(&mut self, context: &Context, factors: &mut Factors, roots: Vec<f32>) {
+        factors.renew(context, &roots);
+        if let Self::Host(host) = self {
+            host.values = roots;
+        }
+    }
+
+    /// With spread roots: what the roots of this interval are computed from, and those computed so far.
+    pub fn pending(&self, context: &Context) -> Result<(Vec<f32>, Vec<f32>), Error> {
+        Ok(match self {
+            Self::Host(host) => host.pending.as_ref().map_or_else(Default::default, |it| {
+                (it.statistics.clone(), it.roots.clone())
+            }),
+            Self::Device(device) => match &device.pending {
+                None => Default::default(),
+                Some(Pending { statistics, roots }) => (
+                    context.download("reading statistics", statistics)?,
+                    context.download("reading roots", roots)?,
+                ),
+            },
+        })
+    }
+
+    /// Goes on with those of another.
+    pub fn set_pending(&mut self, context: &Context, statistics: Vec<f32>, roots: Vec<f32>) {
+        match self {
+            Self::Host(host) => host.pending = Some(Pending { statistics, roots }),
+            Self::Device(device) => {
+                device.pending = Some(Pending {
+                    statistics: context.upload(&statistics),
+                    roots: context.upload(&roots),
+                });
+            }
+        }
     }
 
     /// Bytes beside statistics and roots.
@@ -167,11 +224,7 @@ pub(super) struct HostRoots {
     values: Vec<f32>,
     /// With spread roots: what the roots of this interval are computed from, and those computed so far.
     pending: Option<Pending<Vec<f32>>>,
-    /// What the last computation of each root found.
-    evidence: Vec<Option<RootEvidence>>,
-    /// Failures in a row of each root.
-    failures: Vec<u32>,
-    refused: u64,
+    found: Vec<RootHistory>,
 }
 
 struct Pending<T> {
@@ -254,14 +307,11 @@ impl HostRoots {
         k: usize,
         root: &Root,
     ) -> Result<bool, Error> {
-        self.evidence[k] = Some(root.evidence);
-        if root.evidence.accepted(config.residual_threshold) {
-            self.failures[k] = 0;
+        let found = &mut self.found[k];
+        if found.note(root.evidence, config.residual_threshold) {
             return Ok(true);
         }
-        self.refused += 1;
-        self.failures[k] += 1;
-        tolerated(config, blocking, k, self.failures[k], root.evidence)?;
+        tolerated(config, blocking, k, found.failures, root.evidence)?;
         Ok(false)
     }
 }

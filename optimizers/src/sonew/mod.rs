@@ -25,7 +25,7 @@ use sonew_kernels::sonew::{
 };
 
 use crate::settings::{DECAY, Family, NOT_NEGATIVE, Range, settings};
-use crate::{Error, Optimizer, StepReport};
+use crate::{Error, Keeper, Optimizer, StepReport};
 use scratch::Scratch;
 
 pub use choices::{PrecisionGamma, RelativeGamma, StatisticsForm};
@@ -154,6 +154,8 @@ struct SonewOptimizer<P> {
     sweep: Sweep,
     blueprint: Blueprint,
     step: u64,
+    /// What the step saw that a loaded state is of.
+    loaded: Option<StepReport>,
     precision: PhantomData<P>,
 }
 
@@ -197,6 +199,7 @@ impl<P: Precision> SonewOptimizer<P> {
             config,
             context,
             step: 0,
+            loaded: None,
             precision: PhantomData,
         })
     }
@@ -367,10 +370,14 @@ impl<P: Precision> Optimizer for SonewOptimizer<P> {
             scratch.descend::<P>(&self.context, params, lr, weight_decay)?;
         }
         self.step = t;
+        self.loaded = None;
         Ok(())
     }
 
     fn report(&self) -> Result<StepReport, Error> {
+        if let Some(loaded) = self.loaded {
+            return Ok(loaded);
+        }
         let operation = "sonew report";
         let non_finite = Evidence::read(&self.context, operation, &self.non_finite)?;
         let pivots = PivotEvidence::read(&self.context, operation, &self.cut)?;
@@ -384,6 +391,25 @@ impl<P: Precision> Optimizer for SonewOptimizer<P> {
 
     fn steps(&self) -> u64 {
         self.step
+    }
+
+    fn keep(&mut self, keeper: &mut Keeper<'_>) -> Result<(), Error> {
+        let context = self.context.clone();
+        keeper.family::<_, P>(&self.config)?;
+        keeper.record("steps", &mut self.step)?;
+        keeper.arena(&context, "first_moment", &mut self.moment)?;
+        keeper.arena(&context, "diagonal", &mut self.diagonal)?;
+        for (edges, distance) in self.edges.iter_mut().zip(1..) {
+            keeper.arena(&context, &format!("edges[{distance}]"), edges)?;
+        }
+        let staged = self.scratch.as_mut().and_then(|it| it.staged.as_mut());
+        if let Some(second) = staged.and_then(|it| it.second.as_mut()) {
+            keeper.arena(&context, "graft_second_moment", second)?;
+        }
+        let mut loaded = self.loaded;
+        keeper.report(|| self.report(), &mut loaded)?;
+        self.loaded = loaded;
+        Ok(())
     }
 
     fn state_bytes_per_parameter(&self) -> f64 {

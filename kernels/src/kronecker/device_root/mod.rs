@@ -31,13 +31,13 @@ use cubecl::server::Handle;
 
 use super::host_root::unstructured;
 use super::longest_step::{self, LEAST};
-use super::root::{LARGEST_ORDER, Ridge, RootEvidence, Stop};
+use super::root::{LARGEST_ORDER, Ridge, RootEvidence, RootHistory, Stop};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
 use crate::launch::{Strategy, require_bytes};
 use crate::product::Blueprint;
 use control::{
-    ADDED, CHECK, CONVERGED, COUNTS, DIVERGING, INDEFINITE, ITERATIONS, OUT_OF_ROUNDS, RAISED,
+    ADDED, CHECK, CONVERGED, COUNTS, DIVERGING, INDEFINITE, ITERATIONS, NOT_FINITE, OUT_OF_ROUNDS, RAISED,
     RECORD, RESIDUAL, STOPPED,
 };
 use products::RoundProducts;
@@ -63,19 +63,6 @@ pub struct RootProblem {
     pub n: usize,
     /// p of the inverse p-th root, 1 to [`LARGEST_ORDER`].
     pub p: u32,
-}
-
-/// How the last root of a matrix was found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DeviceRootEvidence {
-    /// As on the host; `None` before the first root.
-    pub last: Option<RootEvidence>,
-    /// Refusals in a row.
-    pub failures: u32,
-    /// Refusals since the start.
-    pub refused: u32,
-    /// The most refusals in a row since the start.
-    pub longest: u32,
 }
 
 /// Many matrices in one buffer, and what their roots need on the device.
@@ -240,7 +227,7 @@ impl DeviceRoots {
     ///
     /// # Errors
     /// As [`Context::download`].
-    pub fn evidence(&self, context: &Context) -> Result<Vec<DeviceRootEvidence>, Error> {
+    pub fn evidence(&self, context: &Context) -> Result<Vec<RootHistory>, Error> {
         let records: Vec<f32> = context.download(OPERATION, &self.records)?;
         let counts: Vec<u32> = context.download(OPERATION, &self.counts)?;
         let each = records.chunks(RECORD).zip(counts.chunks(COUNTS));
@@ -262,7 +249,7 @@ impl DeviceRoots {
                 raises: record[RAISED] as u32,
                 stop,
             });
-            DeviceRootEvidence {
+            RootHistory {
                 last,
                 failures: counts[0],
                 refused: counts[1],
@@ -270,6 +257,47 @@ impl DeviceRoots {
             }
         });
         Ok(found.collect())
+    }
+
+    /// Goes on from what was found elsewhere, in the order of the matrices.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there is not one for each matrix.
+    pub fn set_evidence(
+        &mut self,
+        context: &Context,
+        found: &[RootHistory],
+    ) -> Result<(), Error> {
+        if found.len() != self.sizes.len() {
+            return Err(Error::Shape {
+                operation: OPERATION,
+                argument: "evidence",
+                found: format!("that of {} matrices", found.len()),
+                expected: format!("{}", self.sizes.len()),
+            });
+        }
+        let mut records = vec![0f32; RECORD * found.len().max(1)];
+        for (record, history) in records.chunks_mut(RECORD).zip(found) {
+            let Some(last) = history.last else { continue };
+            record[ITERATIONS] = last.iterations as f32;
+            record[RESIDUAL] = last.residual as f32;
+            record[CHECK] = last.check as f32;
+            record[ADDED] = last.ridge as f32;
+            record[RAISED] = last.raises as f32;
+            record[STOPPED] = match last.stop {
+                Stop::Direct | Stop::Converged => CONVERGED,
+                Stop::Diverging => DIVERGING,
+                Stop::Iterations => OUT_OF_ROUNDS,
+                Stop::Indefinite => INDEFINITE,
+                Stop::NotFinite => NOT_FINITE,
+            };
+        }
+        let counts = found.iter().map(|it| [it.failures, it.refused, it.longest]);
+        let mut counts: Vec<u32> = counts.flatten().collect();
+        counts.resize(COUNTS * found.len().max(1), 0);
+        self.records = context.upload(&records);
+        self.counts = context.upload(&counts);
+        Ok(())
     }
 
     /// `to` ← `from`, both of all matrices: what the roots of an interval are computed from, or put to use at its end.
