@@ -48,7 +48,6 @@ pub use numerics::{LossScale, NonFinite, Numerics, StateFormat, WeightRounding};
 pub use report::{RootsReport, StepReport};
 pub use settings::Setting;
 pub use shampoo::{FactorFormat, ProductsPlace, RidgeForm, RootChoice, Shampoo};
-pub use state::{Archive, Keeper, State, StateArray, StateError};
 pub use sonew::{PrecisionGamma, RelativeGamma, Sonew, StatisticsForm};
 pub use sonew_kernels::arena::{Arena, Layout};
 pub use sonew_kernels::context::{Context, Profile, Units};
@@ -56,6 +55,7 @@ pub use sonew_kernels::graft::Graft;
 pub use sonew_kernels::kronecker::Method;
 pub use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor};
 pub use sonew_kernels::sonew::EdgeRemoval;
+pub use state::{Archive, Keeper, State, StateArray, StateError};
 
 use std::time::Duration;
 

@@ -84,14 +84,21 @@ impl Layout {
         Self::lay(self.names.clone(), self.shapes.clone(), part_of_tensor)
     }
 
-    fn lay(names: Arc<[String]>, shapes: Arc<[Vec<usize>]>, parts: &[usize]) -> Result<Self, Error> {
+    fn lay(
+        names: Arc<[String]>,
+        shapes: Arc<[Vec<usize>]>,
+        parts: &[usize],
+    ) -> Result<Self, Error> {
         let mut order: Vec<usize> = (0..shapes.len()).collect();
         order.sort_by_key(|&tensor| parts[tensor]);
         let mut blocks = 1;
         let mut tensors = vec![0..0; shapes.len()];
         let mut part = None;
         for tensor in order {
-            if part.replace(parts[tensor]).is_some_and(|it| it != parts[tensor]) {
+            if part
+                .replace(parts[tensor])
+                .is_some_and(|it| it != parts[tensor])
+            {
                 blocks += 1;
             }
             let lengths = &shapes[tensor];
@@ -108,7 +115,11 @@ impl Layout {
             blocks += (n + GAP).div_ceil(BLOCK);
         }
         if tensors.iter().all(Range::is_empty) {
-            return Err(refused("shapes", format!("{shapes:?}"), "at least one value"));
+            return Err(refused(
+                "shapes",
+                format!("{shapes:?}"),
+                "at least one value",
+            ));
         }
         Ok(Self {
             tensors: tensors.into(),

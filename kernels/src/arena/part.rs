@@ -30,7 +30,9 @@ impl Part {
             operation: "part of an arena",
             argument: "tensors",
             found,
-            expected: "tensors behind each other between blocks of zeros; arrange the layout by its parts".into(),
+            expected:
+                "tensors behind each other between blocks of zeros; arrange the layout by its parts"
+                    .into(),
         };
         if let Some(unknown) = tensors.iter().find(|&&tensor| tensor >= names.len()) {
             return Err(apart(format!("tensor {unknown} of {}", names.len())));
@@ -41,7 +43,10 @@ impl Part {
         let blocks = first..first + layout.blocks();
         for (&tensor, own) in tensors.iter().zip(layout.block_ranges()) {
             if ranges[tensor].start != first + own.start {
-                return Err(apart(format!("{} apart from the tensor before", names[tensor])));
+                return Err(apart(format!(
+                    "{} apart from the tensor before",
+                    names[tensor]
+                )));
             }
         }
         let pads = [blocks.start, blocks.end - 1];

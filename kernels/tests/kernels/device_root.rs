@@ -2,9 +2,7 @@
 
 use cubecl::server::Handle;
 use sonew_kernels::error::Error;
-use sonew_kernels::kronecker::{
-    DeviceRoots, Ridge, RootHistory, RootProblem, Stop, reference,
-};
+use sonew_kernels::kronecker::{DeviceRoots, Ridge, RootHistory, RootProblem, Stop, reference};
 use sonew_kernels::launch::Strategy;
 
 use crate::bench::*;

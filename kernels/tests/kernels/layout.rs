@@ -64,7 +64,11 @@ fn an_arranged_layout_has_its_parts_apart_and_its_tensors_in_their_order() {
     assert_eq!(arranged.names(), layout.names());
     assert_eq!(arranged.shapes(), layout.shapes());
     // The pad, `b`, a block of zeros, two blocks of `w`, `v`, the pad.
-    let starts: Vec<_> = arranged.tensors().iter().map(|it| it.start / BLOCK).collect();
+    let starts: Vec<_> = arranged
+        .tensors()
+        .iter()
+        .map(|it| it.start / BLOCK)
+        .collect();
     assert_eq!((starts, arranged.blocks()), (vec![3, 1, 5], 7));
     assert_eq!(layout.arranged(&[0, 0, 0]).unwrap(), layout);
     assert!(layout.arranged(&[0, 0]).is_err());
@@ -75,12 +79,18 @@ fn a_part_is_laid_out_as_its_tensors_alone_would_be() {
     let layout = Layout::named([("w", vec![300]), ("b", vec![5]), ("v", vec![1])]).unwrap();
     let arranged = layout.arranged(&[1, 0, 1]).unwrap();
     let part = Part::new(&arranged, vec![0, 2]).unwrap();
-    assert_eq!(part.layout(), &Layout::named([("w", vec![300]), ("v", vec![1])]).unwrap());
+    assert_eq!(
+        part.layout(),
+        &Layout::named([("w", vec![300]), ("v", vec![1])]).unwrap()
+    );
     assert_eq!(part.tensors(), [0, 2]);
     for other in [vec![], vec![0], vec![1, 2], vec![2, 0], vec![3]] {
         assert!(Part::new(&arranged, other.clone()).is_err(), "{other:?}");
     }
     let whole = Part::new(&layout, vec![0, 1, 2]).unwrap();
     assert_eq!(whole.layout(), &layout);
-    assert!(Part::new(&layout, vec![1]).is_err(), "others lie right beside it");
+    assert!(
+        Part::new(&layout, vec![1]).is_err(),
+        "others lie right beside it"
+    );
 }

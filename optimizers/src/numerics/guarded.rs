@@ -178,7 +178,9 @@ impl<P: Precision> Optimizer for Guarded<P> {
             && self.numerics.weights == WeightRounding::Master
         {
             // There are none before the first step.
-            let filled = keeper.value("masters", &wide.filled)?.unwrap_or(wide.filled);
+            let filled = keeper
+                .value("masters", &wide.filled)?
+                .unwrap_or(wide.filled);
             if filled {
                 keeper.arena(&self.context, "master", &mut wide.params)?;
             }

@@ -57,7 +57,11 @@ impl<P: Precision> ShampooOptimizer<P> {
                 roots.set_pending(context, statistics, next);
             }
         }
-        let histories = if keeper.takes() { roots.found(context)? } else { Vec::new() };
+        let histories = if keeper.takes() {
+            roots.found(context)?
+        } else {
+            Vec::new()
+        };
         let mut kept: Vec<Kept> = histories.iter().map(kept).collect();
         keeper.record("roots", &mut kept)?;
         if keeper.loads() {

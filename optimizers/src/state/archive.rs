@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use cubecl::hash::StableHasher;
-use safetensors::tensor::{Dtype, View, serialize};
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, View, serialize};
 use sonew_kernels::precision::Format;
 use std::hash::Hasher;
 
@@ -35,7 +35,7 @@ impl Archive {
     pub fn to_bytes(&self) -> Result<Vec<u8>, StateError> {
         let mut metadata: HashMap<String, String> = self.texts.clone().into_iter().collect();
         metadata.insert(VERSION_KEY.into(), VERSION.to_string());
-        metadata.insert(DIGEST_KEY.into(), self.digest());
+        metadata.insert(DIGEST_KEY.into(), self.digest(&VERSION.to_string()));
         serialize(&self.arrays, Some(metadata)).map_err(|error| StateError::Unwritable {
             reason: error.to_string(),
         })
@@ -50,8 +50,7 @@ impl Archive {
         let damaged = |reason: String| StateError::Damaged { reason };
         let (_, header) =
             SafeTensors::read_metadata(bytes).map_err(|error| damaged(error.to_string()))?;
-        let stored =
-            SafeTensors::deserialize(bytes).map_err(|error| damaged(error.to_string()))?;
+        let stored = SafeTensors::deserialize(bytes).map_err(|error| damaged(error.to_string()))?;
         let mut texts: BTreeMap<String, String> = match header.metadata() {
             Some(metadata) => metadata.clone().into_iter().collect(),
             None => BTreeMap::new(),
@@ -75,19 +74,20 @@ impl Archive {
             arrays.insert(name, read);
         }
         let archive = Self { arrays, texts };
-        if digest.as_deref() != Some(&archive.digest()) {
+        if digest.as_deref() != Some(&archive.digest(&version)) {
             return Err(damaged("its digest is not that of its content".into()));
         }
         Ok(archive)
     }
 
-    /// Of names, shapes, formats, values and texts, in the order of names.
-    fn digest(&self) -> String {
+    /// Of the version, and of names, shapes, formats, values and texts, in the order of names.
+    fn digest(&self, version: &str) -> String {
         let mut hasher = StableHasher::new();
         let mut write = |part: &[u8]| {
             hasher.write(&(part.len() as u64).to_le_bytes());
             hasher.write(part);
         };
+        write(version.as_bytes());
         for (name, text) in &self.texts {
             write(name.as_bytes());
             write(text.as_bytes());

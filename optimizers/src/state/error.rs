@@ -26,7 +26,9 @@ pub enum StateError {
         reason: String,
     },
     /// Something that the optimizer needs is not there.
-    #[error("loading a state: it has no {name}; it is the state of another optimizer or of another model")]
+    #[error(
+        "loading a state: it has no {name}; it is the state of another optimizer or of another model"
+    )]
     Missing {
         /// What is missing.
         name: String,
@@ -38,7 +40,9 @@ pub enum StateError {
         name: String,
     },
     /// An array has another shape, or is held in another format.
-    #[error("loading a state: {name} is {found}, expected {expected}; build the optimizer for the same tensors and precision")]
+    #[error(
+        "loading a state: {name} is {found}, expected {expected}; build the optimizer for the same tensors and precision"
+    )]
     Shape {
         /// The array.
         name: String,

@@ -144,9 +144,10 @@ impl<'a> Keeper<'a> {
         let name = format!("{}{name}", self.scope);
         match &mut self.pass {
             Pass::Take(state) => {
-                let value = serde_json::to_value(value).map_err(|error| StateError::Unwritable {
-                    reason: format!("{name}: {error}"),
-                })?;
+                let value =
+                    serde_json::to_value(value).map_err(|error| StateError::Unwritable {
+                        reason: format!("{name}: {error}"),
+                    })?;
                 state.records.insert(name, value);
                 Ok(None)
             }
@@ -254,7 +255,9 @@ impl<'a> Keeper<'a> {
             return Ok(());
         };
         let arrays = state.arrays.keys();
-        let names = arrays.chain(state.settings.keys()).chain(state.records.keys());
+        let names = arrays
+            .chain(state.settings.keys())
+            .chain(state.records.keys());
         match names.into_iter().find(|name| !met.contains(*name)) {
             Some(name) => Err(StateError::Extra { name: name.clone() }.into()),
             None => Ok(()),
@@ -323,7 +326,11 @@ fn require_same(
         expected: own.to_string(),
     };
     let (Value::Object(found), Value::Object(own)) = (found, own) else {
-        return if found == own { Ok(()) } else { Err(differs("value", found, own)) };
+        return if found == own {
+            Ok(())
+        } else {
+            Err(differs("value", found, own))
+        };
     };
     for (key, own) in own {
         let default = defaults.get(key).unwrap_or(&Value::Null);

@@ -86,7 +86,9 @@ impl State {
         Ok(Self {
             settings: head.settings,
             records: head.records,
-            arrays: own.map(|(name, it)| (name.to_owned(), it.clone())).collect(),
+            arrays: own
+                .map(|(name, it)| (name.to_owned(), it.clone()))
+                .collect(),
         })
     }
 

@@ -37,8 +37,8 @@ use crate::error::{Error, require_non_negative};
 use crate::launch::{Strategy, require_bytes};
 use crate::product::Blueprint;
 use control::{
-    ADDED, CHECK, CONVERGED, COUNTS, DIVERGING, INDEFINITE, ITERATIONS, NOT_FINITE, OUT_OF_ROUNDS, RAISED,
-    RECORD, RESIDUAL, STOPPED,
+    ADDED, CHECK, CONVERGED, COUNTS, DIVERGING, INDEFINITE, ITERATIONS, NOT_FINITE, OUT_OF_ROUNDS,
+    RAISED, RECORD, RESIDUAL, STOPPED,
 };
 use products::RoundProducts;
 use tables::ROW;
@@ -263,11 +263,7 @@ impl DeviceRoots {
     ///
     /// # Errors
     /// [`Error::Shape`] if there is not one for each matrix.
-    pub fn set_evidence(
-        &mut self,
-        context: &Context,
-        found: &[RootHistory],
-    ) -> Result<(), Error> {
+    pub fn set_evidence(&mut self, context: &Context, found: &[RootHistory]) -> Result<(), Error> {
         if found.len() != self.sizes.len() {
             return Err(Error::Shape {
                 operation: OPERATION,
