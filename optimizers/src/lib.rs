@@ -53,7 +53,7 @@ pub use sonew_kernels::arena::{Arena, Layout};
 pub use sonew_kernels::context::{Context, Profile, Units};
 pub use sonew_kernels::graft::Graft;
 pub use sonew_kernels::kronecker::Method;
-pub use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor};
+pub use sonew_kernels::precision::{Format, Precision, PrecisionKind, PrecisionVisitor};
 pub use sonew_kernels::sonew::EdgeRemoval;
 pub use state::{Archive, Keeper, State, StateArray, StateError};
 

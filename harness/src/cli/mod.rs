@@ -5,11 +5,13 @@ mod kernel;
 mod listed;
 mod naming;
 mod numerics;
+mod resume;
 mod run;
 mod workload;
 
 pub use inspect::{Forced, InspectArgs};
 pub use kernel::KernelArgs;
+pub use resume::{CheckpointArgs, resumed};
 pub use run::{PlanError, RunArgs};
 pub use workload::WorkloadArgs;
 
@@ -67,6 +69,9 @@ pub enum Command {
         /// The run.
         #[command(flatten)]
         run: RunArgs,
+        /// Its checkpoints.
+        #[command(flatten)]
+        checkpoints: CheckpointArgs,
     },
     /// Train with several optimizers on the same start and batches: one table, one plot.
     Compare {

@@ -190,6 +190,7 @@ impl RunArgs {
             seed: self.seed,
             init: self.init.clone(),
             order: self.order.clone(),
+            checkpoint_every: None,
             log_steps: self.log_steps,
             verbose: self.verbose,
         }

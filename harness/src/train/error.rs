@@ -91,6 +91,9 @@ pub enum TrainError {
     /// The schedule.
     #[error(transparent)]
     Schedule(#[from] crate::train::schedule::ScheduleError),
+    /// A checkpoint to go on from.
+    #[error(transparent)]
+    Checkpoint(#[from] crate::train::checkpoint::CheckpointError),
     /// The run folder.
     #[error(transparent)]
     Record(#[from] crate::train::record::RecordError),

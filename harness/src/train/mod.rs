@@ -1,5 +1,6 @@
 //! One run: steps over shuffled batches, the loss on the full training set after each epoch, a record of both.
 
+pub mod checkpoint;
 pub mod compare;
 mod ending;
 mod error;
@@ -8,16 +9,18 @@ mod not_a_number;
 pub mod order;
 pub mod plan;
 pub mod plot;
+pub mod position;
 pub mod progress;
 pub mod record;
 mod run;
 pub mod schedule;
 mod start;
 pub mod summary;
+mod trouble;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::process::interrupt::Interrupt;
 use crate::process::streams::note;
@@ -29,13 +32,17 @@ use summary::RunSummary;
 
 pub use ending::Ending;
 pub use error::TrainError;
+use run::Desk;
 pub use run::Run;
 pub use start::Start;
 
 /// Everything of `run.json` that is not asked for but found.
 #[derive(Serialize)]
 struct Config<'a> {
-    command: Vec<String>,
+    command: &'a [String],
+    /// When it was resumed.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    resumed: &'a [Resumption],
     version: &'static str,
     cubecl: &'static str,
     device: &'a sonew_runtime::DeviceInfo,
@@ -51,6 +58,17 @@ struct Config<'a> {
     plan: &'a Plan,
 }
 
+/// A run that went on from a checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resumption {
+    /// Steps taken before.
+    pub step: usize,
+    /// The version of the program.
+    pub version: String,
+    /// The device.
+    pub device: String,
+}
+
 /// Trains as planned, writing the record to `folder`. However the run ends, what it found until then comes back, and the folder
 /// says how it ended.
 pub fn train(
@@ -62,14 +80,22 @@ pub fn train(
 ) -> (RunSummary, Ending) {
     interrupt.before_exit(folder.last_words());
     let plan = run.plan;
-    let mut summary = RunSummary::of_nothing(plan);
+    let mut summary = run.summary.clone();
     summary.state_bytes_per_parameter = run.optimizer.state_bytes_per_parameter();
     let mut ending = match begin(device, &run, folder) {
         Err(error) => Ending::by(error),
         Ok(()) => {
             let total = plan.total_steps(run.order.steps_per_epoch());
-            let mut progress = Progress::start(total, run.workload.examples().many, quiet);
-            let outcome = run.epochs(folder, &mut summary, interrupt, &mut progress);
+            let done = run.position.steps;
+            let many = run.workload.examples().many;
+            let mut progress = Progress::start(total, done, many, quiet);
+            let mut desk = Desk {
+                folder,
+                summary: &mut summary,
+                interrupt,
+                progress: &mut progress,
+            };
+            let outcome = run.epochs(&mut desk);
             progress.finish();
             outcome.map_or_else(Ending::by, Ending::without_error)
         }
@@ -107,7 +133,8 @@ fn begin(
         }
     }
     Ok(folder.write_config(&Config {
-        command: std::env::args().skip(1).collect(),
+        command: &run.command,
+        resumed: &run.resumed,
         version: env!("CARGO_PKG_VERSION"),
         cubecl: "0.10.0",
         device,

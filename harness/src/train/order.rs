@@ -1,9 +1,11 @@
 //! Which examples make up the batch of each step: drawn from a seed, or read from a file.
 
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 use std::ops::Range;
 use std::path::Path;
 
+use cubecl::hash::StableHasher;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -166,6 +168,19 @@ impl BatchOrder {
             path,
             &BTreeMap::from([("order".to_owned(), order)]),
         )?)
+    }
+
+    /// What tells the batches of the first `steps` steps from others: the seed, or a digest of those of a file.
+    pub fn digest(&self, steps: usize) -> String {
+        match &self.source {
+            Source::Seeded { seed, .. } => format!("seed {seed}"),
+            Source::Given { indices } => {
+                let taken = &indices[..indices.len().min(steps * self.batch)];
+                let mut hasher = StableHasher::new();
+                hasher.write(bytemuck::cast_slice(taken));
+                format!("{:032x}", hasher.finalize())
+            }
+        }
     }
 
     /// Whole batches in one pass over the examples.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use sonew_kernels::product::Multiplication;
 use sonew_optimizers::{Numerics, OptimizerConfig};
 
+use super::checkpoint::Every;
 use super::schedule::Schedule;
 
 /// A run, as asked for.
@@ -42,6 +43,9 @@ pub struct Plan {
     pub init: Option<PathBuf>,
     /// The batch order, if not drawn.
     pub order: Option<PathBuf>,
+    /// How often a checkpoint is written, if at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every: Option<Every>,
     /// Whether to log the loss of every step.
     pub log_steps: bool,
     /// Whether to say how the optimizer treats each tensor.

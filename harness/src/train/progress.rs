@@ -29,8 +29,9 @@ enum Output {
 }
 
 impl Progress {
-    /// Starts to report on a run of `total_steps` steps over examples that are called so; with `quiet`, reports nothing at all.
-    pub fn start(total_steps: usize, examples: &'static str, quiet: bool) -> Self {
+    /// Starts to report on a run of `total_steps` steps, `done` of which were taken before, over examples that are called so; with
+    /// `quiet`, reports nothing at all.
+    pub fn start(total_steps: usize, done: usize, examples: &'static str, quiet: bool) -> Self {
         let now = Instant::now();
         let output = if quiet {
             Output::Quiet
@@ -44,9 +45,11 @@ impl Progress {
             {
                 bar.set_style(style);
             }
+            bar.set_position(done as u64);
+            bar.reset_eta();
             Output::Bar(bar)
         } else {
-            Output::Plain(PlainLines::new(total_steps, now))
+            Output::Plain(PlainLines::new(total_steps, done, now))
         };
         Self {
             output,
@@ -102,14 +105,17 @@ impl Progress {
 /// When the next plain line is due, and how it reads.
 struct PlainLines {
     total_steps: usize,
+    /// Steps taken before.
+    done: usize,
     start: Instant,
     last: Instant,
 }
 
 impl PlainLines {
-    fn new(total_steps: usize, now: Instant) -> Self {
+    fn new(total_steps: usize, done: usize, now: Instant) -> Self {
         Self {
             total_steps,
+            done,
             start: now,
             last: now,
         }
@@ -124,7 +130,8 @@ impl PlainLines {
     }
 
     fn line(&self, steps: usize, message: &str, now: Instant) -> String {
-        let per_step = now.duration_since(self.start).as_secs_f64() / steps.max(1) as f64;
+        let taken = steps.saturating_sub(self.done).max(1);
+        let per_step = now.duration_since(self.start).as_secs_f64() / taken as f64;
         let left = per_step * self.total_steps.saturating_sub(steps) as f64;
         format!(
             "step {steps}/{}{message}, {} left",
@@ -191,7 +198,7 @@ mod tests {
     fn plain_lines_come_at_most_every_ten_seconds() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let mut plain = PlainLines::new(6000, start);
+        let mut plain = PlainLines::new(6000, 0, start);
         let due: Vec<bool> = [1, 9, 10, 11, 19, 20, 45]
             .iter()
             .map(|&s| plain.is_due(after(s)))
@@ -202,7 +209,7 @@ mod tests {
     #[test]
     fn a_plain_line_says_step_loss_speed_and_time_left() {
         let start = Instant::now();
-        let plain = PlainLines::new(6000, start);
+        let plain = PlainLines::new(6000, 0, start);
         let mut speed = Speed::new(start);
         assert_eq!(speed.message(None, "images"), "");
         speed.per_second = Some(59_400.2);
@@ -215,6 +222,9 @@ mod tests {
             line,
             "step 60/6000, loss 544.74, 59400 images/s, 16 min 30 s left"
         );
+        let resumed = PlainLines::new(6000, 5940, start);
+        let line = resumed.line(5950, "", start + Duration::from_secs(10));
+        assert_eq!(line, "step 5950/6000, 50 s left");
     }
 
     #[test]
@@ -230,7 +240,7 @@ mod tests {
 
     #[test]
     fn quiet_reports_nothing_and_takes_everything() {
-        let mut progress = Progress::start(0, "images", true);
+        let mut progress = Progress::start(0, 0, "images", true);
         progress.step(1, None, 1000);
         progress.epoch("epoch 0");
         progress.finish();

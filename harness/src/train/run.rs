@@ -1,18 +1,20 @@
 //! The steps and epochs of one run.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use sonew_optimizers::{Arena, Context, NonFinite, Optimizer};
+use sonew_optimizers::{Arena, Context, Optimizer};
 use sonew_runtime::save_kernels;
 
+use super::checkpoint::{Every, Shelf};
 use super::order::BatchOrder;
 use super::plan::Plan;
+use super::position::Position;
 use super::progress::Progress;
 use super::record::{EpochRecord, RunFolder, StepRecord};
 use super::start::Start;
 use super::summary::RunSummary;
-use super::{TrainError, init};
+use super::{Resumption, TrainError, init};
 use crate::process::interrupt::Interrupt;
 use crate::workloads::{Objective, Workload};
 
@@ -21,31 +23,12 @@ const TOLD_TOGETHER: usize = 64;
 /// Of so many steps one is timed where that takes a wait.
 const TIMED_APART: usize = 16;
 
-/// Time spent in the parts of an epoch's steps that were timed.
-#[derive(Default)]
-struct Split {
-    network: Duration,
-    optimizer: Duration,
-    timed: usize,
-}
-
-impl Split {
-    /// Seconds that so many steps take in the network and in the optimizer, by those that were timed.
-    fn of_steps(&self, steps: usize) -> [f64; 2] {
-        let each = steps as f64 / self.timed.max(1) as f64;
-        [self.network, self.optimizer].map(|it| it.as_secs_f64() * each)
-    }
-}
-
-/// What is known of steps before their losses are.
-#[derive(Default)]
-struct Untold {
-    /// Each step, and whether the optimizer took it.
-    steps: Vec<(usize, bool)>,
-    /// Steps in a row without progress.
-    idle: usize,
-    /// Steps whose losses were told.
-    told: usize,
+/// Where a run writes what it finds.
+pub(in crate::train) struct Desk<'a> {
+    pub folder: &'a mut RunFolder,
+    pub summary: &'a mut RunSummary,
+    pub interrupt: &'a Interrupt,
+    pub progress: &'a mut Progress,
 }
 
 /// A run that can begin: its states are allocated, and nothing is recorded yet.
@@ -55,8 +38,19 @@ pub struct Run<'a> {
     pub(super) optimizer: Box<dyn Optimizer>,
     pub(super) order: BatchOrder,
     objective: Box<dyn Objective + 'a>,
-    context: Rc<Context>,
-    params: Arena,
+    pub(super) context: Rc<Context>,
+    pub(super) params: Arena,
+    pub(super) position: Position,
+    /// The command line, without the name of the program.
+    pub command: Vec<String>,
+    /// When the run was resumed.
+    pub resumed: Vec<Resumption>,
+    /// What came out so far.
+    pub(super) summary: RunSummary,
+    /// Steps whose losses are not known yet, and whether the optimizer took them.
+    untold: Vec<(usize, bool)>,
+    /// When to write checkpoints, and where; none are written otherwise.
+    pub checkpoints: Option<(Every, Shelf)>,
 }
 
 impl<'a> Run<'a> {
@@ -89,6 +83,12 @@ impl<'a> Run<'a> {
             objective,
             params,
             context,
+            position: Position::default(),
+            command: std::env::args().skip(1).collect(),
+            resumed: Vec::new(),
+            summary: RunSummary::of_nothing(plan),
+            untold: Vec::new(),
+            checkpoints: None,
         })
     }
 
@@ -103,115 +103,28 @@ impl<'a> Run<'a> {
     }
 
     /// The name of a tensor in messages.
-    fn tensor_name(&self, tensor: usize) -> &str {
+    pub(super) fn tensor_name(&self, tensor: usize) -> &str {
         let tensor = self.workload.tensors().get(tensor);
         tensor.map_or("no tensor", |it| &it.name)
     }
 
-    /// Takes all steps, recording each epoch in `folder` and `summary`. Says whether it was interrupted before the last.
-    pub(super) fn epochs(
-        &mut self,
-        folder: &mut RunFolder,
-        summary: &mut RunSummary,
-        interrupt: &Interrupt,
-        progress: &mut Progress,
-    ) -> Result<bool, TrainError> {
+    /// Takes the steps that are left, recording each epoch. Says whether it was interrupted before the last.
+    pub(super) fn epochs(&mut self, desk: &mut Desk<'_>) -> Result<bool, TrainError> {
         let steps_per_epoch = self.order.steps_per_epoch();
         let total = self.plan.total_steps(steps_per_epoch);
-        let (mut spent, mut evaluating, mut optimizer, mut done) = (0.0, 0.0, 0.0, 0);
-        let mut untold = Untold::default();
-        for epoch in 0..self.plan.epochs {
+        while self.position.steps < total {
+            let epoch = self.position.steps / steps_per_epoch;
             let begin = epoch * steps_per_epoch;
             let end = total.min(begin + steps_per_epoch);
-            if begin >= end {
-                break;
+            if self.steps_of_epoch(begin, end, desk)? {
+                return Ok(true);
             }
-            let started = Instant::now();
-            let parts_before = self.optimizer.parts();
-            let mut split = Split::default();
-            let indices = self.order.batches(begin..end)?;
-            self.objective.set_order(&self.context, indices)?;
-            for step in begin..end {
-                if interrupt.requested() {
-                    self.tell(&mut untold, folder, progress)?;
-                    return Ok(true);
-                }
-                let taken_before = self.optimizer.steps();
-                let number = step - begin;
-                let at_once = self.objective.tells_at_once();
-                let timed = at_once || number % TIMED_APART == (end - begin - 1).min(1);
-                let outcome = self.step(step, number, timed.then_some(&mut split));
-                if outcome.is_ok() {
-                    done += 1;
-                    let taken = self.optimizer.steps() > taken_before;
-                    untold.steps.push((step, taken));
-                }
-                let many = untold.steps.len() >= TOLD_TOGETHER;
-                if at_once || many || step + 1 == end || outcome.is_err() {
-                    self.tell(&mut untold, folder, progress)?;
-                }
-                outcome?;
-            }
-            self.context.wait("the steps of an epoch")?;
-            let seconds = started.elapsed().as_secs_f64();
-            spent += seconds;
-            let steps = done - begin;
-            let [of_network, of_optimizer] = split.of_steps(steps);
-            optimizer += of_optimizer;
-            let started = Instant::now();
-            let loss = self.objective.evaluate(&self.context, &self.params)?;
-            let evaluation = started.elapsed().as_secs_f64();
-            evaluating += evaluation;
-            let parts = self.optimizer.parts();
-            // Before what may fail: a loss that was found is not lost.
-            summary.losses.push(loss);
-            summary.seconds_per_epoch = spent / (epoch + 1) as f64;
-            summary.seconds_per_evaluation = evaluating / (epoch + 1) as f64;
-            summary.optimizer_ms_per_step = 1e3 * optimizer / done as f64;
-            summary.optimizer_parts = parts
-                .iter()
-                .map(|(part, spent)| {
-                    let mean = 1e3 * spent.as_secs_f64() / done as f64;
-                    ((*part).to_owned(), mean)
-                })
-                .collect();
-            folder.keep(summary)?;
-            let report = self.optimizer.report()?;
-            let record = EpochRecord {
-                epoch,
-                steps: done,
-                loss,
-                lr: self.lr(begin),
-                seconds: seconds + evaluation,
-                forward_backward_seconds: of_network,
-                optimizer_seconds: of_optimizer,
-                evaluation_seconds: evaluation,
-                images_per_second: (steps * self.plan.batch) as f64 / seconds,
-                pivots_cut: report.pivots_cut,
-                pivots_out_of_range: report.pivots_out_of_range,
-                skipped_steps: report.skipped_steps,
-                loss_scale: self.optimizer.loss_scale(),
-                roots_refused: report.roots.map(|roots| roots.refused),
-                optimizer_parts: parts
-                    .iter()
-                    .zip(&parts_before)
-                    .map(|((part, after), (_, before))| {
-                        ((*part).to_owned(), (*after - *before).as_secs_f64())
-                    })
-                    .collect(),
-            };
-            folder.log(&record)?;
-            // A run may be killed later.
-            save_kernels();
-            progress.epoch(&describe(
-                &self.plan.label,
-                &record,
-                self.workload.examples().many,
-            ));
+            self.end_of_epoch(epoch, begin, desk)?;
+            self.checkpoint_if_due(desk, end == total)?;
         }
-        match summary.losses.last() {
+        match desk.summary.losses.last() {
             Some(&loss) if !loss.is_finite() => Err(TrainError::NoLoss {
-                epoch: summary.losses.len() - 1,
+                epoch: desk.summary.losses.len() - 1,
                 loss,
                 cause: self.cause(),
                 advice: self.advice(),
@@ -220,15 +133,127 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One step, the `number`-th of the order; timed where there is something to add the time to.
-    fn step(
+    /// Takes the steps of an epoch that are left. Says whether it was interrupted.
+    fn steps_of_epoch(
         &mut self,
-        step: usize,
-        number: usize,
-        split: Option<&mut Split>,
+        begin: usize,
+        end: usize,
+        desk: &mut Desk<'_>,
+    ) -> Result<bool, TrainError> {
+        let mut since = Instant::now();
+        let indices = self.order.batches(begin..end)?;
+        self.objective.set_order(&self.context, indices)?;
+        for step in self.position.steps..end {
+            if desk.interrupt.requested() {
+                self.tell(desk)?;
+                self.position.of_epoch += since.elapsed().as_secs_f64();
+                self.checkpoint(desk)?;
+                return Ok(true);
+            }
+            let taken_before = self.optimizer.steps();
+            let number = step - begin;
+            let at_once = self.objective.tells_at_once();
+            let timed = at_once || number % TIMED_APART == (end - begin - 1).min(1);
+            let outcome = self.step(step, number, timed);
+            if outcome.is_ok() {
+                self.position.steps += 1;
+                let taken = self.optimizer.steps() > taken_before;
+                self.untold.push((step, taken));
+            }
+            let many = self.untold.len() >= TOLD_TOGETHER;
+            if at_once || many || step + 1 == end || outcome.is_err() {
+                self.tell(desk)?;
+            }
+            outcome?;
+            if step + 1 < end && self.is_checkpoint_due() {
+                self.tell(desk)?;
+                self.position.of_epoch += since.elapsed().as_secs_f64();
+                self.checkpoint(desk)?;
+                since = Instant::now();
+            }
+        }
+        self.context.wait("the steps of an epoch")?;
+        self.position.of_epoch += since.elapsed().as_secs_f64();
+        Ok(false)
+    }
+
+    /// Measures the loss over all examples, and records the epoch.
+    fn end_of_epoch(
+        &mut self,
+        epoch: usize,
+        begin: usize,
+        desk: &mut Desk<'_>,
     ) -> Result<(), TrainError> {
+        let started = Instant::now();
+        let loss = self.objective.evaluate(&self.context, &self.params)?;
+        let evaluation = started.elapsed().as_secs_f64();
+        let done = self.position.steps;
+        let parts = self.parts();
+        let position = &mut self.position;
+        let seconds = std::mem::take(&mut position.of_epoch);
+        let steps = done - begin;
+        let [of_network, of_optimizer] = std::mem::take(&mut position.split).of_steps(steps);
+        position.spent += seconds;
+        position.optimizer += of_optimizer;
+        position.evaluating += evaluation;
+        // Before what may fail: a loss that was found is not lost.
+        let summary = &mut *desk.summary;
+        summary.losses.push(loss);
+        summary.seconds_per_epoch = position.spent / (epoch + 1) as f64;
+        summary.seconds_per_evaluation = position.evaluating / (epoch + 1) as f64;
+        summary.optimizer_ms_per_step = 1e3 * position.optimizer / done as f64;
+        let mean = |(part, spent): &(String, f64)| (part.clone(), 1e3 * spent / done as f64);
+        summary.optimizer_parts = parts.iter().map(mean).collect();
+        desk.folder.keep(summary)?;
+        let before = std::mem::replace(&mut position.parts_before, parts.iter().cloned().collect());
+        let report = self.optimizer.report()?;
+        let record = EpochRecord {
+            epoch,
+            steps: done,
+            loss,
+            lr: self.lr(begin),
+            seconds: seconds + evaluation,
+            forward_backward_seconds: of_network,
+            optimizer_seconds: of_optimizer,
+            evaluation_seconds: evaluation,
+            images_per_second: (steps * self.plan.batch) as f64 / seconds,
+            pivots_cut: report.pivots_cut,
+            pivots_out_of_range: report.pivots_out_of_range,
+            skipped_steps: report.skipped_steps,
+            loss_scale: self.optimizer.loss_scale(),
+            roots_refused: report.roots.map(|roots| roots.refused),
+            optimizer_parts: parts
+                .into_iter()
+                .map(|(part, spent)| {
+                    let before = before.get(&part).copied().unwrap_or(0.0);
+                    (part, spent - before)
+                })
+                .collect(),
+        };
+        desk.folder.log(&record)?;
+        // A run may be killed later.
+        save_kernels();
+        desk.progress.epoch(&describe(
+            &self.plan.label,
+            &record,
+            self.workload.examples().many,
+        ));
+        Ok(())
+    }
+
+    /// Seconds of the optimizer's steps by part, those before the run was resumed included.
+    pub(super) fn parts(&self) -> Vec<(String, f64)> {
+        let own = self.optimizer.parts().into_iter();
+        own.map(|(part, spent)| {
+            let before = self.position.parts.get(part).copied().unwrap_or(0.0);
+            (part.to_owned(), before + spent.as_secs_f64())
+        })
+        .collect()
+    }
+
+    /// One step, the `number`-th of the order.
+    fn step(&mut self, step: usize, number: usize, timed: bool) -> Result<(), TrainError> {
         // Waits are for the split of time only.
-        let timed = split.is_some();
         if timed {
             self.context.wait("the steps before")?;
         }
@@ -251,34 +276,28 @@ impl<'a> Run<'a> {
             });
         }
         taken?;
-        if let Some(split) = split {
+        if timed {
             self.context.wait("optimizer step")?;
-            split.network += of_network;
-            split.optimizer += started.elapsed();
-            split.timed += 1;
+            self.position.split.add(of_network, started.elapsed());
         }
         Ok(())
     }
 
     /// Fetches the losses of the steps that were taken since the last time, records them, and stops at the first that says that there
     /// is no progress.
-    fn tell(
-        &mut self,
-        untold: &mut Untold,
-        folder: &mut RunFolder,
-        progress: &mut Progress,
-    ) -> Result<(), TrainError> {
+    fn tell(&mut self, desk: &mut Desk<'_>) -> Result<(), TrainError> {
         let losses = self.objective.losses(&self.context)?;
-        for ((step, taken), loss) in std::mem::take(&mut untold.steps).into_iter().zip(losses) {
-            untold.told += 1;
-            progress.step(untold.told, Some(loss as f32), self.plan.batch);
+        for ((step, taken), loss) in std::mem::take(&mut self.untold).into_iter().zip(losses) {
+            desk.progress
+                .step(step + 1, Some(loss as f32), self.plan.batch);
             if self.plan.log_steps {
-                folder.log(&StepRecord { step, loss })?;
+                desk.folder.log(&StepRecord { step, loss })?;
             }
             // Where steps are skipped, the weights are still good, and the next batch may be.
             let progressed = loss.is_finite() && taken;
-            untold.idle = if progressed { 0 } else { untold.idle + 1 };
-            if untold.idle > self.patience() {
+            let idle = &mut self.position.idle;
+            *idle = if progressed { 0 } else { *idle + 1 };
+            if *idle > self.patience() {
                 return Err(TrainError::Diverged {
                     step,
                     loss,
@@ -290,17 +309,6 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Steps in a row that may be skipped, or whose loss may be NaN or infinite: enough for a loss scale to come down from
-    /// the largest number of f32 to the least.
-    fn patience(&self) -> usize {
-        let numerics = &self.plan.numerics;
-        match numerics.non_finite {
-            NonFinite::Proceed => 0,
-            NonFinite::Stop if numerics.loss_scale.is_none() => 0,
-            NonFinite::Skip | NonFinite::Stop => 256,
-        }
-    }
-
     fn lr(&self, step: usize) -> f64 {
         self.plan.schedule.lr_at(
             step,
@@ -308,41 +316,6 @@ impl<'a> Run<'a> {
             self.plan.epochs,
             self.plan.lr,
         )
-    }
-
-    /// The options that may help. An ε on every diagonal helps, where the optimizer has one and uses it. Weights that lose
-    /// more than themselves in a step change sign, and grow once they lose more than twice that.
-    fn advice(&self) -> &'static str {
-        let settings = self.plan.optimizer.settings();
-        let has = |key| settings.iter().find(|setting| setting.key == key);
-        let number = |key| has(key).and_then(|it| it.value.parse::<f64>().ok());
-        let decays = self.plan.lr * number("weight-decay").unwrap_or(0.0);
-        let replaced = has("relative-epsilon").is_some_and(|it| it.value.parse() != Ok(0.0));
-        if decays > 1.0 {
-            "a smaller --lr or --set weight-decay, whose product is more than 1"
-        } else if replaced {
-            "a smaller --lr or a larger --set relative-epsilon"
-        } else if has("epsilon").is_some() {
-            "a smaller --lr or a larger --set epsilon"
-        } else {
-            "a smaller --lr"
-        }
-    }
-
-    /// Why there is no progress, as far as the optimizer's last step tells.
-    fn cause(&self) -> String {
-        let report = match self.optimizer.report() {
-            Ok(report) => report,
-            Err(error) => return error.to_string(),
-        };
-        match report.first_non_finite {
-            Some((tensor, at)) => format!(
-                "{} gradients are not finite, first in {} at {at}",
-                report.non_finite_gradients,
-                self.tensor_name(tensor)
-            ),
-            None => "the gradients are finite, so the weights grew too large".into(),
-        }
     }
 }
 

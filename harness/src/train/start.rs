@@ -9,7 +9,7 @@ use super::TrainError;
 use super::init;
 use super::order::BatchOrder;
 use super::plan::Plan;
-use crate::workloads::{Memory, Workload};
+use crate::workloads::{Examples, Memory, Workload};
 
 /// What the runs of a command start from: they differ in the optimizer and the precision only.
 pub struct Start {
@@ -43,6 +43,11 @@ impl Start {
             order,
             given,
         })
+    }
+
+    /// How many examples there are, and what they are called.
+    pub fn examples(&self) -> Examples {
+        self.workload.examples()
     }
 
     /// Checks that a run as planned fits a device and the memory of the host.

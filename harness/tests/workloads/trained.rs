@@ -35,6 +35,7 @@ fn plan() -> Plan {
         seed: 0,
         init: None,
         order: None,
+        checkpoint_every: None,
         log_steps: false,
         verbose: false,
     }

@@ -6,6 +6,7 @@ mod on_device;
 mod one_kernel;
 mod runs;
 mod texts;
+mod training;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -28,8 +29,12 @@ fn main() -> ExitCode {
     let outcome = match Cli::of_this_process().command {
         Command::Devices { json } => texts::devices(json),
         Command::Optimizers { name } => texts::optimizers(name.as_deref()),
-        Command::Train { optimizer, run } => runs::start(&run, &[optimizer], false),
-        Command::Compare { optimizers, run } => runs::start(&run, &optimizers, true),
+        Command::Train {
+            optimizer,
+            run,
+            checkpoints,
+        } => training::start(run, optimizer, &checkpoints),
+        Command::Compare { optimizers, run } => runs::compare_all(&run, &optimizers),
         Command::Roots {
             size,
             order,

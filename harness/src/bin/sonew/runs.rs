@@ -1,4 +1,4 @@
-//! Runs of the benchmark.
+//! Comparisons of runs, and how any run begins and ends.
 
 use std::error::Error;
 use std::path::Path;
@@ -14,140 +14,105 @@ use sonew_harness::train::record::{
     Contents, RecordError, RunFile, RunFolder, RunStatus, check_folder, read_run, timestamp,
 };
 use sonew_harness::train::schedule::Schedule;
-use sonew_harness::train::{Ending, Run, Start, TrainError, train};
+use sonew_harness::train::{Ending, Start, TrainError};
 use sonew_optimizers::Context;
 use sonew_runtime::DeviceInfo;
 
 use crate::Outcome;
 use crate::on_device::{Job, on_device};
 
-/// Trains with one optimizer, or compares several.
-pub fn start(run: &RunArgs, optimizers: &[String], compare: bool) -> Outcome {
+/// Compares optimizers.
+pub fn compare_all(run: &RunArgs, optimizers: &[String]) -> Outcome {
     // Everything that can be refused without a device is refused before one is opened.
     let plans = run.plans(optimizers)?;
     let Some(first) = plans.first() else {
         return Err("name an optimizer; `sonew optimizers` lists them".into());
     };
-    if !compare && plans.len() > 1 {
-        return Err("train takes one --precision; compare takes several".into());
-    }
     let start = Start::of(first, run.workload.open()?)?;
-    let job = RunJob {
+    let job = Comparison {
         run: run.clone(),
         plans,
         start,
-        compare,
     };
     job.check_folders()?;
     on_device(&run.device, job)
 }
 
-struct RunJob {
+struct Comparison {
     run: RunArgs,
     /// At least one.
     plans: Vec<Plan>,
     start: Start,
-    compare: bool,
 }
 
-impl Job for RunJob {
+impl Job for Comparison {
     fn is_quiet(&self) -> bool {
         self.run.quiet
     }
 
     fn run(self, info: &DeviceInfo, context: Rc<Context>) -> Outcome {
         let interrupt = Interrupt::install()?;
-        let quiet = self.run.quiet;
         for plan in &self.plans {
             self.start.fits(plan, info)?;
         }
-        // The folder is made last: a start that is refused leaves none.
-        if self.compare {
-            for plan in &self.plans {
-                self.start.suits(plan, &context).map_err(of_plan(plan))?;
-            }
-            let mut folder = self.folder()?;
-            self.introduce(info);
-            let (table, ending) = compare(
-                info,
-                &context,
-                &self.start,
-                &self.plans,
-                &mut folder,
-                self.run.overwrite,
-                &interrupt,
-                quiet,
-            );
-            let result = format!("\n{}", table.to_text().trim_end());
-            conclude(Some(&result), folder.path(), ending, self.run.json)
-        } else {
-            let plan = &self.plans[0];
-            let run = Run::new(context, &self.start, plan)?;
-            let mut folder = self.folder()?;
-            self.introduce(info);
-            let (summary, ending) = train(info, run, &mut folder, &interrupt, quiet);
-            let result = summary.final_loss().map(|loss| {
-                format!(
-                    "{}: loss {loss:.3}, {:.2} bytes per parameter and {:.2} of optimizer state",
-                    summary.optimizer, summary.parameter_bytes, summary.state_bytes_per_parameter
-                )
-            });
-            conclude(result.as_deref(), folder.path(), ending, self.run.json)
+        for plan in &self.plans {
+            self.start.suits(plan, &context).map_err(of_plan(plan))?;
         }
+        // Much may have happened while the device was opened.
+        self.check_folders()?;
+        // The folder is made last: a start that is refused leaves none.
+        let mut folder = folder(&self.run, Contents::Comparison, "compare")?;
+        introduce(&self.run, info);
+        let (table, ending) = compare(
+            info,
+            &context,
+            &self.start,
+            &self.plans,
+            &mut folder,
+            self.run.overwrite,
+            &interrupt,
+            self.run.quiet,
+        );
+        let result = format!("\n{}", table.to_text().trim_end());
+        conclude(Some(&result), folder.path(), ending, self.run.json)
     }
 }
 
-impl RunJob {
-    fn contents(&self) -> Contents {
-        if self.compare {
-            Contents::Comparison
-        } else {
-            Contents::Run
-        }
-    }
-
-    /// Refuses folders that cannot be taken: that of the command, and in a comparison those of its runs.
+impl Comparison {
+    /// Refuses folders that cannot be taken: that of the command, and those of its runs.
     fn check_folders(&self) -> Result<(), RecordError> {
         let Some(out) = &self.run.out else {
             return Ok(());
         };
-        check_folder(out, self.contents(), self.run.overwrite)?;
-        if self.compare {
-            for plan in &self.plans {
-                check_folder(out.join(&plan.folder), Contents::Run, self.run.overwrite)?;
-            }
+        check_folder(out, Contents::Comparison, self.run.overwrite)?;
+        for plan in &self.plans {
+            check_folder(out.join(&plan.folder), Contents::Run, self.run.overwrite)?;
         }
         Ok(())
     }
+}
 
-    fn folder(&self) -> Result<RunFolder, RecordError> {
-        // Much may have happened while the device was opened.
-        self.check_folders()?;
-        match &self.run.out {
-            Some(path) => RunFolder::create_for(path, self.contents(), self.run.overwrite),
-            None => {
-                let stem = match self.contents() {
-                    Contents::Run => &self.plans[0].folder,
-                    Contents::Comparison => "compare",
-                };
-                RunFolder::create_named("runs", &format!("{stem}-{}", timestamp()))
-            }
-        }
+/// Makes the folder that was asked for, or one in `runs` after `stem`.
+pub fn folder(run: &RunArgs, contents: Contents, stem: &str) -> Result<RunFolder, RecordError> {
+    match &run.out {
+        Some(path) => RunFolder::create_for(path, contents, run.overwrite),
+        None => RunFolder::create_named("runs", &format!("{stem}-{}", timestamp())),
     }
+}
 
-    fn introduce(&self, info: &DeviceInfo) {
-        if self.run.quiet {
-            return;
-        }
-        note(&format!(
-            "{} through {} ({})",
-            info.name, info.backend, info.id
-        ));
-        if self.run.schedule == Schedule::PAPER && self.run.epochs <= 5 {
-            note(
-                "note: the paper's schedule starts with an epoch at learning rate 0 and warms up until the fifth; --schedule paper=100 takes the first epochs of its 100, --schedule constant none of it",
-            );
-        }
+/// Says what trains, and how the schedule may surprise.
+pub fn introduce(run: &RunArgs, info: &DeviceInfo) {
+    if run.quiet {
+        return;
+    }
+    note(&format!(
+        "{} through {} ({})",
+        info.name, info.backend, info.id
+    ));
+    if run.schedule == Schedule::PAPER && run.epochs <= 5 {
+        note(
+            "note: the paper's schedule starts with an epoch at learning rate 0 and warms up until the fifth; --schedule paper=100 takes the first epochs of its 100, --schedule constant none of it",
+        );
     }
 }
 
@@ -159,7 +124,7 @@ fn of_plan(plan: &Plan) -> impl FnOnce(TrainError) -> TrainError {
 }
 
 /// Prints what came out and where it is recorded. What went wrong in the run counts before what goes wrong here.
-fn conclude(result: Option<&str>, folder: &Path, ending: Ending, json: bool) -> Outcome {
+pub fn conclude(result: Option<&str>, folder: &Path, ending: Ending, json: bool) -> Outcome {
     let printed = if json {
         record(folder)
     } else {

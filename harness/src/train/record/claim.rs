@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::LOG_FILE;
 use super::error::{RecordError, io_error};
 use super::run_file::{RUN_FILE, RunFile, read_run};
+use crate::train::checkpoint::Shelf;
 
 /// What is recorded in a folder, which decides what files in it are the record's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +119,15 @@ impl Claim {
         Ok(Self { log, earlier, made })
     }
 
+    /// Takes the folder of a run that is to go on. What it has written stays.
+    pub fn resumed(path: &Path) -> Result<Self, RecordError> {
+        Ok(Self {
+            log: open_log(path, false)?,
+            earlier: Some(Contents::Run),
+            made: Vec::new(),
+        })
+    }
+
     /// Takes a folder that was just made.
     pub fn new_folder(path: &Path) -> Result<Self, RecordError> {
         let made = vec![path.to_path_buf()];
@@ -137,6 +147,7 @@ impl Claim {
                 fs::remove_file(&file).map_err(io_error("removing", &file))?;
             }
         }
+        Shelf::of_run(path).clear()?;
         let emptied = self.log.set_len(0);
         emptied.map_err(io_error("emptying", &path.join(LOG_FILE)))
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::claim::{Claim, Contents};
 use super::error::{RecordError, io_error};
-use super::run_file::{RUN_FILE, RunFile};
+use super::run_file::{RUN_FILE, RunFile, read_run};
 use super::{LOG_FILE, RunStatus};
 
 /// A folder that one run writes to, and no other program until it is dropped. Dropped before [`RunFolder::finish`], it says
@@ -69,6 +69,47 @@ impl RunFolder {
         }
         let claim = Claim::new_folder(&path)?;
         Self::begin(path, claim)
+    }
+
+    /// Takes the folder of a run that is to go on, and returns what its `run.json` said.
+    ///
+    /// # Errors
+    /// [`RecordError::Busy`] if the run still goes on, [`RecordError::Io`] and [`RecordError::Unreadable`] if its `run.json` cannot be
+    /// read or its log not be written to.
+    pub fn resume(path: impl AsRef<Path>) -> Result<(Self, RunFile), RecordError> {
+        let path = path.as_ref().to_path_buf();
+        let before = read_run(&path)?;
+        let claim = Claim::resumed(&path)?;
+        let run = RunFile {
+            status: RunStatus::Running,
+            ..before.clone()
+        };
+        run.write(&path)?;
+        let run = Arc::new(Mutex::new(run));
+        Ok((Self { path, claim, run }, before))
+    }
+
+    /// Has the log be found after the machine has died, and returns its bytes.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`].
+    pub fn log_is_safe(&self) -> Result<u64, RecordError> {
+        let log = &self.claim.log;
+        let length = log.sync_data().and_then(|()| Ok(log.metadata()?.len()));
+        length.map_err(io_error("syncing", &self.path.join(LOG_FILE)))
+    }
+
+    /// Takes back the lines of the log behind so many bytes. Says whether it has as many.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`].
+    pub fn cut_log(&mut self, bytes: u64) -> Result<bool, RecordError> {
+        let log = &self.claim.log;
+        let cut = log.metadata().and_then(|it| {
+            let whole = it.len() >= bytes;
+            log.set_len(bytes.min(it.len())).map(|()| whole)
+        });
+        cut.map_err(io_error("cutting", &self.path.join(LOG_FILE)))
     }
 
     /// Writes a `run.json` at once: by it the folder is known to be a run's.

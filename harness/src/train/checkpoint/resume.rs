@@ -1,0 +1,102 @@
+//! Whether what is asked of a run now goes with what it began with, and the newest checkpoint it can go on from.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use sonew_optimizers::Format;
+
+use super::{Checkpoint, CheckpointError, Shelf};
+use crate::process::streams::note;
+use crate::train::init::Tensor;
+use crate::train::plan::Plan;
+use crate::train::record::io_error;
+use crate::workloads::Examples;
+
+/// What of a plan may change when a run is resumed. Weights come from the checkpoint, and batches are compared themselves.
+const MAY_CHANGE: &[&str] = &[
+    "label",
+    "folder",
+    "lr",
+    "schedule",
+    "epochs",
+    "log_steps",
+    "init",
+    "order",
+    "checkpoint_every",
+];
+
+/// Requires that a run of this plan on these examples is the one whose `run.json` has this config.
+///
+/// # Errors
+/// [`CheckpointError::Changed`] with the first setting that is another.
+pub fn require_same(
+    folder: &Path,
+    config: &Value,
+    plan: &Plan,
+    examples: Examples,
+) -> Result<(), CheckpointError> {
+    let Value::Object(mut plan) = serde_json::to_value(plan)? else {
+        return Ok(());
+    };
+    plan.retain(|key, _| !MAY_CHANGE.contains(&key.as_str()));
+    plan.insert(examples.many.into(), examples.count.into());
+    match difference("", config.as_object(), &plan) {
+        None => Ok(()),
+        Some((key, expected, found)) => Err(CheckpointError::Changed {
+            path: folder.into(),
+            key,
+            found,
+            expected,
+        }),
+    }
+}
+
+/// The first key of `now` that has another value in `then`, with both.
+fn difference(
+    above: &str,
+    then: Option<&Map<String, Value>>,
+    now: &Map<String, Value>,
+) -> Option<(String, String, String)> {
+    now.iter().find_map(|(key, now)| {
+        let then = then.and_then(|it| it.get(key)).unwrap_or(&Value::Null);
+        let key = format!("{above}{key}");
+        match (then, now) {
+            (Value::Object(then), Value::Object(now)) => {
+                difference(&format!("{key}."), Some(then), now)
+            }
+            _ if then == now => None,
+            _ => Some((key, then.to_string(), now.to_string())),
+        }
+    })
+}
+
+/// The newest checkpoint of a run that can be read, if it has any; says which cannot.
+///
+/// # Errors
+/// [`CheckpointError::Unreadable`] if there are some and none can.
+pub fn newest(
+    folder: &Path,
+    tensors: &[Tensor],
+    format: Format,
+) -> Result<Option<Checkpoint>, CheckpointError> {
+    let mut first_reason = None;
+    for (_, path) in Shelf::of_run(folder).all()? {
+        let bytes = fs::read(&path).map_err(io_error("reading", &path));
+        let read = bytes.map_err(CheckpointError::from);
+        match read.and_then(|bytes| Checkpoint::of_bytes(&bytes, tensors, format)) {
+            Ok(checkpoint) => return Ok(Some(checkpoint)),
+            Err(error) => {
+                note(&format!("{}: {error}", path.display()));
+                first_reason.get_or_insert_with(|| error.to_string());
+            }
+        }
+    }
+    match first_reason {
+        None => Ok(None),
+        Some(reason) => Err(CheckpointError::Unreadable {
+            path: folder.into(),
+            reason,
+        }),
+    }
+}
