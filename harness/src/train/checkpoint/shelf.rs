@@ -52,11 +52,35 @@ impl Shelf {
     }
 
     /// Puts the one after `step` there: written beside, synced and renamed, so that it is whole or not there however the program or
-    /// the machine ends. All but the last two go.
+    /// the machine ends. All but the last two go, and on a full disk all but the last at first.
     ///
     /// # Errors
-    /// [`RecordError::Io`]; those that were there stay.
+    /// [`RecordError::Io`]; the last that was there stays.
     pub fn put(&self, step: usize, bytes: &[u8]) -> Result<(), RecordError> {
+        match self.put_beside(step, bytes) {
+            Err(RecordError::Io { source, .. })
+                if matches!(
+                    source.kind(),
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+                ) && self.all()?.len() >= KEPT =>
+            {
+                self.keep(KEPT - 1)?;
+                self.put_beside(step, bytes)?;
+            }
+            written => written?,
+        }
+        self.keep(KEPT)
+    }
+
+    /// Removes all but the newest.
+    fn keep(&self, count: usize) -> Result<(), RecordError> {
+        for (_, old) in self.all()?.into_iter().skip(count) {
+            fs::remove_file(&old).map_err(io_error("removing", &old))?;
+        }
+        Ok(())
+    }
+
+    fn put_beside(&self, step: usize, bytes: &[u8]) -> Result<(), RecordError> {
         fs::create_dir_all(&self.folder).map_err(io_error("making the folder", &self.folder))?;
         let path = self.folder.join(format!("step-{step:08}{ENDING}"));
         let unfinished = path.with_extension(&UNFINISHED[1..]);
@@ -67,9 +91,6 @@ impl Shelf {
             // On a full disk its room is wanted; the error that led here is the one that counts.
             let _ = fs::remove_file(&unfinished);
             return Err(io_error("writing", &path)(error));
-        }
-        for (_, old) in self.all()?.into_iter().skip(KEPT) {
-            fs::remove_file(&old).map_err(io_error("removing", &old))?;
         }
         Ok(())
     }
