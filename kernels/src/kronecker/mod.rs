@@ -11,6 +11,7 @@
 //! On a CPU adapter statistics, roots and directions are computed in host memory, as the products of the network are;
 //! elsewhere by grouped products on the device ([`DeviceBlocking`], [`DeviceRoots`]). The descent is a kernel everywhere.
 
+#[cfg(feature = "contract")]
 pub mod accuracy;
 mod blocking;
 mod descend;
@@ -21,6 +22,7 @@ mod host_root;
 mod longest_step;
 mod measure;
 mod on_device;
+#[cfg(feature = "contract")]
 pub mod reference;
 mod root;
 mod statistics;
