@@ -16,12 +16,8 @@ pub(crate) use missing::{each_part, multiply, symmetric};
 /// Whether the library was built with the feature `host`.
 pub const BUILT: bool = cfg!(feature = "host");
 
-/// A matrix at an address: the steps from a row to the next, and from a column to the next.
-pub(crate) struct At<P> {
-    pub(crate) values: P,
-    pub(crate) row_stride: usize,
-    pub(crate) column_stride: usize,
-}
+/// A matrix at an address, with the steps from a row to the next and from a column to the next.
+pub(crate) type At<P> = (P, [usize; 2]);
 
 /// A = V Λ Vᵀ.
 pub(crate) struct Eigen {

@@ -11,7 +11,6 @@
 //! On a CPU adapter statistics, roots and directions are computed in host memory, as the products of the network are;
 //! elsewhere by grouped products on the device ([`DeviceBlocking`], [`DeviceRoots`]). The descent is a kernel everywhere.
 
-#[cfg(feature = "contract")]
 pub mod accuracy;
 mod blocking;
 mod descend;

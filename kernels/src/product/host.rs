@@ -122,11 +122,8 @@ impl<'a, F: HostFloat> HostMatrix<'a, F> {
     }
 
     fn at(&self) -> At<*const F> {
-        At {
-            values: self.values.as_ptr(),
-            row_stride: self.row_stride,
-            column_stride: self.column_stride,
-        }
+        let strides = [self.row_stride, self.column_stride];
+        (self.values.as_ptr(), strides)
     }
 }
 
@@ -176,11 +173,7 @@ pub(crate) fn host_weighted<F: HostFloat>(
         return Ok(());
     }
     let sizes = [a.rows, b.columns, a.columns];
-    let c = At {
-        values: c.as_mut_ptr(),
-        row_stride: b.columns,
-        column_stride: 1,
-    };
+    let c = (c.as_mut_ptr(), [b.columns, 1]);
     // SAFETY: each matrix holds rows · columns values with the strides given, checked when it was made and above; C is
     // borrowed mutably, so it overlaps neither.
     unsafe { multiply(sizes, c, keep, read, a.at(), b.at(), weight) }
