@@ -50,9 +50,11 @@ pub use shampoo::{FactorFormat, ProductsPlace, RidgeForm, RootChoice, Shampoo};
 pub use sonew::{PrecisionGamma, RelativeGamma, Sonew, StatisticsForm};
 pub use sonew_kernels::arena::{Arena, Layout};
 pub use sonew_kernels::context::{Context, Profile, Units};
+pub use sonew_kernels::error::Error as KernelError;
 pub use sonew_kernels::graft::Graft;
 pub use sonew_kernels::kronecker::Method;
-pub use sonew_kernels::precision::{Precision, PrecisionKind, PrecisionVisitor};
+pub use sonew_kernels::launch::Grid;
+pub use sonew_kernels::precision::{Format, Precision, PrecisionKind, PrecisionVisitor};
 pub use sonew_kernels::sonew::EdgeRemoval;
 
 use std::time::Duration;
