@@ -3,6 +3,7 @@
 pub mod compare;
 mod ending;
 mod error;
+mod evaluation;
 pub mod init;
 mod not_a_number;
 pub mod order;
@@ -11,6 +12,7 @@ pub mod plot;
 pub mod progress;
 pub mod record;
 mod run;
+mod saved;
 pub mod schedule;
 mod start;
 pub mod summary;
@@ -29,6 +31,7 @@ use summary::RunSummary;
 
 pub use ending::Ending;
 pub use error::TrainError;
+pub use evaluation::{Evaluated, Evaluation};
 pub use run::Run;
 pub use start::Start;
 
@@ -76,6 +79,7 @@ pub fn train(
     };
     summary.note = ending.note();
     ending.and(folder.finish(ending.status.clone(), &summary));
+    ending.and(run.save(&ending));
     if !summary.losses.is_empty() {
         let plot = LossPlot {
             caption: run.workload.title().into(),
@@ -85,7 +89,7 @@ pub fn train(
         };
         ending.and(plot.write_to_folder(folder.path()));
     }
-    // The summary was safe before the plot was tried.
+    // The summary was safe before weights and plot were tried.
     if summary.note != ending.note() {
         summary.note = ending.note();
         ending.and(folder.finish(ending.status.clone(), &summary));

@@ -40,6 +40,8 @@ pub struct Plan {
     pub seed: u64,
     /// The first weights, if not drawn.
     pub init: Option<PathBuf>,
+    /// The file of the last weights, if they are to be saved.
+    pub save: Option<PathBuf>,
     /// The batch order, if not drawn.
     pub order: Option<PathBuf>,
     /// Whether to log the loss of every step.

@@ -55,8 +55,8 @@ pub struct Run<'a> {
     pub(super) optimizer: Box<dyn Optimizer>,
     pub(super) order: BatchOrder,
     objective: Box<dyn Objective + 'a>,
-    context: Rc<Context>,
-    params: Arena,
+    pub(super) context: Rc<Context>,
+    pub(super) params: Arena,
 }
 
 impl<'a> Run<'a> {

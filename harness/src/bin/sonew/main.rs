@@ -1,6 +1,7 @@
-//! `sonew`: devices, optimizers, train, compare, roots, stability, verify, bench, tune, report, inspect, source, kernel.
+//! `sonew`: devices, optimizers, train, evaluate, compare, roots, stability, verify, bench, tune, report, inspect, source, kernel.
 
 mod cost;
+mod evaluate;
 mod measures;
 mod on_device;
 mod one_kernel;
@@ -28,8 +29,13 @@ fn main() -> ExitCode {
     let outcome = match Cli::of_this_process().command {
         Command::Devices { json } => texts::devices(json),
         Command::Optimizers { name } => texts::optimizers(name.as_deref()),
-        Command::Train { optimizer, run } => runs::start(&run, &[optimizer], false),
-        Command::Compare { optimizers, run } => runs::start(&run, &optimizers, true),
+        Command::Train {
+            optimizer,
+            save,
+            run,
+        } => runs::start(&run, &[optimizer], save, false),
+        Command::Evaluate(args) => evaluate::evaluate(&args),
+        Command::Compare { optimizers, run } => runs::start(&run, &optimizers, None, true),
         Command::Roots {
             size,
             order,

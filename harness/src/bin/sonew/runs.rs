@@ -1,10 +1,11 @@
 //! Runs of the benchmark.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use sonew_harness::arrays::{self, ArraysError};
 use sonew_harness::cli::RunArgs;
 use sonew_harness::process::interrupt::{EXIT_STATUS, Interrupt};
 use sonew_harness::process::streams::{note, print};
@@ -21,17 +22,23 @@ use sonew_runtime::DeviceInfo;
 use crate::Outcome;
 use crate::on_device::{Job, on_device};
 
-/// Trains with one optimizer, or compares several.
-pub fn start(run: &RunArgs, optimizers: &[String], compare: bool) -> Outcome {
+/// Trains with one optimizer, whose last weights may be saved, or compares several.
+pub fn start(
+    run: &RunArgs,
+    optimizers: &[String],
+    save: Option<PathBuf>,
+    compare: bool,
+) -> Outcome {
     // Everything that can be refused without a device is refused before one is opened.
-    let plans = run.plans(optimizers)?;
-    let Some(first) = plans.first() else {
+    let mut plans = run.plans(optimizers)?;
+    let Some(first) = plans.first_mut() else {
         return Err("name an optimizer; `sonew optimizers` lists them".into());
     };
+    first.save = save;
     if !compare && plans.len() > 1 {
         return Err("train takes one --precision; compare takes several".into());
     }
-    let start = Start::of(first, run.workload.open()?)?;
+    let start = Start::of(&plans[0], run.workload.open()?)?;
     let job = RunJob {
         run: run.clone(),
         plans,
@@ -39,6 +46,7 @@ pub fn start(run: &RunArgs, optimizers: &[String], compare: bool) -> Outcome {
         compare,
     };
     job.check_folders()?;
+    job.check_saved()?;
     on_device(&run.device, job)
 }
 
@@ -79,7 +87,7 @@ impl Job for RunJob {
                 quiet,
             );
             let result = format!("\n{}", table.to_text().trim_end());
-            conclude(Some(&result), folder.path(), ending, self.run.json)
+            conclude(Some(&result), None, folder.path(), ending, self.run.json)
         } else {
             let plan = &self.plans[0];
             let run = Run::new(context, &self.start, plan)?;
@@ -92,7 +100,14 @@ impl Job for RunJob {
                     summary.optimizer, summary.parameter_bytes, summary.state_bytes_per_parameter
                 )
             });
-            conclude(result.as_deref(), folder.path(), ending, self.run.json)
+            let saved = plan.save.as_deref();
+            conclude(
+                result.as_deref(),
+                saved,
+                folder.path(),
+                ending,
+                self.run.json,
+            )
         }
     }
 }
@@ -118,6 +133,18 @@ impl RunJob {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a file of last weights that cannot be written. The run's folder may not be there yet.
+    fn check_saved(&self) -> Result<(), ArraysError> {
+        let Some(path) = &self.plans[0].save else {
+            return Ok(());
+        };
+        let out = self.run.out.as_deref().filter(|out| !out.exists());
+        match path.parent() {
+            Some(folder) if out == Some(folder) => Ok(()),
+            _ => arrays::can_write(path),
+        }
     }
 
     fn folder(&self) -> Result<RunFolder, RecordError> {
@@ -158,12 +185,19 @@ fn of_plan(plan: &Plan) -> impl FnOnce(TrainError) -> TrainError {
     }
 }
 
-/// Prints what came out and where it is recorded. What went wrong in the run counts before what goes wrong here.
-fn conclude(result: Option<&str>, folder: &Path, ending: Ending, json: bool) -> Outcome {
+/// Prints what came out, and where it is recorded and saved. What went wrong in the run counts before what goes wrong here.
+fn conclude(
+    result: Option<&str>,
+    saved: Option<&Path>,
+    folder: &Path,
+    ending: Ending,
+    json: bool,
+) -> Outcome {
     let printed = if json {
         record(folder)
     } else {
-        report(result, folder, &ending.status).map_err(Into::into)
+        let saved = saved.filter(|_| ending.error.is_none());
+        report(result, saved, folder, &ending.status).map_err(Into::into)
     };
     match (ending.status, ending.error) {
         (RunStatus::Interrupted, error) => {
@@ -193,7 +227,12 @@ fn record(folder: &Path) -> Result<(), Box<dyn Error>> {
     Ok(print(&serde_json::to_string_pretty(&record)?)?)
 }
 
-fn report(result: Option<&str>, folder: &Path, status: &RunStatus) -> std::io::Result<()> {
+fn report(
+    result: Option<&str>,
+    saved: Option<&Path>,
+    folder: &Path,
+    status: &RunStatus,
+) -> std::io::Result<()> {
     if let Some(result) = result {
         print(result)?;
     }
@@ -203,6 +242,9 @@ fn report(result: Option<&str>, folder: &Path, status: &RunStatus) -> std::io::R
     let plot = folder.join("loss.png");
     if plot.is_file() {
         print(&format!("\nplot   {}", plot.display()))?;
+    }
+    if let Some(saved) = saved {
+        print(&format!("weights {}", saved.display()))?;
     }
     print(&format!("record {}", folder.display()))
 }
