@@ -110,3 +110,8 @@ pub trait Optimizer {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Compiles those of the chapter on the library.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/library.md")]
+struct Chapter;

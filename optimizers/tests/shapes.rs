@@ -105,6 +105,27 @@ fn a_step_moves_a_tensor_of_any_shape_that_is_alone() {
 }
 
 #[test]
+fn shampoo_takes_scalars_rows_and_columns_for_vectors_and_empty_tensors_for_nothing() {
+    let software = Software::open();
+    let layout = Layout::with_shapes(shapes()).unwrap();
+    let settings = ("shampoo", &[("merge-size", "1")][..]);
+    let shampoo = built(settings, PrecisionKind::F32, &software.context, &layout);
+    let [scalar, one, vector, row, column, empty, no_rows, cube] = &shampoo.assignments()[..]
+    else {
+        panic!("one for each tensor");
+    };
+    for it in [scalar, one] {
+        assert_eq!(it, "vector of 1, p = 2");
+    }
+    for it in [vector, row, column] {
+        assert_eq!(it, "vector of 7, p = 2");
+    }
+    for it in [empty, no_rows, cube] {
+        assert!(it.starts_with("graft only: "), "{it}");
+    }
+}
+
+#[test]
 fn a_model_without_a_value_is_refused() {
     for shapes in [vec![], vec![vec![0]], vec![vec![0, 3], vec![0]]] {
         let error = Layout::with_shapes(shapes).unwrap_err();
