@@ -24,7 +24,8 @@ fn least_squares(
 ) {
     let unit = ABSOLUTE_POS;
     if unit <= INPUTS {
-        let (mut gradient, mut squares) = (0.0f32, 0.0f32);
+        let mut gradient = 0.0f32;
+        let mut squares = 0.0f32;
         for i in 0..SAMPLES {
             let row = i * (INPUTS + 1);
             let mut residual = params[b_at as usize] - data[row + INPUTS];
