@@ -98,6 +98,10 @@ fn a_file_that_cannot_be_written_is_refused_before_a_run_begins_and_a_comparison
         let found = error.contains("writing arrays to") && error.contains(word);
         assert!(found, "{error}");
     }
+    for name in ["run.json", "log.jsonl", "loss.png"] {
+        let error = fails(&train(&out, &["--save", text(&out.join(name))]));
+        assert!(error.contains(name) && error.contains("record"), "{error}");
+    }
     let file = folder.path().join("weights");
     let mut args = train(&out, &["--save", text(&file)]);
     args[0] = "compare";

@@ -21,6 +21,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Without features everything runs that runs on the device. The feature `host` brings what Shampoo computes in host memory: on CPU
+//! adapters, and wherever it is told to; without it such settings are [`Error::NotBuilt`].
+//!
 //! [`OptimizerConfig`] is any of them. It knows them by their names, and their settings by the keys of the command line:
 //!
 //! ```

@@ -34,7 +34,7 @@ pub(super) fn require_built(config: &Shampoo, on_host: bool, built: bool) -> Res
         optimizer: "shampoo".into(),
         found,
         feature: "host",
-        instead: "products=device and root=newton-refreshed",
+        instead: "products=device, factors=f32 and root=newton-refreshed",
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use sonew_harness::arrays::{self, ArraysError};
+use sonew_harness::arrays;
 use sonew_harness::cli::RunArgs;
 use sonew_harness::process::interrupt::{EXIT_STATUS, Interrupt};
 use sonew_harness::process::streams::{note, print};
@@ -135,16 +135,25 @@ impl RunJob {
         Ok(())
     }
 
-    /// Refuses a file of last weights that cannot be written. The run's folder may not be there yet.
-    fn check_saved(&self) -> Result<(), ArraysError> {
+    /// Refuses a file of last weights that cannot be written, or is one of the run's record. The run's folder may not be there yet.
+    fn check_saved(&self) -> Result<(), Box<dyn Error>> {
         let Some(path) = &self.plans[0].save else {
             return Ok(());
         };
-        let out = self.run.out.as_deref().filter(|out| !out.exists());
-        match path.parent() {
-            Some(folder) if out == Some(folder) => Ok(()),
-            _ => arrays::can_write(path),
+        let out = self.run.out.as_deref();
+        if out.is_none() || path.parent() != out {
+            return Ok(arrays::can_write(path)?);
         }
+        if path.file_name().is_some_and(|it| Contents::Run.owns(it)) {
+            let found = path.display();
+            return Err(
+                format!("--save: {found} belongs to the run's record; take another name").into(),
+            );
+        }
+        if out.is_some_and(Path::exists) {
+            arrays::can_write(path)?;
+        }
+        Ok(())
     }
 
     fn folder(&self) -> Result<RunFolder, RecordError> {
