@@ -39,6 +39,25 @@ pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     })
 }
 
+/// Whether [`replace_file`] could make or replace the file at the end of `path`'s symbolic links, which stays as it is. What is no
+/// file, as a pipe, is not opened: whoever reads it would take that for its end.
+pub(crate) fn can_replace(path: &Path) -> io::Result<()> {
+    let End::Path(target) = end_of_links(path)? else {
+        return Ok(());
+    };
+    match fs::metadata(&target) {
+        Ok(found) if found.is_file() || found.is_dir() => {
+            OpenOptions::new().write(true).open(&target).map(drop)
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let (temporary, _) = beside(&target, None)?;
+            fs::remove_file(temporary)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// What a path stands for.
 enum End {
     /// Something that is there under this name, or nothing yet.

@@ -80,6 +80,16 @@ pub enum Error {
         /// What the driver said.
         reason: String,
     },
+    /// The library was built without what the operation needs.
+    #[error(
+        "{operation} needs the feature `{feature}` of sonew-kernels, and this program was built without it; ask for it in Cargo.toml, of whichever crate of SONew-rs you depend on"
+    )]
+    NotBuilt {
+        /// The operation.
+        operation: &'static str,
+        /// The feature.
+        feature: &'static str,
+    },
     /// This device has no way to run the operation.
     #[error("{operation} is not supported on this device: {reason}")]
     Unsupported {

@@ -9,15 +9,21 @@
 //! * A kernel is declared once ([`catalogue`]), with launches that show what it costs and the checks that hold it to its oracle.
 //! * What a kernel noticed stays on the device until somebody reads it ([`evidence`]).
 //! * Each family has an oracle, plain f64 loops from the formulas, in its `reference` module.
+//!
+//! Without features the library has the kernels and their launches, which is what trains on a GPU. `host` brings what CPU
+//! adapters compute in host memory instead ([`host`]); `contract` the contract, the catalogue and the oracles, which verify.
 
 pub mod arena;
+#[cfg(feature = "contract")]
 pub mod catalogue;
 pub mod context;
+#[cfg(feature = "contract")]
 pub mod contract;
 pub mod error;
 pub mod evidence;
 pub mod first_order;
 pub mod graft;
+pub mod host;
 pub mod kronecker;
 pub mod launch;
 pub mod network;

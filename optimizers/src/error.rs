@@ -51,6 +51,20 @@ pub enum Error {
         /// The range, in words.
         expected: &'static str,
     },
+    /// A setting asks for what the library was built without.
+    #[error(
+        "{optimizer}: {found} needs the feature `{feature}` of sonew-optimizers, and this program was built without it; build it with `features = [\"{feature}\"]`, or set {instead}"
+    )]
+    NotBuilt {
+        /// The optimizer.
+        optimizer: String,
+        /// What asks for it.
+        found: String,
+        /// The feature.
+        feature: &'static str,
+        /// Which settings do not need it.
+        instead: &'static str,
+    },
     /// The root of one factor failed more often in a row than is tolerated.
     #[error(
         "shampoo: tensor {tensor}, block {block}, {side} factor: {failures} failed roots in a row, the last with residual {residual:e} ({reason}); raise epsilon or tolerated-failures, or look for non-finite gradients"

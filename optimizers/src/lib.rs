@@ -21,6 +21,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Without features everything runs that runs on the device. The feature `host` brings what Shampoo computes in host memory: on CPU
+//! adapters, and wherever it is told to; without it such settings are [`Error::NotBuilt`].
+//!
 //! [`OptimizerConfig`] is any of them. It knows them by their names, and their settings by the keys of the command line:
 //!
 //! ```
@@ -51,8 +54,10 @@ pub use shampoo::{FactorFormat, ProductsPlace, RidgeForm, RootChoice, Shampoo};
 pub use sonew::{PrecisionGamma, RelativeGamma, Sonew, StatisticsForm};
 pub use sonew_kernels::arena::{Arena, Layout};
 pub use sonew_kernels::context::{Context, Profile, Units};
+pub use sonew_kernels::error::Error as KernelError;
 pub use sonew_kernels::graft::Graft;
 pub use sonew_kernels::kronecker::Method;
+pub use sonew_kernels::launch::Grid;
 pub use sonew_kernels::precision::{Format, Precision, PrecisionKind, PrecisionVisitor};
 pub use sonew_kernels::sonew::EdgeRemoval;
 pub use state::{Archive, Keeper, State, StateArray, StateError};
@@ -138,3 +143,8 @@ pub trait Optimizer {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Compiles those of the chapter on the library.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/library.md")]
+struct Chapter;

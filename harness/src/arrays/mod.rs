@@ -1,4 +1,4 @@
-//! Named arrays in safetensors files: first weights, batch orders, and what a kernel reads and writes.
+//! Named arrays in safetensors files: first and last weights, batch orders, and what a kernel reads and writes.
 
 mod convert;
 mod error;
@@ -9,4 +9,4 @@ mod write;
 pub use error::ArraysError;
 pub use header::FormatError;
 pub use read::{Arrays, Stored};
-pub use write::{Array, Values, write};
+pub use write::{Array, Values, can_write, write};

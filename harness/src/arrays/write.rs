@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, View, serialize};
 
 use super::ArraysError;
-use crate::replace_file::replace_file;
+use crate::replace_file::{can_replace, replace_file};
 
 /// The values of an array, in row-major order.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,11 +91,24 @@ pub fn write(path: impl AsRef<Path>, arrays: &BTreeMap<String, Array>) -> Result
         path: path.into(),
         source,
     })?;
-    replace_file(path, &bytes).map_err(|source| ArraysError::Io {
+    replace_file(path, &bytes).map_err(io(path))
+}
+
+/// Checks that [`write()`] could make or replace the file, and leaves it as it is.
+///
+/// # Errors
+/// [`ArraysError::Io`] if it could not.
+pub fn can_write(path: impl AsRef<Path>) -> Result<(), ArraysError> {
+    let path = path.as_ref();
+    can_replace(path).map_err(io(path))
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ArraysError {
+    |source| ArraysError::Io {
         operation: "writing arrays to",
         path: path.into(),
         source,
-    })
+    }
 }
 
 impl View for &Array {

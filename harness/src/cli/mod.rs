@@ -1,5 +1,6 @@
 //! The command line: what can be asked for.
 
+mod evaluate;
 mod inspect;
 mod kernel;
 mod listed;
@@ -9,6 +10,7 @@ mod resume;
 mod run;
 mod workload;
 
+pub use evaluate::EvaluateArgs;
 pub use inspect::{Forced, InspectArgs};
 pub use kernel::KernelArgs;
 pub use resume::{CheckpointArgs, resumed};
@@ -66,6 +68,10 @@ pub enum Command {
         /// The optimizer.
         #[arg(long, default_value = "tridiag-sonew", help = listed::optimizers())]
         optimizer: String,
+        /// Write the last weights to this safetensors file, which --init and `sonew evaluate` read, and replace what it holds. A run that
+        /// is interrupted writes those after its last step; one that diverges or fails writes none.
+        #[arg(long, value_name = "FILE", display_order = 50)]
+        save: Option<PathBuf>,
         /// The run.
         #[command(flatten)]
         run: RunArgs,
@@ -73,6 +79,8 @@ pub enum Command {
         #[command(flatten)]
         checkpoints: CheckpointArgs,
     },
+    /// Print the loss of weights from a file over all examples: that which training prints for them.
+    Evaluate(EvaluateArgs),
     /// Train with several optimizers on the same start and batches: one table, one plot.
     Compare {
         /// Comma-separated; each may carry its own settings: adam:lr=1e-3:beta2=0.99,tridiag-sonew

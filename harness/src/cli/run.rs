@@ -189,6 +189,7 @@ impl RunArgs {
             workload: self.workload.settings(),
             seed: self.seed,
             init: self.init.clone(),
+            save: None,
             order: self.order.clone(),
             checkpoint_every: None,
             log_steps: self.log_steps,

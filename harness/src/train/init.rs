@@ -35,7 +35,7 @@ pub struct Tensor {
     pub first: First,
 }
 
-/// Why there are no weights to start from.
+/// Why there are no weights, or why they are not saved.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// The sizes describe no network.
@@ -48,7 +48,7 @@ pub enum InitError {
     },
     /// A weight read from a file is not a finite number.
     #[error(
-        "first weights from {path}: expected finite numbers, found {value} in array \"{name}\" at position {position}"
+        "weights from {path}: expected finite numbers, found {value} in array \"{name}\" at position {position}"
     )]
     NotFinite {
         /// The file.
@@ -61,7 +61,7 @@ pub enum InitError {
         value: f32,
     },
     /// The file does not hold the arrays of these tensors, or cannot be read or written.
-    #[error("first weights: {0}")]
+    #[error("weights: {0}")]
     Arrays(#[from] ArraysError),
 }
 

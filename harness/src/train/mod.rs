@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod compare;
 mod ending;
 mod error;
+mod evaluation;
 pub mod init;
 mod not_a_number;
 pub mod order;
@@ -13,6 +14,7 @@ pub mod position;
 pub mod progress;
 pub mod record;
 mod run;
+mod saved;
 pub mod schedule;
 mod start;
 pub mod summary;
@@ -32,6 +34,7 @@ use summary::RunSummary;
 
 pub use ending::Ending;
 pub use error::TrainError;
+pub use evaluation::{Evaluated, Evaluation};
 use run::Desk;
 pub use run::Run;
 pub use start::Start;
@@ -102,6 +105,7 @@ pub fn train(
     };
     summary.note = ending.note();
     ending.and(folder.finish(ending.status.clone(), &summary));
+    ending.and(run.save(&ending));
     if !summary.losses.is_empty() {
         let plot = LossPlot {
             caption: run.workload.title().into(),
@@ -111,7 +115,7 @@ pub fn train(
         };
         ending.and(plot.write_to_folder(folder.path()));
     }
-    // The summary was safe before the plot was tried.
+    // The summary was safe before weights and plot were tried.
     if summary.note != ending.note() {
         summary.note = ending.note();
         ending.and(folder.finish(ending.status.clone(), &summary));

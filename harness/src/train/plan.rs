@@ -41,6 +41,8 @@ pub struct Plan {
     pub seed: u64,
     /// The first weights, if not drawn.
     pub init: Option<PathBuf>,
+    /// The file of the last weights, if they are to be saved.
+    pub save: Option<PathBuf>,
     /// The batch order, if not drawn.
     pub order: Option<PathBuf>,
     /// How often a checkpoint is written, if at all.

@@ -55,40 +55,7 @@ impl Start {
     /// # Errors
     /// [`TrainError::Memory`].
     pub fn fits(&self, plan: &Plan, device: &DeviceInfo) -> Result<(), TrainError> {
-        let arena = 4 * self.workload.layout().arena_len() as u128;
-        let Memory {
-            buffer,
-            host,
-            options,
-        } = self.workload.memory(device.profile, plan.batch);
-        let memory = |argument, found, place, expected| TrainError::Memory {
-            argument,
-            found,
-            place,
-            expected,
-            options,
-        };
-        let (largest, argument) = if buffer > arena {
-            (buffer, "the values of a batch")
-        } else {
-            (arena, "the parameter arena")
-        };
-        if largest > device.max_buffer_bytes.into() {
-            let expected = device.max_buffer_bytes.to_string();
-            return Err(memory(argument, largest, "one device buffer", expected));
-        }
-        // Weights as drawn and laid out come on top of what the workload needs.
-        let found = 2 * arena + host;
-        let bytes = usize::try_from(found).unwrap_or(usize::MAX);
-        // The system says at once whether it has as much, and the program does not abort if it has not.
-        let mut room = Vec::<u8>::new();
-        let reserved = room.try_reserve_exact(bytes);
-        // Or the compiler may leave out an allocation that nothing uses.
-        std::hint::black_box(&room);
-        reserved.map_err(|_| {
-            let expected = "what the system gives".into();
-            memory("the network", found, "host memory", expected)
-        })
+        fits(&*self.workload, plan.batch, device)
     }
 
     /// Has a device refuse now what it would refuse of the plan's optimizer or products later.
@@ -102,4 +69,46 @@ impl Start {
         let built = plan.optimizer.build(plan.numerics, context.clone(), layout);
         Ok(built.map(drop)?)
     }
+}
+
+/// Checks that batches of so many examples fit a device and the memory of the host.
+pub(super) fn fits(
+    workload: &dyn Workload,
+    batch: usize,
+    device: &DeviceInfo,
+) -> Result<(), TrainError> {
+    let arena = 4 * workload.layout().arena_len() as u128;
+    let Memory {
+        buffer,
+        host,
+        options,
+    } = workload.memory(device.profile, batch);
+    let memory = |argument, found, place, expected| TrainError::Memory {
+        argument,
+        found,
+        place,
+        expected,
+        options,
+    };
+    let (largest, argument) = if buffer > arena {
+        (buffer, "the values of a batch")
+    } else {
+        (arena, "the parameter arena")
+    };
+    if largest > device.max_buffer_bytes.into() {
+        let expected = device.max_buffer_bytes.to_string();
+        return Err(memory(argument, largest, "one device buffer", expected));
+    }
+    // Weights as drawn and laid out come on top of what the workload needs.
+    let found = 2 * arena + host;
+    let bytes = usize::try_from(found).unwrap_or(usize::MAX);
+    // The system says at once whether it has as much, and the program does not abort if it has not.
+    let mut room = Vec::<u8>::new();
+    let reserved = room.try_reserve_exact(bytes);
+    // Or the compiler may leave out an allocation that nothing uses.
+    std::hint::black_box(&room);
+    reserved.map_err(|_| {
+        let expected = "what the system gives".into();
+        memory("the network", found, "host memory", expected)
+    })
 }

@@ -34,6 +34,7 @@ fn plan() -> Plan {
         workload: Map::from_iter([("space".to_owned(), json!(3))]),
         seed: 0,
         init: None,
+        save: None,
         order: None,
         checkpoint_every: None,
         log_steps: false,

@@ -4,11 +4,10 @@
 //! [`super::Method::Eigen`] shows that rounding only. That it is right, the row of [`super::Method::NewtonDouble`] shows,
 //! which shares nothing with it.
 
-use sonew_host::eigen::symmetric;
-
 use super::host_root::{decompose, unstructured};
 use super::root::Ridge;
 use crate::error::Error;
+use crate::host::symmetric;
 use crate::product::{HostMatrix, host};
 
 /// Q Λ Qᵀ with eigenvalues log-spaced from 1 down to 1/`condition` and random orthogonal Q: the eigenvectors of a
@@ -45,7 +44,7 @@ pub fn conditioned(n: usize, condition: f64, seed: u64) -> Result<Vec<f32>, Erro
             noise[j * n + i] = x;
         }
     }
-    let Some(found) = symmetric(&noise, n) else {
+    let Some(found) = symmetric(&noise, n)? else {
         return Err(Error::Unsupported {
             operation,
             reason: "the eigenvectors of a random matrix were not found".into(),

@@ -21,6 +21,7 @@ mod host_root;
 mod longest_step;
 mod measure;
 mod on_device;
+#[cfg(feature = "contract")]
 pub mod reference;
 mod root;
 mod statistics;

@@ -14,12 +14,14 @@ mod dense;
 mod gathering;
 pub(crate) mod loss;
 mod placing;
+#[cfg(feature = "contract")]
 pub mod reference;
 mod room;
 mod tables;
 
 pub use dense::{DenseLayers, Layer};
 pub use gathering::{ImageOrder, PackedImages};
+#[cfg(feature = "host")]
 pub use sonew_host::elementwise;
 pub use tables::{Step, steps};
 

@@ -1,9 +1,9 @@
 //! Values of a format in host memory: what a buffer of [`Storage`] holds, and back.
 
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use super::{Format, Native, Pairs, Storage};
+use crate::host::each_part;
 
 /// A format that the host can write and read, value by value.
 pub trait HostFormat: Storage {
@@ -26,11 +26,11 @@ pub trait HostFormat: Storage {
     /// x rounded to the format.
     fn rounded(x: f32) -> f32;
 
-    /// Rounds all values, shared between the threads of the machine.
+    /// Rounds all values, shared between the threads of the machine with the feature `host`.
     fn round_all(values: &mut [f32]) {
-        values
-            .par_chunks_mut(1 << 14)
-            .for_each(|values| values.iter_mut().for_each(|x| *x = Self::rounded(*x)));
+        each_part(values, |part| {
+            part.iter_mut().for_each(|x| *x = Self::rounded(*x));
+        });
     }
 }
 

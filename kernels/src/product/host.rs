@@ -4,6 +4,7 @@
 use core::ops::{Add, Mul};
 
 use crate::error::Error;
+use crate::host::{At, multiply};
 
 const OPERATION: &str = "matrix product";
 
@@ -119,13 +120,18 @@ impl<'a, F: HostFloat> HostMatrix<'a, F> {
             ..self
         }
     }
+
+    fn at(&self) -> At<*const F> {
+        let strides = [self.row_stride, self.column_stride];
+        (self.values.as_ptr(), strides)
+    }
 }
 
 /// C ← A B, or C ← C + A B if `accumulate`; C is row-major. All threads of the machine take part; the result does not
 /// depend on how many there are beyond rounding.
 ///
 /// # Errors
-/// [`Error::Shape`] if the shapes do not fit.
+/// [`Error::Shape`] if the shapes do not fit, [`Error::NotBuilt`] without the feature `host`.
 pub fn host<F: HostFloat>(
     c: &mut [F],
     a: HostMatrix<'_, F>,
@@ -166,30 +172,9 @@ pub(crate) fn host_weighted<F: HostFloat>(
     if c.is_empty() {
         return Ok(());
     }
+    let sizes = [a.rows, b.columns, a.columns];
+    let c = (c.as_mut_ptr(), [b.columns, 1]);
     // SAFETY: each matrix holds rows · columns values with the strides given, checked when it was made and above; C is
     // borrowed mutably, so it overlaps neither.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.columns,
-            a.columns,
-            c.as_mut_ptr(),
-            1,
-            b.columns as isize,
-            read,
-            a.values.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.values.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
-            keep,
-            weight,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
-        );
-    }
-    Ok(())
+    unsafe { multiply(sizes, c, keep, read, a.at(), b.at(), weight) }
 }

@@ -23,6 +23,7 @@ mod graft;
 mod launch;
 mod precondition;
 mod rates;
+#[cfg(feature = "contract")]
 pub mod reference;
 mod row_sum;
 mod statistics;

@@ -13,6 +13,7 @@
 mod choices;
 mod factors;
 mod keep;
+mod place;
 mod roots;
 mod states;
 
@@ -25,6 +26,7 @@ use sonew_kernels::context::Context;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::first_order::Hyper;
 use sonew_kernels::graft::Graft;
+use sonew_kernels::host;
 use sonew_kernels::kronecker::{
     self, Blocking, DescentBuffers, DescentRates, LARGEST_ORDER, Limits, MeasureBuffers, Ridge,
 };
@@ -200,6 +202,10 @@ impl<P: Precision> ShampooOptimizer<P> {
     fn new(config: Shampoo, context: Rc<Context>, layout: &Layout) -> Result<Self, Error> {
         let order = (config.exponent > 0).then_some(config.exponent);
         let blocking = Blocking::new(layout, config.limits(), order, config.vectors)?;
+        let on_host = place::on_host(&config, context.profile());
+        if blocking.factor_values() > 0 {
+            place::require_built(&config, on_host, host::BUILT)?;
+        }
         let factors = 4 * blocking.factor_values() as u64;
         context.require_buffer("building Shampoo", "the factors of all tensors", factors)?;
         let sweep = Sweep::measuring::<P>(&context, "kronecker-descent");
@@ -214,13 +220,6 @@ impl<P: Precision> ShampooOptimizer<P> {
                     .for_each(|x| *x = value as f32);
             }
             all
-        };
-        let on_host = match config.products {
-            ProductsPlace::Auto => {
-                context.profile().host_memory || config.factors == FactorFormat::Bf16
-            }
-            ProductsPlace::Host => true,
-            ProductsPlace::Device => false,
         };
         let mut start = diagonal(config.epsilon);
         config.factors.round(&mut start);

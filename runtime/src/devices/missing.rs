@@ -73,7 +73,7 @@ impl Missing {
             kind,
             reason: format!("this program was built without the feature `{feature}`"),
             looked_for: Vec::new(),
-            advice: format!("build it with `--features {feature}`"),
+            advice: format!("build it with the feature `{feature}` of sonew-runtime"),
         }
     }
 }

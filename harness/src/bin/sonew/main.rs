@@ -1,6 +1,7 @@
-//! `sonew`: devices, optimizers, train, compare, roots, stability, verify, bench, tune, report, inspect, source, kernel.
+//! `sonew`: devices, optimizers, train, evaluate, compare, roots, stability, verify, bench, tune, report, inspect, source, kernel.
 
 mod cost;
+mod evaluate;
 mod measures;
 mod on_device;
 mod one_kernel;
@@ -31,9 +32,11 @@ fn main() -> ExitCode {
         Command::Optimizers { name } => texts::optimizers(name.as_deref()),
         Command::Train {
             optimizer,
+            save,
             run,
             checkpoints,
-        } => training::start(run, optimizer, &checkpoints),
+        } => training::start(run, optimizer, save, &checkpoints),
+        Command::Evaluate(args) => evaluate::evaluate(&args),
         Command::Compare { optimizers, run } => runs::compare_all(&run, &optimizers),
         Command::Roots {
             size,

@@ -74,7 +74,7 @@ impl Job for Comparison {
             self.run.quiet,
         );
         let result = format!("\n{}", table.to_text().trim_end());
-        conclude(Some(&result), folder.path(), ending, self.run.json)
+        conclude(Some(&result), None, folder.path(), ending, self.run.json)
     }
 }
 
@@ -123,12 +123,19 @@ fn of_plan(plan: &Plan) -> impl FnOnce(TrainError) -> TrainError {
     }
 }
 
-/// Prints what came out and where it is recorded. What went wrong in the run counts before what goes wrong here.
-pub fn conclude(result: Option<&str>, folder: &Path, ending: Ending, json: bool) -> Outcome {
+/// Prints what came out, and where it is recorded and saved. What went wrong in the run counts before what goes wrong here.
+pub fn conclude(
+    result: Option<&str>,
+    saved: Option<&Path>,
+    folder: &Path,
+    ending: Ending,
+    json: bool,
+) -> Outcome {
     let printed = if json {
         record(folder)
     } else {
-        report(result, folder, &ending.status).map_err(Into::into)
+        let saved = saved.filter(|_| ending.error.is_none());
+        report(result, saved, folder, &ending.status).map_err(Into::into)
     };
     match (ending.status, ending.error) {
         (RunStatus::Interrupted, error) => {
@@ -158,7 +165,12 @@ fn record(folder: &Path) -> Result<(), Box<dyn Error>> {
     Ok(print(&serde_json::to_string_pretty(&record)?)?)
 }
 
-fn report(result: Option<&str>, folder: &Path, status: &RunStatus) -> std::io::Result<()> {
+fn report(
+    result: Option<&str>,
+    saved: Option<&Path>,
+    folder: &Path,
+    status: &RunStatus,
+) -> std::io::Result<()> {
     if let Some(result) = result {
         print(result)?;
     }
@@ -168,6 +180,9 @@ fn report(result: Option<&str>, folder: &Path, status: &RunStatus) -> std::io::R
     let plot = folder.join("loss.png");
     if plot.is_file() {
         print(&format!("\nplot   {}", plot.display()))?;
+    }
+    if let Some(saved) = saved {
+        print(&format!("weights {}", saved.display()))?;
     }
     print(&format!("record {}", folder.display()))
 }

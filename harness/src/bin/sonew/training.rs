@@ -1,10 +1,11 @@
 //! One run: begun, or gone on with.
 
+use std::error::Error;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::rc::Rc;
 
+use sonew_harness::arrays;
 use sonew_harness::cli::{CheckpointArgs, Command, RunArgs, resumed};
 use sonew_harness::process::interrupt::Interrupt;
 use sonew_harness::process::streams::note;
@@ -20,15 +21,20 @@ use crate::on_device::{Job, on_device};
 use crate::runs::{conclude, folder, introduce};
 
 /// Trains with one optimizer, or goes on with a run.
-pub fn start(run: RunArgs, optimizer: String, checkpoints: &CheckpointArgs) -> Outcome {
+pub fn start(
+    run: RunArgs,
+    optimizer: String,
+    save: Option<PathBuf>,
+    checkpoints: &CheckpointArgs,
+) -> Outcome {
     match &checkpoints.resume {
         Some(folder) => go_on(folder),
-        None => begin(run, optimizer, checkpoints.checkpoint_every),
+        None => begin(run, optimizer, save, checkpoints.checkpoint_every),
     }
 }
 
-fn begin(run: RunArgs, optimizer: String, every: Option<Every>) -> Outcome {
-    let (plan, start) = planned(&run, optimizer, every)?;
+fn begin(run: RunArgs, optimizer: String, save: Option<PathBuf>, every: Option<Every>) -> Outcome {
+    let (plan, start) = planned(&run, optimizer, save, every)?;
     let job = Training {
         begun: None,
         run,
@@ -38,6 +44,8 @@ fn begin(run: RunArgs, optimizer: String, every: Option<Every>) -> Outcome {
     if let Some(out) = &job.run.out {
         check_folder(out, Contents::Run, job.run.overwrite)?;
     }
+    let out = job.run.out.as_deref();
+    check_saved(job.plan.save.as_deref(), out)?;
     on_device(&job.run.device.clone(), job)
 }
 
@@ -45,8 +53,9 @@ fn begin(run: RunArgs, optimizer: String, every: Option<Every>) -> Outcome {
 fn planned(
     run: &RunArgs,
     optimizer: String,
+    save: Option<PathBuf>,
     every: Option<Every>,
-) -> Result<(Plan, Start), Box<dyn std::error::Error>> {
+) -> Result<(Plan, Start), Box<dyn Error>> {
     let mut plans = run.plans(&[optimizer])?;
     if plans.len() > 1 {
         return Err("train takes one --precision; compare takes several".into());
@@ -55,6 +64,7 @@ fn planned(
         .pop()
         .ok_or("name an optimizer; `sonew optimizers` lists them")?;
     let plan = Plan {
+        save,
         checkpoint_every: every,
         ..plan
     };
@@ -73,6 +83,7 @@ fn go_on(folder: &Path) -> Outcome {
     let (command, words) = resumed(folder, &run_file, &own)?;
     let Command::Train {
         optimizer,
+        save,
         run,
         checkpoints,
     } = command
@@ -80,7 +91,8 @@ fn go_on(folder: &Path) -> Outcome {
         return Err(not_resumable(folder, "it was not begun by `sonew train`").into());
     };
     let every = checkpoints.checkpoint_every;
-    let (plan, start) = planned(&run, optimizer, every)?;
+    let (plan, start) = planned(&run, optimizer, save, every)?;
+    check_saved(plan.save.as_deref(), Some(folder))?;
     require_same(folder, &run_file.config, &plan, start.examples())?;
     let begun = Begun {
         folder: folder.into(),
@@ -93,6 +105,27 @@ fn go_on(folder: &Path) -> Outcome {
         start,
     };
     on_device(&job.run.device.clone(), job)
+}
+
+/// Refuses a file of last weights that cannot be written, or is one of the run's record. The run's folder, `out`, may not be
+/// there yet.
+fn check_saved(save: Option<&Path>, out: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    let Some(path) = save else {
+        return Ok(());
+    };
+    if out.is_none() || path.parent() != out {
+        return Ok(arrays::can_write(path)?);
+    }
+    if path.file_name().is_some_and(|it| Contents::Run.owns(it)) {
+        let found = path.display();
+        return Err(
+            format!("--save: {found} belongs to the run's record; take another name").into(),
+        );
+    }
+    if out.is_some_and(Path::exists) {
+        arrays::can_write(path)?;
+    }
+    Ok(())
 }
 
 fn not_resumable(folder: &Path, reason: &str) -> CheckpointError {
@@ -149,8 +182,7 @@ impl Job for Training {
             let path = folder.path().display();
             note(&format!("go on with it by `sonew train --resume {path}`"));
         }
-        let concluded: Result<ExitCode, _> =
-            conclude(result.as_deref(), folder.path(), ending, self.run.json);
-        concluded
+        let (saved, json) = (self.plan.save.as_deref(), self.run.json);
+        conclude(result.as_deref(), saved, folder.path(), ending, json)
     }
 }

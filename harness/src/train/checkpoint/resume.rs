@@ -22,6 +22,7 @@ const MAY_CHANGE: &[&str] = &[
     "epochs",
     "log_steps",
     "init",
+    "save",
     "order",
     "checkpoint_every",
 ];

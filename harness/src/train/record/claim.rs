@@ -1,5 +1,6 @@
 //! Taking a folder for a run: never that of a run that still writes, and never a file that no run wrote.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,14 @@ impl Contents {
         } else {
             Self::Run
         }
+    }
+
+    /// Whether the record itself writes a file of this name.
+    pub fn owns(self, name: &OsStr) -> bool {
+        let files = [RUN_FILE, LOG_FILE].into_iter();
+        files
+            .chain(self.products().iter().copied())
+            .any(|it| name == it)
     }
 
     /// What comes out, besides `run.json` and the log.

@@ -1,9 +1,8 @@
-//! The inverse p-th root by eigendecomposition in f64, A = V Λ Vᵀ, X = V Λ^{−1/p} Vᵀ, see [`eigen::symmetric`].
-
-use sonew_host::eigen;
+//! The inverse p-th root by eigendecomposition in f64, A = V Λ Vᵀ, X = V Λ^{−1/p} Vᵀ, by `faer`.
 
 use super::matrices::unstructured;
 use crate::error::Error;
+use crate::host::{Eigen, symmetric};
 use crate::kronecker::root::{Attempt, Stop};
 use crate::product::{HostMatrix, host};
 
@@ -42,7 +41,7 @@ pub(in crate::kronecker) fn decompose(
     ridge: impl Fn(f64) -> f64,
 ) -> Result<Result<Wide, Attempt>, Error> {
     let wide: Vec<f64> = s.iter().map(|&x| f64::from(x)).collect();
-    let Some(eigen::Eigen { values, vectors }) = eigen::symmetric(&wide, n) else {
+    let Some(Eigen { values, vectors }) = symmetric(&wide, n)? else {
         let largest = wide.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
         return Ok(Err(Attempt::failed(ridge(largest), Stop::Iterations)));
     };
