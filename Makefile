@@ -47,7 +47,7 @@ test: setup-tests nvrtc
 	cargo test --workspace --locked --no-fail-fast -- --test-threads=1
 
 # The same build; the texts of other backends are not tested twice.
-VULKAN_TESTS = kernels network launches matrix numerics shampoo shapes
+VULKAN_TESTS = kernels network launches matrix numerics shampoo
 test-vulkan: setup-tests
 	SONEW_TEST_DEVICE=vulkan:cpu cargo test --workspace --locked $(addprefix --test ,$(VULKAN_TESTS)) -- --test-threads=1
 
