@@ -55,6 +55,7 @@ fn rule<L: FirstOrder, P: Precision>(
             params: &params,
             grads: &grads,
             states: &states,
+            rates: None,
             evidence: &evidence,
         };
         let hyper = Hyper {

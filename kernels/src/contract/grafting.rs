@@ -80,6 +80,8 @@ fn grafted<P: Precision>(
         let buffers = StepBuffers {
             params: &params,
             graft: Some(stage),
+            rates: None,
+            rows: None,
             grads: &grads,
             moment: &states.moment,
             diagonal: &states.diagonal,
@@ -95,6 +97,7 @@ fn grafted<P: Precision>(
             moment: &states.moment,
             diagonal: &states.diagonal,
             edges: &states.edges,
+            rows: None,
             evidence: &evidence,
         };
         let inferred = Strategy::Inferred;
@@ -126,6 +129,7 @@ fn grafted<P: Precision>(
         &table,
         RATES.lr,
         RATES.weight_decay,
+        None,
         Strategy::<Sweep>::Inferred,
     )?;
     let found = bench.read(&params)?;

@@ -294,6 +294,7 @@ fn descent<P: Precision>(
             norms: &of_tensors,
             tensor_of_block: &table,
             preconditioned: &preconditioned,
+            rates: None,
             momentum: &states.momentum,
             graft_momentum: &states.graft_momentum,
         };

@@ -150,6 +150,7 @@ fn accumulate<P: Precision>(
             moment: &states.moment,
             diagonal: &states.diagonal,
             edges: &states.edges,
+            rows: None,
             evidence: &evidence,
         };
         statistics::<P>(context, buffers, BETA, decay, Strategy::Inferred)?;
@@ -294,6 +295,8 @@ fn fused<P: Precision>(
         let buffers = StepBuffers {
             params: &params,
             graft: None,
+            rates: None,
+            rows: None,
             grads: &bench.arena::<P::Params>(&g)?,
             moment: &states.moment,
             diagonal: &states.diagonal,

@@ -251,6 +251,8 @@ impl<P: Precision> SonewOptimizer<P> {
             StepBuffers {
                 params,
                 graft,
+                rates: None,
+                rows: None,
                 grads,
                 moment: &self.moment,
                 diagonal: &self.diagonal,
@@ -290,6 +292,7 @@ impl<P: Precision> SonewOptimizer<P> {
                 moment: &self.moment,
                 diagonal: &self.diagonal,
                 edges: &self.edges,
+                rows: None,
                 evidence: &self.non_finite,
             },
             config.beta1,
@@ -303,6 +306,7 @@ impl<P: Precision> SonewOptimizer<P> {
                 params,
                 lr,
                 weight_decay: config.weight_decay,
+                rates: None,
             },
         };
         self.update(descent, damping, t)

@@ -112,6 +112,7 @@ impl<L: FirstOrder> Kernel for Descent<L> {
             params: &params,
             grads: &grads,
             states: &states,
+            rates: None,
             evidence: &evidence,
         };
         let forced = Strategy::Forced(sweep);

@@ -225,6 +225,7 @@ impl Kernel for KroneckerDescent {
             norms: &lengths,
             tensor_of_block: &table,
             preconditioned: &preconditioned,
+            rates: None,
             momentum: &momentum,
             graft_momentum: &graft_momentum,
         };

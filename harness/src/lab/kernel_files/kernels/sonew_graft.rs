@@ -165,6 +165,7 @@ impl Kernel for SonewGraft {
             &table,
             step.lr,
             step.weight_decay,
+            None,
             Strategy::<Sweep>::Inferred,
         )?;
         let mut found = Found::new().values("w", [n], tensor.read(&params)?);

@@ -188,6 +188,8 @@ impl SonewStep {
         let buffers = StepBuffers {
             params,
             graft,
+            rates: None,
+            rows: None,
             grads,
             moment: &done.moment,
             diagonal: &done.diagonal,
@@ -232,6 +234,7 @@ impl SonewStep {
             moment: &done.moment,
             diagonal: &done.diagonal,
             edges: &done.edges,
+            rows: None,
             evidence: &done.non_finite,
         };
         let forced = Strategy::Forced(sweep);
@@ -248,6 +251,7 @@ impl SonewStep {
                 params,
                 lr: self.lr,
                 weight_decay: self.weight_decay,
+                rates: None,
             },
         };
         update::<F32>(

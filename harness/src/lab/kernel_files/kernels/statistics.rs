@@ -111,6 +111,7 @@ impl Kernel for Statistics {
             moment: &moment,
             diagonal: &diagonal,
             edges: &edges,
+            rows: None,
             evidence: &evidence,
         };
         let forced = Strategy::Forced(sweep);
