@@ -39,7 +39,7 @@ pub struct TensorRates {
     /// (lr_t, λ_t) of each block; f32.
     table: Handle,
     /// The largest number that η is multiplied by.
-    most: f32,
+    most: f64,
 }
 
 impl TensorRates {
@@ -50,12 +50,12 @@ impl TensorRates {
     pub fn new(context: &Context, layout: &Layout, rates: &[TensorRate]) -> Result<Self, Error> {
         let operation = "rates of tensors";
         require_one_each(operation, "rates", layout, rates.len())?;
-        let mut most = 0f32;
+        let mut most = 0f64;
         let mut pairs = Vec::with_capacity(rates.len());
         for rate in rates {
             let lr = require_non_negative(operation, "lr", rate.lr)?;
             let decay = require_non_negative(operation, "weight-decay", rate.weight_decay)?;
-            most = most.max(lr).max(lr * decay);
+            most = most.max(rate.lr).max(rate.lr * rate.weight_decay);
             pairs.push([lr, decay]);
         }
         let of_block = layout.tensor_of_block().into_iter();
@@ -75,7 +75,7 @@ impl TensorRates {
         lr: f64,
     ) -> Result<(), Error> {
         require_layout(operation, "rates", &self.layout, layout)?;
-        if (lr as f32 * self.most).is_finite() {
+        if ((lr * self.most) as f32).is_finite() {
             return Ok(());
         }
         Err(Error::Range {

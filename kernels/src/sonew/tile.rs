@@ -268,8 +268,8 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
                 let mut e = old[comptime!((2 + k) * width) + lane];
                 if comptime!(form.one_launch) {
                     let other = g[lane + k + 1];
-                    e = accumulate::<S>(e, g[lane], other, rates.rho, rates.omega);
-                    e = within_row(&after, e, lane, k, form.rows);
+                    let moved = accumulate::<S>(e, g[lane], other, rates.rho, rates.omega);
+                    e = within_row(&after, moved, lane, k, form.rows);
                 }
                 window.edges[k * plan.span + lane] = product::<S::Math>(rates.correction2, e);
                 new.push(e);
