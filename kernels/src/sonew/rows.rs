@@ -88,11 +88,11 @@ pub(super) fn columns_after(
         let row = rows.index(0usize)[2 * block];
         let place = rows.index(0usize)[2 * block + 1];
         let within = (at % per_block * width) as u32;
-        let mut left = row - 1 - (place + within) % row;
+        after.push(row - 1 - (place + within) % row);
         #[unroll]
-        for _lane in 0..width {
-            after.push(left);
-            left = select(left == 0, row, left) - 1;
+        for lane in 1..width {
+            let before = *after.index(comptime!(lane - 1));
+            after.push(select(before == 0, row, before) - 1);
         }
     }
     after
