@@ -42,6 +42,8 @@ mod matrices;
 mod product;
 #[path = "kernels/refusals.rs"]
 mod refusals;
+#[path = "kernels/row_chains.rs"]
+mod row_chains;
 #[path = "kernels/scale.rs"]
 mod scale;
 #[path = "kernels/singular.rs"]
@@ -57,5 +59,7 @@ mod tally;
 mod team;
 #[path = "kernels/team_forms.rs"]
 mod team_forms;
+#[path = "kernels/tensor_rates.rs"]
+mod tensor_rates;
 #[path = "kernels/update.rs"]
 mod update;

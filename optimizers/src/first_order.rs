@@ -191,6 +191,7 @@ impl<L: kernels::FirstOrder, P: Precision> Optimizer for FirstOrderOptimizer<L, 
             params,
             grads,
             states: &self.states,
+            rates: None,
             evidence: &self.evidence,
         };
         descend::<L, P>(&self.context, buffers, hyper, Strategy::Forced(self.sweep))?;

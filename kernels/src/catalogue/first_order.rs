@@ -77,6 +77,7 @@ fn sample<L: FirstOrder, P: Precision, V: SampleVisitor>(
                 params: &params,
                 grads: &grads,
                 states: &states,
+                rates: None,
                 evidence: &evidence,
             };
             descend::<L, P>(ground.context, buffers, HYPER, Strategy::Inferred)

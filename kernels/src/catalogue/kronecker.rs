@@ -73,6 +73,7 @@ pub(super) fn samples<P: Precision, V: SampleVisitor>(
                 norms: &norms,
                 tensor_of_block: &table,
                 preconditioned: &preconditioned,
+                rates: None,
                 momentum: &momentum,
                 graft_momentum: &graft_momentum,
             };

@@ -86,6 +86,7 @@ fn statistics_of<'a>(
         moment: &states[0],
         diagonal: &states[1],
         edges: &states[2..],
+        rows: None,
         evidence,
     }
 }
@@ -223,6 +224,8 @@ impl Step {
         let buffers = StepBuffers {
             params: &self.params,
             graft,
+            rates: None,
+            rows: None,
             grads: &self.grads,
             moment: &self.states[0],
             diagonal: &self.states[1],
@@ -300,7 +303,7 @@ fn grafted<P: Precision, V: SampleVisitor>(
             let (lr, inferred) = (RATES.lr, Strategy::Inferred);
             let (params, norms) = (&step.params, &of_tensors);
             apply_graft::<P>(
-                context, params, &direction, norms, &table, lr, 0.0, inferred,
+                context, params, &direction, norms, &table, lr, 0.0, None, inferred,
             )
         }),
     })
@@ -333,7 +336,7 @@ pub(super) fn graft<P: Precision, V: SampleVisitor>(
         launch: Box::new(|| {
             let (lr, inferred) = (RATES.lr, Strategy::Inferred);
             apply_graft::<P>(
-                context, &params, &direction, &norms, &table, lr, 0.0, inferred,
+                context, &params, &direction, &norms, &table, lr, 0.0, None, inferred,
             )
         }),
     })

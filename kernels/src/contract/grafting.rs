@@ -3,6 +3,7 @@
 use super::Check;
 use super::bench::Bench;
 use super::outcome::{Outcome, largest};
+use super::own::Own;
 use super::sonew::{BETA, GAMMA, RATES, States, roundings};
 use crate::context::Context;
 use crate::error::Error;
@@ -28,10 +29,19 @@ pub(super) fn checks<P: Precision>() -> Vec<Check> {
             let how = if whole { ", in one launch" } else { "" };
             let name = format!("band {BAND}, {}{how}", format!("{graft:?}").to_lowercase());
             Check::new("sonew-graft", name, move |context, lengths| {
-                grafted::<P>(context, lengths, graft, whole)
+                grafted::<P>(context, lengths, graft, whole, false)
             })
         })
         .collect()
+}
+
+/// With chains of rows and rates of tensors.
+pub(super) fn own_checks<P: Precision>() -> Vec<Check> {
+    let name = format!("band {BAND}, adam, chains of rows and rates, one launch");
+    let check = Check::new("sonew-graft", name, |context, lengths| {
+        grafted::<P>(context, lengths, Graft::Adam, true, true)
+    });
+    vec![check]
 }
 
 fn grafted<P: Precision>(
@@ -39,10 +49,12 @@ fn grafted<P: Precision>(
     lengths: &[usize],
     graft: Graft,
     whole: bool,
+    own: bool,
 ) -> Result<Vec<Outcome>, Error> {
     let removal = EdgeRemoval::Outgoing;
     let bench = Bench::new(context, lengths)?;
     let layout = &bench.layout;
+    let own = Own::new(&bench, own, RATES.weight_decay)?;
     let blueprint = Blueprint::of::<P>(context, "sonew-step", BAND);
     let ghosts = whole.then(|| Ghosts::new(layout, BAND, removal, blueprint));
     let states = States::zeros::<P>(&bench, ghosts, BAND)?;
@@ -80,6 +92,8 @@ fn grafted<P: Precision>(
         let buffers = StepBuffers {
             params: &params,
             graft: Some(stage),
+            rates: None,
+            rows: own.rows(),
             grads: &grads,
             moment: &states.moment,
             diagonal: &states.diagonal,
@@ -95,6 +109,7 @@ fn grafted<P: Precision>(
             moment: &states.moment,
             diagonal: &states.diagonal,
             edges: &states.edges,
+            rows: own.rows(),
             evidence: &evidence,
         };
         let inferred = Strategy::Inferred;
@@ -126,21 +141,23 @@ fn grafted<P: Precision>(
         &table,
         RATES.lr,
         RATES.weight_decay,
+        own.rates(),
         Strategy::<Sweep>::Inferred,
     )?;
     let found = bench.read(&params)?;
     let mut outcome = Outcome::named("weights");
     for (tensor, w) in weights.iter_mut().enumerate() {
-        let g = &g[tensor];
+        let (g, row, rate) = (&g[tensor], own.rows[tensor], own.rates[tensor]);
         let mut h = Statistics::zeros(g.len(), BAND);
-        h.accumulate(g, BETA, average);
-        let u = reference::factor(&h.damped(1.0, RATES.epsilon), GAMMA, removal)
-            .precondition(&h.moment);
+        h.accumulate_rows(row, g, BETA, average);
+        let damped = h.damped(1.0, RATES.epsilon);
+        let u = reference::factor_rows(&damped, row, GAMMA, removal).precondition(&h.moment);
+        let lr = RATES.lr * rate.lr;
         let length = norm(&length_of(graft, g, &h, &u)) / norm(&u);
         for (w, u) in w.iter_mut().zip(&u) {
-            *w -= RATES.lr * (length * u + RATES.weight_decay * *w);
+            *w -= lr * (length * u + rate.weight_decay * *w);
         }
-        let scale = RATES.lr * length * largest(&u);
+        let scale = lr * length * largest(&u);
         let lost = (roundings(BAND, 1) + 20.0) * scale + 4.0 * largest(w);
         outcome.add_weights::<P>(&found[tensor], w, 1.0, scale, lost);
     }

@@ -5,6 +5,7 @@ use cubecl::server::Handle;
 use super::Check;
 use super::bench::{Bench, dyadic};
 use super::outcome::{Outcome, largest};
+use super::own::Own;
 use crate::arena::{Arena, Layout};
 use crate::context::Context;
 use crate::error::Error;
@@ -21,6 +22,7 @@ const UNIT: f64 = <<F32 as Precision>::State as HostFormat>::ROUNDOFF;
 const BETA1: f64 = 0.875;
 const BETA2: f64 = 0.9375;
 const EPSILON: f64 = 1.0 / 64.0;
+const WEIGHT_DECAY: f64 = 0.25;
 
 pub(super) fn checks() -> Vec<Check> {
     vec![
@@ -43,10 +45,23 @@ pub(super) fn descents<P: Precision>() -> Vec<Check> {
         let form = if nesterov { ", nesterov" } else { "" };
         let case = format!("{}{form}", format!("{graft:?}").to_lowercase());
         Check::new("kronecker-descent", case, move |context, lengths| {
-            descent::<P>(context, lengths, graft, nesterov)
+            descent::<P>(context, lengths, graft, nesterov, false)
         })
     })
     .collect()
+}
+
+/// The descent with rates of tensors.
+pub(super) fn own_descents<P: Precision>() -> Vec<Check> {
+    [(Graft::Adam, false), (Graft::RmsProp, true)]
+        .into_iter()
+        .map(|(graft, nesterov)| {
+            let case = format!("{graft:?}, rates of tensors").to_lowercase();
+            Check::new("kronecker-descent", case, move |context, lengths| {
+                descent::<P>(context, lengths, graft, nesterov, true)
+            })
+        })
+        .collect()
 }
 
 /// Statistics and directions of a matrix in blocks of at most 5, of a vector, and of what is too long.
@@ -233,6 +248,7 @@ fn descent<P: Precision>(
     lengths: &[usize],
     graft: Graft,
     nesterov: bool,
+    own: bool,
 ) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
     let layout = &bench.layout;
@@ -256,6 +272,7 @@ fn descent<P: Precision>(
         graft_momentum: bench.empty::<P::State>(),
     };
     let mut oracles: Vec<Oracle> = weights.into_iter().map(Oracle::new).collect();
+    let own = Own::new(&bench, own, WEIGHT_DECAY)?;
     let mut outcomes = Vec::new();
     for t in 1..=3 {
         let g = bench.dyadic(10 * t);
@@ -267,7 +284,7 @@ fn descent<P: Precision>(
         }
         let rates = DescentRates {
             lr: 0.125,
-            weight_decay: 0.25,
+            weight_decay: WEIGHT_DECAY,
             beta1: BETA1,
             beta2: BETA2,
             epsilon: EPSILON,
@@ -294,6 +311,7 @@ fn descent<P: Precision>(
             norms: &of_tensors,
             tensor_of_block: &table,
             preconditioned: &preconditioned,
+            rates: own.rates(),
             momentum: &states.momentum,
             graft_momentum: &states.graft_momentum,
         };
@@ -302,6 +320,12 @@ fn descent<P: Precision>(
         let mut outcome = Outcome::named(format!("weights after step {t}"));
         for (tensor, oracle) in oracles.iter_mut().enumerate() {
             let pair = (&g[tensor][..], &s[tensor][..]);
+            let rate = own.rates[tensor];
+            let rates = DescentRates {
+                lr: rates.lr * rate.lr,
+                weight_decay: rate.weight_decay,
+                ..rates
+            };
             let step = oracle.step(pair, (graft, nesterov), flags[tensor] == 1, &rates);
             // A step has some twenty roundings of which each is relative to a part of it, or to the weight's decay; where
             // weights are computed with rounding too, theirs comes thrice.

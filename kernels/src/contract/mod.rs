@@ -17,9 +17,11 @@ mod kronecker;
 mod network;
 mod norms;
 mod outcome;
+mod own;
 mod product;
 mod rounding;
 mod sonew;
+mod sonew_step;
 mod units;
 
 pub use coverage::Coverage;
@@ -163,5 +165,10 @@ fn checks<P: Precision>() -> Vec<Check> {
     }
     checks.extend(network::checks::<P>());
     checks.extend(product::checks::<P>());
+    // What tensors have of their own.
+    checks.extend(first_order::own_checks::<P>());
+    checks.extend(sonew::own_checks::<P>());
+    checks.extend(grafting::own_checks::<P>());
+    checks.extend(kronecker::own_descents::<P>());
     checks
 }

@@ -1,10 +1,12 @@
-//! SONew: statistics, factor and preconditioning on their own, and the step in one launch.
+//! SONew: statistics, factor and preconditioning on their own. The step is in `sonew_step.rs`.
 
 use crate::arena::Arena;
 
 use super::Check;
 use super::bench::{Bench, dyadic};
 use super::outcome::{Outcome, largest};
+use super::own::Own;
+use super::sonew_step::{Gradients, Way, stepped};
 use crate::context::Context;
 use crate::error::Error;
 use crate::launch::{Strategy, Sweep};
@@ -12,7 +14,7 @@ use crate::precision::{Bf16, HostFormat, Precision};
 use crate::sonew::reference::{self, Statistics};
 use crate::sonew::{
     Blueprint, Decay, EdgeRemoval, FactorBuffers, Ghosts, PreconditionBuffers, StatisticsBuffers,
-    StepBuffers, StepRates, Tolerance, factor, precondition, statistics, step,
+    StepRates, Tolerance, factor, precondition, statistics,
 };
 
 pub(super) const BETA: f64 = 0.875;
@@ -33,35 +35,6 @@ pub(super) const RATES: StepRates = StepRates {
 /// 6 is the first band whose vectors are no wider than a word.
 const BANDS: [usize; 4] = [0, 1, 4, 6];
 
-/// What gradients a step sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gradients {
-    /// Neighbours are independent.
-    Unstructured,
-    /// Neighbours are equal: every pivot but the last of a tensor is 0, and its edges are cut.
-    Equal,
-    /// Nothing moves but by decay.
-    Zero,
-}
-
-impl Gradients {
-    fn tensors(self, bench: &Bench<'_>, t: usize) -> Vec<Vec<f64>> {
-        match self {
-            Self::Unstructured => bench.dyadic(50 * t),
-            Self::Equal => bench.tensors(|_, _| 0.5),
-            Self::Zero => bench.tensors(|_, _| 0.0),
-        }
-    }
-
-    /// ε, with which neighbours that are equal would not be singular.
-    fn epsilon(self) -> f64 {
-        match self {
-            Self::Unstructured => RATES.epsilon,
-            Self::Equal | Self::Zero => 0.0,
-        }
-    }
-}
-
 pub(super) fn checks<P: Precision>() -> Vec<Check> {
     BANDS.into_iter().flat_map(of_band::<P>).collect()
 }
@@ -77,7 +50,7 @@ pub(super) fn of_band<P: Precision>(band: usize) -> Vec<Check> {
         checks.push(Check::new(
             "statistics",
             format!("band {band}, {form}"),
-            move |context, lengths| accumulate::<P>(context, lengths, band, decay),
+            move |context, lengths| accumulate::<P>(context, lengths, band, decay, false),
         ));
     }
     checks.push(Check::new(
@@ -89,8 +62,39 @@ pub(super) fn of_band<P: Precision>(band: usize) -> Vec<Check> {
         for gradients in [Gradients::Unstructured, Gradients::Equal, Gradients::Zero] {
             let case = format!("band {band}, {removal:?}, {gradients:?}").to_lowercase();
             checks.push(Check::new("sonew-step", case, move |context, lengths| {
-                fused::<P>(context, lengths, band, removal, gradients)
+                stepped::<P>(context, lengths, band, removal, gradients, Way::OneLaunch)
             }));
+        }
+    }
+    checks
+}
+
+/// Chains of rows, and rates of tensors: of statistics, and of a step in one launch and in two.
+pub(super) fn own_checks<P: Precision>() -> Vec<Check> {
+    let mut checks = Vec::new();
+    for band in [1, 4] {
+        checks.push(Check::new(
+            "statistics",
+            format!("band {band}, average, chains of rows"),
+            move |context, lengths| {
+                accumulate::<P>(context, lengths, band, Decay::Average(BETA), true)
+            },
+        ));
+        for way in [Way::OwnInOneLaunch, Way::OwnInTwoLaunches] {
+            let removal = EdgeRemoval::of_band(band);
+            let how = match way {
+                Way::OwnInTwoLaunches => "two launches",
+                Way::OneLaunch | Way::OwnInOneLaunch => "one launch",
+            };
+            let case = format!("band {band}, {removal:?}, chains of rows and rates, {how}");
+            let unstructured = Gradients::Unstructured;
+            checks.push(Check::new(
+                "sonew-step",
+                case.to_lowercase(),
+                move |context, lengths| {
+                    stepped::<P>(context, lengths, band, removal, unstructured, way)
+                },
+            ));
         }
     }
     checks
@@ -134,8 +138,10 @@ fn accumulate<P: Precision>(
     lengths: &[usize],
     band: usize,
     decay: Decay,
+    own: bool,
 ) -> Result<Vec<Outcome>, Error> {
     let bench = Bench::new(context, lengths)?;
+    let own = Own::new(&bench, own, 0.0)?;
     let states = States::zeros::<P>(&bench, None, band)?;
     let evidence = bench.slots(Sweep::of::<P>(context, "statistics", band));
     let mut oracle: Vec<Statistics> = lengths
@@ -150,11 +156,12 @@ fn accumulate<P: Precision>(
             moment: &states.moment,
             diagonal: &states.diagonal,
             edges: &states.edges,
+            rows: own.rows(),
             evidence: &evidence,
         };
         statistics::<P>(context, buffers, BETA, decay, Strategy::Inferred)?;
-        for (h, g) in oracle.iter_mut().zip(&g) {
-            h.accumulate(g, BETA, decay);
+        for ((h, g), &row) in oracle.iter_mut().zip(&g).zip(&own.rows) {
+            h.accumulate_rows(row, g, BETA, decay);
         }
     }
     // Four roundings a step act on each entry.
@@ -263,62 +270,5 @@ fn factor_and_apply<P: Precision>(
         of_u.add(found, &u, |e| 2.0 * allowed * (e.abs() + scale));
     }
     outcomes.push(of_u);
-    Ok(outcomes)
-}
-
-fn fused<P: Precision>(
-    context: &Context,
-    lengths: &[usize],
-    band: usize,
-    removal: EdgeRemoval,
-    gradients: Gradients,
-) -> Result<Vec<Outcome>, Error> {
-    let rates = StepRates {
-        epsilon: gradients.epsilon(),
-        ..RATES
-    };
-    let bench = Bench::new(context, lengths)?;
-    let blueprint = Blueprint::of::<P>(context, "sonew-step", band);
-    let ghosts = Ghosts::new(&bench.layout, band, removal, blueprint);
-    let states = States::zeros::<P>(&bench, Some(ghosts), band)?;
-    let mut weights = bench.dyadic(3);
-    let params = bench.arena::<P::Params>(&weights)?;
-    let (non_finite, cut) = (bench.slots(blueprint.sweep), bench.slots(blueprint.sweep));
-    let mut oracle: Vec<Statistics> = lengths
-        .iter()
-        .map(|&n| Statistics::zeros(n, band))
-        .collect();
-    let mut outcomes = Vec::new();
-    for t in 1..=3 {
-        let g = gradients.tensors(&bench, t);
-        let buffers = StepBuffers {
-            params: &params,
-            graft: None,
-            grads: &bench.arena::<P::Params>(&g)?,
-            moment: &states.moment,
-            diagonal: &states.diagonal,
-            edges: &states.edges,
-            non_finite: &non_finite,
-            cut: &cut,
-        };
-        let forced = Strategy::Forced(blueprint);
-        step::<P>(context, buffers, rates, GAMMA, removal, forced)?;
-        let found = bench.read(&params)?;
-        let mut outcome = Outcome::named(format!("weights after step {t}"));
-        for (tensor, h) in oracle.iter_mut().enumerate() {
-            h.accumulate(&g[tensor], BETA, Decay::Average(BETA));
-            let u = reference::factor(&h.damped(1.0, rates.epsilon), GAMMA, removal)
-                .precondition(&h.moment);
-            let w = &mut weights[tensor];
-            for (w, u) in w.iter_mut().zip(&u) {
-                *w -= rates.lr * (u + rates.weight_decay * *w);
-            }
-            let scale = rates.lr * largest(&u);
-            let lost = t as f64 * (roundings(band, t) * scale + 4.0 * largest(w));
-            outcome.add_weights::<P>(&found[tensor], w, t as f64, scale, lost);
-        }
-        outcomes.push(outcome);
-    }
-    outcomes.push(bench.nothing_noted(&non_finite)?);
     Ok(outcomes)
 }

@@ -267,6 +267,8 @@ fn steps<P: Precision>(
             let buffers = StepBuffers {
                 params: &params,
                 graft: None,
+                rates: None,
+                rows: None,
                 grads: &bench.arena::<P::Params>(&scaled(&g, unit))?,
                 moment: &states.moment,
                 diagonal: &states.diagonal,
@@ -327,6 +329,7 @@ fn rule<L: FirstOrder, P: Precision>(
                 params: &params,
                 grads: &bench.arena::<P::Params>(&scaled(&bench.dyadic(100 * t), unit))?,
                 states: &states,
+                rates: None,
                 evidence: &evidence,
             };
             let hyper = Hyper {

@@ -7,7 +7,7 @@ use sonew_runtime::Gpu;
 
 use super::average::{Average, average};
 use super::rules::FirstOrder;
-use crate::arena::{self, Arena, Slots};
+use crate::arena::{self, Arena, Rate, Slots, TensorRates, rate_of_run};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
 use crate::evidence::{Found, magnitude_bits, note_non_finite};
@@ -40,6 +40,19 @@ impl Values {
             shrink: held(self.shrink),
         }
     }
+
+    /// The same with the η and η λ of a tensor.
+    fn with(&self, rate: Rate) -> Values {
+        Values {
+            lr: rate.lr,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+            correction1: self.correction1,
+            correction2: self.correction2,
+            shrink: rate.shrink,
+        }
+    }
 }
 
 /// The hyperparameters of a step; a rule ignores those its formula does not name.
@@ -53,7 +66,7 @@ pub struct Hyper {
     pub beta2: f64,
     /// ε ≥ 0.
     pub epsilon: f64,
-    /// Decoupled weight decay λ ≥ 0.
+    /// Decoupled weight decay λ ≥ 0; that of no tensor where tensors have rates of their own ([`Buffers::rates`]).
     pub weight_decay: f64,
     /// Steps taken, this one included; from 1 on. Adam's bias corrections depend on it.
     pub step: u64,
@@ -92,6 +105,8 @@ pub struct Buffers<'a> {
     pub grads: &'a Arena,
     /// The rule's states in the order of [`FirstOrder::STATES`], updated in place.
     pub states: &'a [Arena],
+    /// What tensors have in place of [`Hyper::weight_decay`], and what [`Hyper::lr`] is multiplied by.
+    pub rates: Option<&'a TensorRates>,
     /// What the sweep saw, one slot a unit: see [`crate::evidence`].
     pub evidence: &'a Slots,
 }
@@ -101,18 +116,22 @@ fn descend_kernel<L: FirstOrder, S: Precision, NP: Size, NS: Size>(
     params: &mut Array<Vector<<S::Params as Storage>::Word, NP>>,
     grads: &Array<Vector<<S::Params as Storage>::Word, NP>>,
     states: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    rates: &Sequence<Array<f32>>,
     evidence: &mut Array<u32>,
     stamp: u32,
     hyper: &Values,
     runs: u32,
     #[comptime] sweep: Sweep,
     #[comptime] count: usize,
+    #[comptime] per_tensor: bool,
 ) {
     let mut run = ABSOLUTE_POS;
     let hyper = hyper.held();
     let mut found = Found::new();
     while run < runs as usize {
         let start = run_start(run, sweep);
+        let rate = rate_of_run(rates, run, hyper.lr, hyper.shrink, sweep, per_tensor);
+        let own = hyper.with(rate);
         let mut largest = 0u32;
         for step in 0..sweep.run {
             let at = start + step;
@@ -134,8 +153,8 @@ fn descend_kernel<L: FirstOrder, S: Precision, NP: Size, NS: Size>(
                 }
                 let g = *gradient.index(lane);
                 let w = *weight.index(lane);
-                let step = L::step::<S::Math, S::State>(g, &state, &hyper);
-                let decayed = difference::<S::Math>(w, product::<S::Math>(hyper.shrink, w));
+                let step = L::step::<S::Math, S::State>(g, &state, &own);
+                let decayed = difference::<S::Math>(w, product::<S::Math>(own.shrink, w));
                 new_weight.push(difference::<S::Math>(decayed, *step.index(0usize)));
                 results.push(step);
                 largest = max(largest, magnitude_bits(g));
@@ -160,7 +179,7 @@ fn descend_kernel<L: FirstOrder, S: Precision, NP: Size, NS: Size>(
 /// One step of the rule `L` over the whole arena, in one launch.
 ///
 /// # Errors
-/// [`Error::Shape`] for an arena of another layout or format and for a wrong number of states, [`Error::Range`] for a
+/// [`Error::Shape`] for an arena of another layout or format, rates of another layout, and for a wrong number of states, [`Error::Range`] for a
 /// hyperparameter outside its range; launch errors as [`Context::launch`].
 pub fn descend<L: FirstOrder, S: Precision>(
     context: &Context,
@@ -174,6 +193,7 @@ pub fn descend<L: FirstOrder, S: Precision>(
         params,
         grads,
         states,
+        rates,
         ..
     } = buffers;
     let layout = params.layout();
@@ -188,6 +208,9 @@ pub fn descend<L: FirstOrder, S: Precision>(
     let named = L::STATES.iter().copied().zip(states);
     arena::require::<S::Params>(operation, layout, [("params", params), ("grads", grads)])?;
     arena::require::<S::State>(operation, layout, named)?;
+    if let Some(rates) = rates {
+        rates.check(operation, layout, hyper.lr)?;
+    }
     let sweep = strategy.resolve(|| Sweep::of::<S>(context, L::NAME, 0));
     if sweep.twins {
         require::<S::Twin>(context)?;
@@ -209,9 +232,11 @@ fn launch<L: FirstOrder, S: Precision>(
     sweep.check::<S>(operation)?;
     sweep.check_loops(operation, layout, context.profile(), 2 * (sweep.run + 1))?;
     let width = sweep.width;
-    let grid = sweep.grid(layout, 3 + L::STATES.len());
+    let rates = buffers.rates;
+    let per_tensor = rates.is_some();
+    let grid = sweep.grid(layout, 3 + L::STATES.len() + usize::from(per_tensor));
     let evidence = buffers.evidence.claim(operation, grid)?;
-    let variant = (type_name::<L>(), type_name::<S>(), sweep);
+    let variant = (type_name::<L>(), type_name::<S>(), sweep, per_tensor);
     let (lanes_p, lanes_s) = (
         sweep.width / S::Params::PER_WORD,
         sweep.width / S::State::PER_WORD,
@@ -226,7 +251,7 @@ fn launch<L: FirstOrder, S: Precision>(
             Hyper::correction(hyper.beta2, hyper.step) as f32,
             (hyper.lr * hyper.weight_decay) as f32,
         );
-        // SAFETY: the arenas are of one layout, runs lie between its pads, and the evidence
+        // SAFETY: the arenas and the rates are of one layout, runs lie between its pads, and the evidence
         // has a slot for each unit of the grid.
         unsafe {
             descend_kernel::launch_unchecked::<L, S, Gpu>(
@@ -238,12 +263,14 @@ fn launch<L: FirstOrder, S: Precision>(
                 buffers.params.vectors(width),
                 buffers.grads.vectors(width),
                 arena::sequence(buffers.states, width),
+                TensorRates::argument(rates),
                 evidence.argument(),
                 evidence.stamp,
                 values,
                 sweep.runs(layout) as u32,
                 sweep,
                 L::STATES.len(),
+                per_tensor,
             );
         }
     })

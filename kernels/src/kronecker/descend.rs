@@ -15,7 +15,7 @@ use sonew_runtime::Gpu;
 use super::graft::{
     DescentRates, Prepared, Rates, graft_update, launch_rates, needs, norm_below, normalised,
 };
-use crate::arena::{self, Arena, BLOCK};
+use crate::arena::{self, Arena, BLOCK, TensorRates, rate_of_block};
 use crate::context::Context;
 use crate::error::Error;
 use crate::first_order::moving_average;
@@ -45,6 +45,8 @@ pub struct DescentBuffers<'a> {
     pub tensor_of_block: &'a Handle,
     /// For each tensor 1 if its step is μ_s, 0 if it is μ_r; u32.
     pub preconditioned: &'a Handle,
+    /// What tensors have in place of [`DescentRates::weight_decay`], and what [`DescentRates::lr`] is multiplied by.
+    pub rates: Option<&'a TensorRates>,
     /// μ_s, updated in place.
     pub momentum: &'a Arena,
     /// μ_r, updated in place.
@@ -63,6 +65,7 @@ fn descend_kernel<S: Precision, NP: Size, NS: Size>(
     preconditioned: &Array<u32>,
     momentum: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
     graft_momentum: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
+    own_rates: &Sequence<Array<f32>>,
     rates: &Rates,
     runs: u32,
     // The first vector behind the tensors.
@@ -70,6 +73,7 @@ fn descend_kernel<S: Precision, NP: Size, NS: Size>(
     #[comptime] sweep: Sweep,
     #[comptime] graft: Graft,
     #[comptime] nesterov: bool,
+    #[comptime] per_tensor: bool,
 ) {
     let width = comptime!(sweep.width);
     let rates = rates.held();
@@ -78,6 +82,7 @@ fn descend_kernel<S: Precision, NP: Size, NS: Size>(
         let start = run_start(run, sweep) + offset_of_unit(sweep);
         let block = min(start, end as usize) / comptime!(BLOCK / sweep.width);
         let tensor = tensor_of_block[block] as usize;
+        let rate = rate_of_block(own_rates, block, rates.lr, rates.shrink, per_tensor);
         let below = norm_below(grad_norms, tensor, graft);
         let mut scale = 1.0f32;
         if comptime!(graft != Graft::None) {
@@ -123,11 +128,8 @@ fn descend_kernel<S: Precision, NP: Size, NS: Size>(
                     mu = moving_average::<S::Math>(mu, ahead, &rates.beta1);
                 }
                 let w = *weights.index(lane);
-                let kept = difference::<S::Math>(w, product::<S::Math>(rates.shrink, w));
-                new_w.push(difference::<S::Math>(
-                    kept,
-                    product::<S::Math>(rates.lr, mu),
-                ));
+                let kept = difference::<S::Math>(w, product::<S::Math>(rate.shrink, w));
+                new_w.push(difference::<S::Math>(kept, product::<S::Math>(rate.lr, mu)));
             }
             S::State::store::<NS>(momentum, at, &new_s, width);
             S::State::store::<NS>(graft_momentum, at, &new_r, width);
@@ -176,12 +178,17 @@ pub fn descend<S: Precision>(
     )?;
     let table = 4 * layout.blocks() as u64;
     require_bytes(operation, "tensor_of_block", buffers.tensor_of_block, table)?;
-    let grid = sweep.grid(layout, 10);
+    let own_rates = buffers.rates;
+    if let Some(own) = own_rates {
+        own.check(operation, layout, rates.lr)?;
+    }
+    let per_tensor = own_rates.is_some();
+    let grid = sweep.grid(layout, 10 + usize::from(per_tensor));
     let rates = launch_rates(operation, rates)?;
     let width = sweep.width;
-    let variant = (type_name::<S>(), sweep, graft, nesterov);
+    let variant = (type_name::<S>(), sweep, graft, nesterov, per_tensor);
     context.launch(operation, variant, grid, move |client, cubes, units| {
-        // SAFETY: the arenas are of one layout, and the tables have an entry or two for each block or tensor, all checked above;
+        // SAFETY: the arenas are of one layout, and the tables have an entry or two for each block or tensor of it, all checked above;
         // runs cover the blocks between the pads.
         unsafe {
             descend_kernel::launch_unchecked::<S, Gpu>(
@@ -200,12 +207,14 @@ pub fn descend<S: Precision>(
                 array(buffers.preconditioned, tensors),
                 buffers.momentum.vectors(width),
                 buffers.graft_momentum.vectors(width),
+                TensorRates::argument(own_rates),
                 rates,
                 runs as u32,
                 ((layout.arena_len() - BLOCK) / width) as u32,
                 sweep,
                 graft,
                 nesterov,
+                per_tensor,
             );
         }
     })

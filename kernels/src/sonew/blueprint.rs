@@ -334,11 +334,15 @@ pub struct Form {
     pub graft: Graft,
     /// Whether ε is relative to ‖H‖₁.
     pub relative: bool,
+    /// Whether tensors have rates of their own ([`TensorRates`](crate::arena::TensorRates)); it matters where the launch descends.
+    pub rates: bool,
+    /// Whether tensors have a chain for each row ([`RowChains`](super::RowChains)); it matters where the launch makes statistics.
+    pub rows: bool,
 }
 
 impl Form {
     /// The form that is best on a device, and its blueprint: one launch, unless ε needs ‖H‖₁ of the new statistics first, or
-    /// the ghost columns would be many.
+    /// the ghost columns would be many. Without rates of tensors and chains of rows, which change neither.
     pub fn choose<S: Precision>(
         context: &Context,
         layout: &Layout,
@@ -352,6 +356,8 @@ impl Form {
             one_launch: !relative && ghosts.are_few(),
             graft,
             relative,
+            rates: false,
+            rows: false,
         };
         (form, blueprint)
     }
@@ -381,6 +387,9 @@ impl Form {
         // The norms of the gradients, and d of the graft.
         let rmsprop = self.graft == Graft::RmsProp;
         let table = usize::from(rmsprop || self.relative);
-        states + gradients + written + 2 * usize::from(rmsprop) + usize::from(self.relative) + table
+        let own = usize::from(self.rates && self.graft == Graft::None)
+            + usize::from(self.rows && self.one_launch);
+        let relative = usize::from(self.relative);
+        states + gradients + written + 2 * usize::from(rmsprop) + relative + table + own
     }
 }

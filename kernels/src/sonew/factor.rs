@@ -185,6 +185,8 @@ pub fn factor<S: Precision>(
         one_launch: false,
         graft: Graft::None,
         relative: false,
+        rates: false,
+        rows: false,
     };
     blueprint.check::<S>(operation, band, removal, layout, profile, form)?;
     gamma.check(operation)?;

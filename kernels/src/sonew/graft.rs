@@ -8,7 +8,7 @@ use cubecl::server::Handle;
 use sonew_runtime::Gpu;
 
 use super::rates::Rates;
-use crate::arena::{self, Arena, Layout};
+use crate::arena::{self, Arena, Layout, TensorRates, rate_of_run};
 use crate::context::Context;
 use crate::error::{Error, require_decay, require_non_negative};
 use crate::first_order::moving_average;
@@ -136,10 +136,12 @@ fn graft_kernel<S: Precision, NP: Size, NS: Size>(
     direction: &Array<Vector<<S::State as Storage>::Word, NS>>,
     norms: &Array<f32>,
     tensor_of_block: &Array<u32>,
+    rates: &Sequence<Array<f32>>,
     lr: f32,
     shrink: f32,
     runs: u32,
     #[comptime] sweep: Sweep,
+    #[comptime] per_tensor: bool,
 ) {
     let mut run = ABSOLUTE_POS;
     let lr = held(lr);
@@ -147,7 +149,8 @@ fn graft_kernel<S: Precision, NP: Size, NS: Size>(
     while run < runs as usize {
         let tensor = tensor_of_block[run / comptime!(sweep.runs_per_block()) + 1] as usize;
         let wanted = norms[tensor * 2 + 1];
-        let rate = lr * wanted / (norms[tensor * 2] + 1e-12f32);
+        let own = rate_of_run(rates, run, lr, shrink, sweep, per_tensor);
+        let rate = own.lr * wanted / (norms[tensor * 2] + 1e-12f32);
         let start = run_start(run, sweep);
         for step in 0..sweep.run {
             let at = start + step;
@@ -157,7 +160,7 @@ fn graft_kernel<S: Precision, NP: Size, NS: Size>(
             #[unroll]
             for lane in 0..sweep.width {
                 let w = *weight.index(lane);
-                let kept = difference::<S::Math>(w, product::<S::Math>(shrink, w));
+                let kept = difference::<S::Math>(w, product::<S::Math>(own.shrink, w));
                 let down = product::<S::Math>(rate, *u.index(lane));
                 lowered.push(difference::<S::Math>(kept, down));
             }
@@ -168,11 +171,12 @@ fn graft_kernel<S: Precision, NP: Size, NS: Size>(
 }
 
 /// Descends along a staged direction; `norms` holds (‖u‖, ‖graft‖) of each tensor, from
-/// [`Reduction`](crate::norms::Reduction).
+/// [`Reduction`](crate::norms::Reduction). Where tensors have `rates` of their own, `weight_decay` is that of none, and `lr` is
+/// multiplied by theirs.
 ///
 /// # Errors
-/// [`Error::Shape`] for an arena of another layout or format, [`Error::Length`] for a table of another length,
-/// [`Error::Range`] for a hyperparameter outside its range; launch errors as [`Context::launch`].
+/// [`Error::Shape`] for an arena of another layout or format or rates of another layout, [`Error::Length`] for a table of another
+/// length, [`Error::Range`] for a hyperparameter outside its range; launch errors as [`Context::launch`].
 pub fn apply_graft<S: Precision>(
     context: &Context,
     params: &Arena,
@@ -181,6 +185,7 @@ pub fn apply_graft<S: Precision>(
     tensor_of_block: &Handle,
     lr: f64,
     weight_decay: f64,
+    rates: Option<&TensorRates>,
     strategy: Strategy<Sweep>,
 ) -> Result<(), Error> {
     let operation = "sonew graft";
@@ -197,13 +202,17 @@ pub fn apply_graft<S: Precision>(
         tensor_of_block,
         4 * layout.blocks() as u64,
     )?;
+    if let Some(rates) = rates {
+        rates.check(operation, layout, lr)?;
+    }
     let sweep = strategy.resolve(|| Sweep::plain::<S>(context, "sonew-graft"));
     sweep.check::<S>(operation)?;
     sweep.check_loops(operation, layout, context.profile(), sweep.run + 1)?;
-    let grid = sweep.grid(layout, 4);
-    let variant = (type_name::<S>(), sweep);
+    let per_tensor = rates.is_some();
+    let grid = sweep.grid(layout, 4 + usize::from(per_tensor));
+    let variant = (type_name::<S>(), sweep, per_tensor);
     context.launch(operation, variant, grid, move |client, cubes, units| {
-        // SAFETY: the arenas are of one layout, the tables have one entry a block and two a tensor, all checked above.
+        // SAFETY: the arenas are of one layout, the tables have one entry or two a block and two a tensor, all checked above.
         unsafe {
             graft_kernel::launch_unchecked::<S, Gpu>(
                 client,
@@ -215,10 +224,12 @@ pub fn apply_graft<S: Precision>(
                 direction.vectors(sweep.width),
                 array(norms, 2 * tensors),
                 array(tensor_of_block, layout.blocks()),
+                TensorRates::argument(rates),
                 lr as f32,
                 (lr * weight_decay) as f32,
                 sweep.runs(layout) as u32,
                 sweep,
+                per_tensor,
             );
         }
     })

@@ -11,10 +11,12 @@ use super::elimination::Gamma;
 use super::ghosts::Ghosts;
 use super::graft::GraftBuffers;
 use super::rates::{Prepared, Rates};
+use super::rows::RowChains;
+use super::tables::{Tables, tables};
 use super::tile::{Tile, share};
 use super::walk::walk;
 use super::window::Plan;
-use crate::arena::{self, Arena, BLOCK, Slots};
+use crate::arena::{self, Arena, BLOCK, Slots, TensorRates};
 use crate::context::Context;
 use crate::error::Error;
 use crate::graft::Graft;
@@ -73,6 +75,10 @@ pub(super) struct Work<'a> {
     pub row_sums: Option<PerTensor<'a>>,
     /// What is updated, or what is staged instead.
     pub params: Option<&'a Arena>,
+    /// What tensors have in place of the weight decay, if something is updated.
+    pub rates: Option<&'a TensorRates>,
+    /// Which tensors have a chain for each row, if statistics are made.
+    pub rows: Option<&'a RowChains>,
     pub graft: Option<GraftBuffers<'a>>,
 }
 
@@ -94,6 +100,7 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
     bad_stamp: u32,
     cut_stamp: u32,
     rates: &Rates,
+    tables: &Tables,
     gamma: &Gamma,
     // Of a walk or of teams.
     runs: u32,
@@ -121,6 +128,7 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
             bad_stamp,
             cut_stamp,
             rates,
+            tables,
             gamma,
             runs,
             end,
@@ -146,6 +154,7 @@ fn step_kernel<S: Precision, NP: Size, NS: Size>(
             bad_stamp,
             cut_stamp,
             rates,
+            tables,
             gamma,
             runs,
             behind_arena,
@@ -189,6 +198,8 @@ pub(super) fn launch<S: Precision>(
         one_launch: work.gradients.is_some(),
         graft: work.graft.map_or(Graft::None, |it| it.graft),
         relative: work.row_sums.is_some(),
+        rates: work.rates.is_some(),
+        rows: work.rows.is_some(),
     };
     let profile = context.profile();
     blueprint.check::<S>(operation, band, removal, layout, profile, form)?;
@@ -216,6 +227,12 @@ pub(super) fn launch<S: Precision>(
     }
     if let Some(norms) = graft_norms {
         norms.check(operation, "grad_norms", layout)?;
+    }
+    if let Some(rates) = work.rates {
+        rates.check(operation, layout, prepared.lr.into())?;
+    }
+    if let Some(rows) = work.rows {
+        rows.check(operation, layout)?;
     }
     let way = Way::new(band, removal, blueprint);
     if let Way::Team(tile) = way {
@@ -246,7 +263,7 @@ pub(super) fn launch<S: Precision>(
             non_finite.push(found.argument());
         }
         // SAFETY: all arenas are of one layout; states have, where they are updated, the
-        // ghosts of every run; tables have an entry for each block or tensor, norms two for each part, the evidence a slot for
+        // ghosts of every run; tables have an entry or two for each block or one for each tensor, norms two for each part, the evidence a slot for
         // each unit: all checked above. Runs cover the blocks between the pads. A run reads at most 3 · reach · width < BLOCK
         // values before and after itself, which lie in the arena; a unit of a team reads and writes the vector of its own below
         // `end` or a ghost of its tile, and reads below the arena's end. Rows of shared memory have a place for each vector.
@@ -273,6 +290,7 @@ pub(super) fn launch<S: Precision>(
                 bad.map_or(0, |found| found.stamp),
                 cut.stamp,
                 prepared.rates(),
+                tables(work.rates, work.rows),
                 prepared.gamma(),
                 runs as u32,
                 (vectors - BLOCK / width) as u32,

@@ -40,6 +40,52 @@ impl Statistics {
         }
     }
 
+    /// The same with every `row` values a chain of their own, or all of them one if `row` is 0: the statistics of each row by
+    /// themselves.
+    pub fn accumulate_rows(&mut self, row: usize, g: &[f64], beta1: f64, decay: Decay) {
+        let mut rows = self.rows(row);
+        for (h, g) in rows.iter_mut().zip(chains(g, row)) {
+            h.accumulate(g, beta1, decay);
+        }
+        *self = Self::joined(&rows, self.edges.len());
+    }
+
+    /// The statistics of each row, without what couples it to others.
+    fn rows(&self, row: usize) -> Vec<Self> {
+        let slices = |values: &[f64]| -> Vec<Vec<f64>> {
+            chains(values, row).map(<[f64]>::to_vec).collect()
+        };
+        let edges: Vec<_> = self.edges.iter().map(|edge| slices(edge)).collect();
+        let both = slices(&self.moment).into_iter().zip(slices(&self.diagonal));
+        both.enumerate()
+            .map(|(at, (moment, diagonal))| {
+                let n = diagonal.len();
+                let of_row = |(k, edge): (usize, &Vec<Vec<f64>>)| {
+                    let mut edge = edge[at].clone();
+                    edge[n.saturating_sub(k + 1)..].fill(0.0);
+                    edge
+                };
+                Self {
+                    moment,
+                    diagonal,
+                    edges: edges.iter().enumerate().map(of_row).collect(),
+                }
+            })
+            .collect()
+    }
+
+    /// Rows as one tensor.
+    fn joined(rows: &[Self], band: usize) -> Self {
+        let all = |of: &dyn Fn(&Self) -> &[f64]| -> Vec<f64> {
+            rows.iter().flat_map(|row| of(row).to_vec()).collect()
+        };
+        Self {
+            moment: all(&|row| &row.moment),
+            diagonal: all(&|row| &row.diagonal),
+            edges: (0..band).map(|k| all(&|row| &row.edges[k])).collect(),
+        }
+    }
+
     /// Ĥ + ε: statistics times `correction`, ε added to the diagonal.
     pub fn damped(&self, correction: f64, epsilon: f64) -> Self {
         let mut damped = self.clone();
@@ -209,6 +255,32 @@ pub fn factor(h: &Statistics, gamma: Tolerance, removal: EdgeRemoval) -> Factor 
         out.d[j] = reciprocal(pivot);
     }
     out
+}
+
+/// The chains of a tensor: every `row` values, or all of them if `row` is 0.
+fn chains(values: &[f64], row: usize) -> impl Iterator<Item = &[f64]> {
+    let row = if row == 0 { values.len() } else { row };
+    values.chunks(row.max(1))
+}
+
+/// [`factor`] with every `row` values a chain of their own, or all of them one if `row` is 0: the factor of each row by itself.
+pub fn factor_rows(h: &Statistics, row: usize, gamma: Tolerance, removal: EdgeRemoval) -> Factor {
+    let band = h.edges.len();
+    let mut whole = Factor {
+        psi: vec![Vec::new(); band],
+        d: Vec::new(),
+        cut: Vec::new(),
+    };
+    for h in h.rows(row) {
+        let part = factor(&h, gamma, removal);
+        let start = whole.d.len();
+        for (psi, of_row) in whole.psi.iter_mut().zip(part.psi) {
+            psi.extend(of_row);
+        }
+        whole.d.extend(part.d);
+        whole.cut.extend(part.cut.iter().map(|j| start + j));
+    }
+    whole
 }
 
 impl Factor {

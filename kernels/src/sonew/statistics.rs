@@ -5,6 +5,8 @@
 //! (ρ, ω) = (β₂, 1−β₂) for the moving average that all published code uses, (1, 1/λ) for the sum of the theory
 //! (docs/derivation.md, "Statistics": H_t = H_{t−1} + P(g gᵀ)/λ).
 //!
+//! Where rows are chains of their own ([`RowChains`]), H_{i,i+1+k} is 0 if the two lie in different rows.
+//!
 //! A product that overflows saturates at the largest finite value of the states' format, so one huge gradient leaves statistics that recover.
 
 use core::any::type_name;
@@ -12,6 +14,7 @@ use core::any::type_name;
 use cubecl::prelude::*;
 use sonew_runtime::Gpu;
 
+use super::rows::{RowChains, columns_after, within_row};
 use crate::arena::{self, Arena, GAP, Slots};
 use crate::context::Context;
 use crate::error::{Error, require_decay};
@@ -50,6 +53,8 @@ pub struct StatisticsBuffers<'a> {
     pub diagonal: &'a Arena,
     /// Off-diagonals of H, nearest first, updated in place; as many as the band is wide.
     pub edges: &'a [Arena],
+    /// Which tensors have a chain for each row; otherwise each is one.
+    pub rows: Option<&'a RowChains>,
     /// Non-finite gradients seen, one slot a unit.
     pub evidence: &'a Slots,
 }
@@ -71,6 +76,7 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
     moment: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
     diagonal: &mut Array<Vector<<S::State as Storage>::Word, NS>>,
     edges: &mut Sequence<Array<Vector<<S::State as Storage>::Word, NS>>>,
+    rows: &Sequence<Array<u32>>,
     evidence: &mut Array<u32>,
     stamp: u32,
     beta1: &Average,
@@ -79,6 +85,7 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
     runs: u32,
     #[comptime] sweep: Sweep,
     #[comptime] band: usize,
+    #[comptime] by_rows: bool,
 ) {
     let width = comptime!(sweep.width);
     let reach = comptime!(band.div_ceil(width));
@@ -114,6 +121,7 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
             }
             S::State::store::<NS>(moment, at, &new_moment, width);
             S::State::store::<NS>(diagonal, at, &new_diagonal, width);
+            let after = columns_after(rows, start, step, width, by_rows);
             #[unroll]
             for k in 0..band {
                 let old = S::State::load::<NS>(edges.index(k), at, width);
@@ -122,7 +130,8 @@ fn statistics_kernel<S: Precision, NP: Size, NS: Size>(
                 for lane in 0..width {
                     let e = *old.index(lane);
                     let other = g[lane + k + 1];
-                    new.push(accumulate::<S>(e, g[lane], other, rho, omega));
+                    let moved = accumulate::<S>(e, g[lane], other, rho, omega);
+                    new.push(within_row(&after, moved, lane, k, by_rows));
                 }
                 S::State::store::<NS>(edges.index_mut(k), at, &new, width);
             }
@@ -156,7 +165,7 @@ pub(super) fn read_gradient<S: Storage, N: Size>(
 /// Updates momentum and statistics of the whole arena in one launch; the band is the number of off-diagonals.
 ///
 /// # Errors
-/// [`Error::Shape`] for an arena of another layout or format, [`Error::Range`] for β₁, β₂ outside [0, 1), λ ≤ 0
+/// [`Error::Shape`] for an arena of another layout or format or rows of another layout, [`Error::Range`] for β₁, β₂ outside [0, 1), λ ≤ 0
 /// or a band wider than [`GAP`]; launch errors as [`Context::launch`].
 pub fn statistics<S: Precision>(
     context: &Context,
@@ -175,6 +184,9 @@ pub fn statistics<S: Precision>(
         .chain(arena::named("edges", buffers.edges));
     arena::require::<S::Params>(operation, layout, [("grads", buffers.grads)])?;
     arena::require::<S::State>(operation, layout, states)?;
+    if let Some(rows) = buffers.rows {
+        rows.check(operation, layout)?;
+    }
     let sweep = strategy.resolve(|| Sweep::of::<S>(context, "statistics", band));
     if sweep.twins {
         require::<S::Twin>(context)?;
@@ -198,12 +210,13 @@ fn launch<S: Precision>(
     let width = sweep.width;
     sweep.check::<S>(operation)?;
     sweep.check_loops(operation, layout, context.profile(), 2 * (sweep.run + 1))?;
-    let grid = sweep.grid(layout, 4 + band);
+    let by_rows = buffers.rows.is_some();
+    let grid = sweep.grid(layout, 4 + band + usize::from(by_rows));
     let evidence = buffers.evidence.claim(operation, grid)?;
     let (rho, omega) = decay.weights();
-    let variant = (type_name::<S>(), sweep, band);
+    let variant = (type_name::<S>(), sweep, band, by_rows);
     context.launch(operation, variant, grid, move |client, cubes, units| {
-        // SAFETY: the arenas are of one layout; runs stop at its trailing pad, one block long,
+        // SAFETY: the arenas and the table of rows are of one layout; runs stop at its trailing pad, one block long,
         // and look at most GAP < BLOCK values ahead; the evidence has a slot for each unit of the grid.
         unsafe {
             statistics_kernel::launch_unchecked::<S, Gpu>(
@@ -216,6 +229,7 @@ fn launch<S: Precision>(
                 buffers.moment.vectors(width),
                 buffers.diagonal.vectors(width),
                 arena::sequence(buffers.edges, width),
+                RowChains::argument(buffers.rows),
                 evidence.argument(),
                 evidence.stamp,
                 average(beta1),
@@ -224,6 +238,7 @@ fn launch<S: Precision>(
                 sweep.runs(layout) as u32,
                 sweep,
                 band,
+                by_rows,
             );
         }
     })

@@ -8,8 +8,9 @@ use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::graft::GraftBuffers;
 use super::launch::{Work, launch};
 use super::rates::Prepared;
+use super::rows::RowChains;
 use super::statistics::{Decay, check_range};
-use crate::arena::{Arena, Slots};
+use crate::arena::{Arena, Slots, TensorRates};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
 use crate::launch::Strategy;
@@ -22,6 +23,11 @@ pub struct StepBuffers<'a> {
     pub params: &'a Arena,
     /// Where u is stored for [`super::apply_graft`] instead.
     pub graft: Option<GraftBuffers<'a>>,
+    /// What tensors have in place of [`StepRates::weight_decay`], and what [`StepRates::lr`] is multiplied by; of no use where there
+    /// is a graft.
+    pub rates: Option<&'a TensorRates>,
+    /// Which tensors have a chain for each row; otherwise each is one.
+    pub rows: Option<&'a RowChains>,
     /// Gradients.
     pub grads: &'a Arena,
     /// First moment m, updated in place.
@@ -41,7 +47,7 @@ pub struct StepBuffers<'a> {
 pub struct StepRates {
     /// Learning rate η ≥ 0.
     pub lr: f64,
-    /// Decoupled weight decay λ ≥ 0.
+    /// Decoupled weight decay λ ≥ 0; that of no tensor where tensors have rates of their own.
     pub weight_decay: f64,
     /// Decay of the first moment, in [0, 1).
     pub beta1: f64,
@@ -57,7 +63,7 @@ pub struct StepRates {
 /// [`super::statistics`] and then [`super::update`] with an absolute ε.
 ///
 /// # Errors
-/// [`Error::Shape`] for an arena of another layout or format or with other ghost columns, and for a form that the step does not
+/// [`Error::Shape`] for an arena of another layout or format or with other ghost columns, a table of another layout, and for a form that the step does not
 /// have; [`Error::Length`] for a table of another length, [`Error::Range`] for a number outside its range; launch errors as [`Context::launch`].
 pub fn step<S: Precision>(
     context: &Context,
@@ -88,6 +94,8 @@ pub fn step<S: Precision>(
         cut: buffers.cut,
         row_sums: None,
         params: buffers.graft.is_none().then_some(buffers.params),
+        rates: buffers.rates.filter(|_| buffers.graft.is_none()),
+        rows: buffers.rows,
         graft: buffers.graft,
     };
     let blueprint = strategy.resolve(|| Blueprint::of::<S>(context, "sonew-step", band));

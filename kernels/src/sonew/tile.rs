@@ -14,12 +14,14 @@
 mod exchange;
 mod factor;
 mod solve;
+mod vectors;
 
 use cubecl::prelude::*;
 
 use exchange::{Place, exchange_products, exchange_statistics, gather};
 pub(super) use factor::share_factor;
 use solve::solve_vector;
+use vectors::{read, read_if, store_if, zero};
 
 use super::blueprint::Form;
 use super::blueprint::{Blueprint, EdgeRemoval, Reach};
@@ -27,10 +29,12 @@ use super::elimination::{Gamma, Window, Workspace};
 use super::graft::graft_direction;
 use super::launch::epsilon_of;
 use super::rates::Rates;
+use super::rows::{columns_after, within_row};
 use super::statistics::{accumulate, read_gradient};
+use super::tables::Tables;
 use super::walk::lower;
 use super::window::Plan;
-use crate::arena::BLOCK;
+use crate::arena::{BLOCK, rate_of_vector};
 use crate::evidence::{Found, PivotsFound, magnitude_bits, note};
 use crate::first_order::moving_average;
 use crate::graft::Graft;
@@ -154,6 +158,7 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
     bad_stamp: u32,
     cut_stamp: u32,
     rates: &Rates,
+    tables: &Tables,
     gamma: &Gamma,
     tiles: u32,
     end: u32,
@@ -190,6 +195,9 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
             tensor = tensor_of_block.index(0usize)[block] as usize;
         }
         let epsilon = epsilon_of(row_sums, tensor, &rates, form);
+        let (lr, shrink) = (rates.lr, rates.shrink);
+        let rate = rate_of_vector(&tables.rates, inside, lr, shrink, width, form.rates);
+        let after = columns_after(&tables.rows, inside, 0usize, width, form.rows);
 
         // Everything that is read, before anything is written.
         let mut g = Array::<f32>::new(comptime!((plan.reach + 1) * width));
@@ -260,7 +268,8 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
                 let mut e = old[comptime!((2 + k) * width) + lane];
                 if comptime!(form.one_launch) {
                     let other = g[lane + k + 1];
-                    e = accumulate::<S>(e, g[lane], other, rates.rho, rates.omega);
+                    let moved = accumulate::<S>(e, g[lane], other, rates.rho, rates.omega);
+                    e = within_row(&after, moved, lane, k, form.rows);
                 }
                 window.edges[k * plan.span + lane] = product::<S::Math>(rates.correction2, e);
                 new.push(e);
@@ -315,7 +324,7 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
                 for lane in 0..width {
                     before.push(weights[lane]);
                 }
-                let lowered = lower::<S::Math>(&before, &u, rates.lr, rates.shrink, width);
+                let lowered = lower::<S::Math>(&before, &u, rate.lr, rate.shrink, width);
                 S::Params::store::<NP>(params.index_mut(0usize), at, &lowered, width);
             }
         }
@@ -344,56 +353,4 @@ pub(super) fn share<S: Precision, NP: Size, NS: Size>(
         crate::evidence::write(&bad, non_finite.index_mut(0usize), bad_stamp);
     }
     crate::evidence::write_pivots(&pivots, cut, cut_stamp);
-}
-
-#[cube]
-fn zero(values: &mut Array<f32>, #[comptime] count: usize) {
-    #[unroll]
-    for i in 0..count {
-        values[i] = 0.0;
-    }
-}
-
-/// Reads a vector, if it is this unit's to read.
-#[cube]
-fn read_if<S: Storage, N: Size>(
-    mine: bool,
-    into: &mut Array<f32>,
-    from: &Array<Vector<S::Word, N>>,
-    at: usize,
-    #[comptime] width: usize,
-) {
-    if mine {
-        read::<S, N>(into, from, at, 0usize, width);
-    }
-}
-
-/// Stores a vector, if it is this unit's to write.
-#[cube]
-fn store_if<S: Storage, N: Size>(
-    mine: bool,
-    to: &mut Array<Vector<S::Word, N>>,
-    at: usize,
-    values: &Sequence<f32>,
-    #[comptime] width: usize,
-) {
-    if mine {
-        S::store::<N>(to, at, values, width);
-    }
-}
-
-/// Reads a vector into the `slot`-th of `into`.
-#[cube]
-fn read<S: Storage, N: Size>(
-    into: &mut Array<f32>,
-    from: &Array<Vector<S::Word, N>>,
-    at: usize,
-    #[comptime] slot: usize,
-    #[comptime] width: usize,
-) {
-    let values = S::load::<N>(from, at, width);
-    #[unroll]
-    for lane in 0..width {
-        into[comptime!(slot * width) + lane] = *values.index(lane);
-    }
 }

@@ -4,7 +4,7 @@ use super::blueprint::{Blueprint, EdgeRemoval, Tolerance};
 use super::graft::GraftBuffers;
 use super::launch::{Work, launch};
 use super::rates::Prepared;
-use crate::arena::{Arena, Slots};
+use crate::arena::{Arena, Slots, TensorRates};
 use crate::context::Context;
 use crate::error::{Error, require_non_negative};
 use crate::launch::Strategy;
@@ -47,8 +47,10 @@ pub enum Descent<'a> {
         params: &'a Arena,
         /// Learning rate η.
         lr: f64,
-        /// Decoupled weight decay λ.
+        /// Decoupled weight decay λ; that of no tensor where tensors have rates of their own.
         weight_decay: f64,
+        /// What tensors have in place of λ, and what η is multiplied by.
+        rates: Option<&'a TensorRates>,
     },
     /// u is stored, with the norms of it and of the graft's update; [`super::apply_graft`] descends.
     Stage(GraftBuffers<'a>),
@@ -59,7 +61,7 @@ pub enum Descent<'a> {
 /// `correction1` = 1/(1−β₁ᵗ) and `correction2` = 1/(1−β₂ᵗ), or 1 where statistics are sums.
 ///
 /// # Errors
-/// [`Error::Shape`] for an arena of another layout or format or with ghost columns, [`Error::Length`] for a table of another
+/// [`Error::Shape`] for an arena of another layout or format or with ghost columns, and for rates of another layout, [`Error::Length`] for a table of another
 /// length, [`Error::Range`] for a hyperparameter outside its range; launch errors as [`Context::launch`].
 pub fn update<S: Precision>(
     context: &Context,
@@ -72,13 +74,14 @@ pub fn update<S: Precision>(
     strategy: Strategy<Blueprint>,
 ) -> Result<(), Error> {
     let operation = "sonew update";
-    let (params, graft, numbers) = match descent {
+    let (params, rates, graft, numbers) = match descent {
         Descent::Apply {
             params,
             lr,
             weight_decay,
-        } => (Some(params), None, (lr, weight_decay)),
-        Descent::Stage(stage) => (None, Some(stage), (0.0, 0.0)),
+            rates,
+        } => (Some(params), rates, None, (lr, weight_decay)),
+        Descent::Stage(stage) => (None, None, Some(stage), (0.0, 0.0)),
     };
     let non_negative = |argument, found| require_non_negative(operation, argument, found);
     let (epsilon, relative_epsilon, row_sums) = match damping {
@@ -104,6 +107,8 @@ pub fn update<S: Precision>(
         cut: buffers.evidence,
         row_sums,
         params,
+        rates,
+        rows: None,
         graft,
     };
     let blueprint =

@@ -11,8 +11,11 @@ use super::elimination::{Gamma, Window, Workspace};
 use super::graft::graft_direction;
 use super::launch::epsilon_of;
 use super::rates::Rates;
+use super::rows::{columns_after, within_row};
 use super::statistics::{accumulate, read_gradient};
+use super::tables::Tables;
 use super::window::{Plan, append_diagonal, append_edge, mark, note_column, shift, solve};
+use crate::arena::rate_of_run;
 use crate::evidence::{Found, PivotsFound, magnitude_bits, note_non_finite};
 use crate::first_order::moving_average;
 use crate::graft::Graft;
@@ -164,6 +167,7 @@ pub(super) fn walk<S: Precision, NP: Size, NS: Size>(
     bad_stamp: u32,
     cut_stamp: u32,
     rates: &Rates,
+    tables: &Tables,
     gamma: &Gamma,
     runs: u32,
     behind_arena: u32,
@@ -188,6 +192,8 @@ pub(super) fn walk<S: Precision, NP: Size, NS: Size>(
             tensor = tensor_of_block.index(0usize)[block] as usize;
         }
         let epsilon = epsilon_of(row_sums, tensor, &rates, form);
+        let (lr, shrink) = (rates.lr, rates.shrink);
+        let rate = rate_of_run(&tables.rates, run, lr, shrink, plan.sweep, form.rates);
         let mut largest = 0u32;
         let mut length = BlockLength::new();
         let mut graft_length = BlockLength::new();
@@ -209,7 +215,8 @@ pub(super) fn walk<S: Precision, NP: Size, NS: Size>(
                 state = ghosts + step;
             }
             append_vector::<S, NS>(
-                &mut walk, &mut g, moment, diagonal, edges, state, epsilon, &rates, plan, form,
+                &mut walk, &mut g, moment, diagonal, edges, tables, state, origin, step, epsilon,
+                &rates, plan, form,
             );
         }
         for step in 0..comptime!(plan.sweep.run + plan.ahead) {
@@ -227,7 +234,8 @@ pub(super) fn walk<S: Precision, NP: Size, NS: Size>(
                 state = select(step < plan.sweep.run, start + step, ghost);
             }
             append_vector::<S, NS>(
-                &mut walk, &mut g, moment, diagonal, edges, state, epsilon, &rates, plan, form,
+                &mut walk, &mut g, moment, diagonal, edges, tables, state, start, step, epsilon,
+                &rates, plan, form,
             );
             let at = origin + step;
             let owned = step >= plan.behind;
@@ -235,8 +243,7 @@ pub(super) fn walk<S: Precision, NP: Size, NS: Size>(
             if owned {
                 if comptime!(form.graft == Graft::None) {
                     let weights = S::Params::load::<NP>(params.index(0usize), at, plan.width);
-                    let lowered =
-                        lower::<S::Math>(&weights, &u, rates.lr, rates.shrink, plan.width);
+                    let lowered = lower::<S::Math>(&weights, &u, rate.lr, rate.shrink, plan.width);
                     S::Params::store::<NP>(params.index_mut(0usize), at, &lowered, plan.width);
                 } else {
                     let mut v = Sequence::<f32>::new();
@@ -294,7 +301,7 @@ pub(super) fn walk<S: Precision, NP: Size, NS: Size>(
     crate::evidence::write_pivots(&pivots, cut, cut_stamp);
 }
 
-/// Moves the walk on by the vector `at` of the states. Where they are made, it updates them with the first vector of `g` and
+/// Moves the walk on by the vector `at` of the states, which holds the columns of the `step`-th after `first`. Where they are made, it updates them with the first vector of `g` and
 /// the b values after it, and moves `g` on.
 #[cube]
 fn append_vector<S: Precision, N: Size>(
@@ -303,7 +310,10 @@ fn append_vector<S: Precision, N: Size>(
     moment: &mut Array<Vector<<S::State as Storage>::Word, N>>,
     diagonal: &mut Array<Vector<<S::State as Storage>::Word, N>>,
     edges: &mut Sequence<Array<Vector<<S::State as Storage>::Word, N>>>,
+    tables: &Tables,
     at: usize,
+    first: usize,
+    step: usize,
     epsilon: f32,
     rates: &Rates,
     #[comptime] plan: Plan,
@@ -337,6 +347,7 @@ fn append_vector<S: Precision, N: Size>(
         epsilon,
         plan,
     );
+    let after = columns_after(&tables.rows, first, step, plan.width, form.rows);
     #[unroll]
     for k in 0..plan.band {
         let old = S::State::load::<N>(edges.index(k), at, plan.width);
@@ -346,7 +357,8 @@ fn append_vector<S: Precision, N: Size>(
             for lane in 0..plan.width {
                 let e = *old.index(lane);
                 let other = g[lane + k + 1];
-                new.push(accumulate::<S>(e, g[lane], other, rates.rho, rates.omega));
+                let moved = accumulate::<S>(e, g[lane], other, rates.rho, rates.omega);
+                new.push(within_row(&after, moved, lane, k, form.rows));
             }
             S::State::store::<N>(edges.index_mut(k), at, &new, plan.width);
         } else {

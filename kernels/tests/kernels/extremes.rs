@@ -40,6 +40,7 @@ fn walk<L: FirstOrder>(
             params: &params,
             grads: &grads,
             states: &states,
+            rates: None,
             evidence: &evidence,
         };
         let hyper = Hyper {
@@ -165,6 +166,7 @@ fn non_finite_gradients_are_counted_by_the_statistics_and_reach_only_their_neigh
             moment: &moment,
             diagonal: &diagonal,
             edges: &edges,
+            rows: None,
             evidence: &evidence,
         };
         statistics::<F32>(
@@ -343,6 +345,7 @@ fn staged(
         &table,
         0.5,
         0.5,
+        None,
         Strategy::Inferred,
     )
     .unwrap();

@@ -32,6 +32,7 @@ fn an_arena_of_another_layout_or_format_is_named_before_anything_launches() {
             params,
             grads,
             states,
+            rates: None,
             evidence: &evidence,
         };
         descend::<Adam, F32>(&bench.context, buffers, hyper(), Strategy::Inferred)
@@ -132,6 +133,7 @@ fn a_hyperparameter_out_of_range_is_named_with_its_value() {
             params: &good,
             grads: &good,
             states: &states,
+            rates: None,
             evidence: &evidence,
         };
         let error =
@@ -154,6 +156,7 @@ fn a_band_wider_than_the_gap_between_tensors_is_refused() {
         moment: &good,
         diagonal: &good,
         edges: &edges,
+        rows: None,
         evidence: &evidence,
     };
     let error = statistics::<F32>(
@@ -188,6 +191,7 @@ fn a_blueprint_that_does_not_divide_a_block_is_refused() {
             params: &good,
             grads: &good,
             states: &states,
+            rates: None,
             evidence: &evidence,
         };
         let sweep = Sweep {

@@ -40,6 +40,7 @@ fn follows_the_oracle<L: FirstOrder>(bench: &Bench, scale: f64) {
             params: &params,
             grads: &grads,
             states: &states,
+            rates: None,
             evidence: &evidence,
         };
         // Hyperparameters as the kernel sees them: rounded to f32.
@@ -94,6 +95,7 @@ fn adam_step(
         params: &params,
         grads: &grads,
         states: &states,
+        rates: None,
         evidence: &evidence,
     };
     descend::<Adam, F32>(&bench.context, buffers, hyper(1), sweep).unwrap();
@@ -133,6 +135,7 @@ fn what_a_launch_saw_is_gone_after_one_that_sees_nothing() {
             params: &params,
             grads: &grads,
             states: &[],
+            rates: None,
             evidence: &evidence,
         };
         let inferred = Strategy::Inferred;

@@ -106,6 +106,7 @@ pub fn fused(
         params: &params,
         lr: options.lr,
         weight_decay: options.weight_decay,
+        rates: None,
     };
     update::<F32>(
         &bench.context,

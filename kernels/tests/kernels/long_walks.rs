@@ -88,6 +88,7 @@ fn a_sweep_with_too_long_a_walk_for_the_software_driver_is_refused() {
             params: &params,
             grads: &grads,
             states: &[],
+            rates: None,
             evidence: &evidence,
         };
         let hyper = Hyper {

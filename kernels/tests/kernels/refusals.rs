@@ -74,6 +74,7 @@ impl Fixture {
             params: &self.arena,
             lr: 0.1,
             weight_decay: 0.1,
+            rates: None,
         }
     }
 
@@ -142,6 +143,7 @@ fn the_update_names_the_buffer_that_has_another_layout_format_or_length() {
             params,
             lr: 0.1,
             weight_decay: 0.0,
+            rates: None,
         };
         assert_eq!(
             argument(f.update(good, params, Damping::Absolute(0.0), plain)),
@@ -177,12 +179,14 @@ fn the_update_names_the_hyperparameter_out_of_range() {
             params: &f.arena,
             lr: bad,
             weight_decay: 0.0,
+            rates: None,
         };
         assert_eq!(run(lr, Damping::Absolute(0.0), PLAIN.gamma), "lr");
         let decay = Descent::Apply {
             params: &f.arena,
             lr: 0.1,
             weight_decay: bad,
+            rates: None,
         };
         assert_eq!(
             run(decay, Damping::Absolute(0.0), PLAIN.gamma),
@@ -339,6 +343,7 @@ fn grafts_and_the_factor_name_the_hyperparameter_out_of_range() {
                 &f.table,
                 lr,
                 weight_decay,
+                None,
                 Strategy::Inferred,
             ))
         };
@@ -377,6 +382,7 @@ fn the_statistics_name_what_is_out_of_range() {
             moment: &f.arena,
             diagonal: &f.arena,
             edges: &edges,
+            rows: None,
             evidence: &f.evidence,
         };
         argument(statistics::<F32>(
@@ -474,6 +480,7 @@ fn the_factor_the_preconditioner_the_norms_and_the_graft_name_the_buffer_at_faul
             table,
             0.1,
             0.1,
+            None,
             Strategy::Inferred,
         ))
     };
@@ -498,6 +505,7 @@ fn a_sweep_without_units_or_with_too_many_cubes_is_an_error_and_no_panic() {
             params: &arena,
             grads: &arena,
             states: &[],
+            rates: None,
             evidence: &evidence,
         };
         let hyper = Hyper {
@@ -553,6 +561,7 @@ fn a_vector_of_one_value_is_refused_where_a_word_holds_two() {
         params: &values(0),
         grads: &values(1),
         states: &[],
+        rates: None,
         evidence: &bench.slots(),
     };
     let hyper = Hyper {
@@ -586,6 +595,8 @@ fn a_step_that_the_device_cannot_launch_is_refused_before_its_states_are_made() 
             one_launch,
             graft: Graft::None,
             relative: false,
+            rates: false,
+            rows: false,
         };
         let require = |blueprint: Blueprint| {
             let factor = (1, EdgeRemoval::Outgoing);

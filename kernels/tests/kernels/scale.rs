@@ -246,6 +246,7 @@ fn an_epsilon_relative_to_row_sums_beyond_f16_is_a_number_there() {
             params: &params,
             lr: 1.0,
             weight_decay: 0.0,
+            rates: None,
         },
         Damping::Relative {
             epsilon: 1.0 / 64.0,
@@ -284,6 +285,7 @@ fn second_moment<L: FirstOrder, P: Precision>(bench: &Bench, huge: f32, at: usiz
             params: &params,
             grads: &grads,
             states: &states,
+            rates: None,
             evidence: &evidence,
         };
         let hyper = Hyper {

@@ -49,6 +49,7 @@ pub fn accumulate(
             moment: &out.moment,
             diagonal: &out.diagonal,
             edges: &out.edges,
+            rows: None,
             evidence: &evidence,
         };
         statistics::<F32>(&bench.context, buffers, 0.9, decay, Strategy::Inferred).unwrap();

@@ -79,6 +79,8 @@ impl Model {
         let buffers = StepBuffers {
             params: &self.params,
             graft: None,
+            rates: None,
+            rows: None,
             grads: &grads,
             moment: &self.moment,
             diagonal: &self.diagonal,

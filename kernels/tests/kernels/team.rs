@@ -66,6 +66,8 @@ fn three_steps<P: Precision>(
         let buffers = StepBuffers {
             params: &params,
             graft: None,
+            rates: None,
+            rows: None,
             grads: &arena(&gradient(t)),
             moment: &states[0],
             diagonal: &states[1],

@@ -79,6 +79,8 @@ impl<'a, P: Precision> Arenas<'a, P> {
             let buffers = StepBuffers {
                 params: &self.arena::<P::Params>(&gradient(1)),
                 graft: None,
+                rates: None,
+                rows: None,
                 grads: &self.grads(t),
                 moment: &states[0],
                 diagonal: &states[1],
@@ -161,6 +163,8 @@ fn staged<P: Precision>(
         let buffers = StepBuffers {
             params: &grads,
             graft: Some(stage),
+            rates: None,
+            rows: None,
             grads: &grads,
             moment: &states[0],
             diagonal: &states[1],
@@ -280,6 +284,7 @@ fn updated<P: Precision>(
         params: &params,
         lr: 0.125,
         weight_decay: 0.25,
+        rates: None,
     };
     update::<P>(
         &bench.context,
@@ -440,6 +445,7 @@ fn descended<P: Precision>(bench: &Bench, graft: Graft, sweep: Sweep) -> Vec<Vec
         norms: &of_tensors,
         tensor_of_block: &table,
         preconditioned: &preconditioned,
+        rates: None,
         momentum: &momentum,
         graft_momentum: &graft_momentum,
     };

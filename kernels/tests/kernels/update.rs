@@ -100,6 +100,7 @@ fn apply(
         params: &params,
         lr: LR,
         weight_decay: DECAY,
+        rates: None,
     };
     update::<F32>(
         &bench.context,
@@ -276,6 +277,7 @@ fn a_graft_gives_the_direction_the_length_of_the_other_update() {
             &table,
             LR,
             DECAY,
+            None,
             Strategy::Inferred,
         )
         .unwrap();

@@ -319,6 +319,7 @@ impl<P: Precision> ShampooOptimizer<P> {
                 grad_norms,
                 norms: &states.tensor_norms,
                 tensor_of_block: &states.tensor_of_block,
+                rates: None,
                 preconditioned: if started {
                     &states.preconditioned
                 } else {

@@ -254,6 +254,8 @@ impl<P: Precision> SonewOptimizer<P> {
             StepBuffers {
                 params,
                 graft,
+                rates: None,
+                rows: None,
                 grads,
                 moment: &self.moment,
                 diagonal: &self.diagonal,
@@ -293,6 +295,7 @@ impl<P: Precision> SonewOptimizer<P> {
                 moment: &self.moment,
                 diagonal: &self.diagonal,
                 edges: &self.edges,
+                rows: None,
                 evidence: &self.non_finite,
             },
             config.beta1,
@@ -306,6 +309,7 @@ impl<P: Precision> SonewOptimizer<P> {
                 params,
                 lr,
                 weight_decay: config.weight_decay,
+                rates: None,
             },
         };
         self.update(descent, damping, t)

@@ -113,6 +113,7 @@ impl Scratch {
             &self.tensor_of_block,
             lr,
             weight_decay,
+            None,
             Strategy::Inferred,
         )?;
         Ok(())

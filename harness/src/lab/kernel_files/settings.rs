@@ -191,11 +191,30 @@ fn held_in_f32(text: &str) -> Option<f64> {
 }
 
 /// The learning rate and the weight decay, which nearly every kernel that descends has.
-pub(super) fn descent_settings() -> [Setting; 2] {
+pub(super) fn descent_settings() -> [Setting; 3] {
+    let factor = "a factor of lr that is the tensor's own, as its weight decay then is";
     [
         Setting::non_negative("lr", "0.001", "learning rate"),
         Setting::non_negative("weight-decay", "0", "decoupled weight decay"),
+        Setting::non_negative("tensor-lr", "none", factor).or_none(),
     ]
+}
+
+/// How a kernel descends.
+#[derive(Clone, Copy)]
+pub(super) struct Descending {
+    /// Of the launch.
+    pub lr: f64,
+    pub weight_decay: f64,
+    /// What the tensor multiplies lr by, if it has a rate of its own.
+    pub factor: Option<f64>,
+}
+
+impl Descending {
+    /// The learning rate of the tensor.
+    pub fn own_lr(&self) -> f64 {
+        self.lr * self.factor.unwrap_or(1.0)
+    }
 }
 
 /// The number of the step.
@@ -330,11 +349,23 @@ impl Settings {
     }
 
     /// The learning rate and the weight decay.
-    pub fn descent(&self) -> Result<(f64, f64), KernelFileError> {
+    pub fn descent(&self) -> Result<Descending, KernelFileError> {
         let (lr, decay) = (self.number("lr"), self.number("weight-decay"));
-        if (lr as f32 * decay as f32).is_finite() {
-            return Ok((lr, decay));
+        let factor = self.optional_number("tensor-lr");
+        let own = factor.unwrap_or(1.0) as f32 * lr as f32;
+        if !own.is_finite() {
+            let expected = format!("expected a number whose product with lr={lr:e} f32 holds");
+            let found = format!("tensor-lr={:e}", factor.unwrap_or(1.0));
+            return Err(self.refuse(found, expected));
         }
+        if (own * decay as f32).is_finite() {
+            return Ok(Descending {
+                lr,
+                weight_decay: decay,
+                factor,
+            });
+        }
+        let lr = own;
         let expected = format!("expected a number whose product with lr={lr:e} f32 holds");
         Err(self.refuse(format!("weight-decay={decay:e}"), expected))
     }

@@ -1,15 +1,17 @@
 //! One tensor of n values on a device, in an arena of its own.
 
 use cubecl::server::Handle;
-use sonew_kernels::arena::{Arena, Layout, Slots};
+use sonew_kernels::arena::{Arena, Layout, Slots, TensorRate, TensorRates};
 use sonew_kernels::context::Context;
 use sonew_kernels::error::Error as KernelError;
 use sonew_kernels::evidence::Evidence;
 use sonew_kernels::launch::Sweep;
 use sonew_kernels::norms::Reduction;
 use sonew_kernels::precision::Format;
+use sonew_kernels::sonew::RowChains;
 
 use super::KernelFileError;
+use super::settings::Descending;
 
 /// The arena, and what goes there and comes back.
 pub(super) struct Tensor<'a> {
@@ -70,6 +72,26 @@ impl<'a> Tensor<'a> {
     /// For each block the tensor it belongs to.
     pub fn table(&self) -> Handle {
         self.context.upload(&self.layout.tensor_of_block())
+    }
+
+    /// The table of its own rate, if it has one.
+    pub fn rates(&self, descending: &Descending) -> Result<Option<TensorRates>, KernelError> {
+        let Some(lr) = descending.factor else {
+            return Ok(None);
+        };
+        let rate = TensorRate {
+            lr,
+            weight_decay: descending.weight_decay,
+        };
+        TensorRates::new(self.context, &self.layout, &[rate]).map(Some)
+    }
+
+    /// The table of its rows, if they are chains of their own.
+    pub fn rows(&self, row: usize) -> Result<Option<RowChains>, KernelError> {
+        if row == 0 {
+            return Ok(None);
+        }
+        RowChains::new(self.context, &self.layout, &[row]).map(Some)
     }
 
     /// Sums over the tensor, and scratch for them.

@@ -2,9 +2,10 @@
 
 use cubecl::prelude::*;
 
+use super::Tile;
 use super::exchange::{Place, exchange_statistics};
 use super::solve::solve_vector;
-use super::{Tile, read, zero};
+use super::vectors::{read, zero};
 use crate::arena::BLOCK;
 use crate::evidence::PivotsFound;
 use crate::precision::{Precision, Storage, product, sum};

@@ -12,7 +12,7 @@ use sonew_kernels::precision::F32;
 use crate::lab::kernel_files::KernelFileError;
 use crate::lab::kernel_files::found::{Found, non_finite, wide};
 use crate::lab::kernel_files::inputs::Inputs;
-use crate::lab::kernel_files::settings::{Setting, descent_settings, step_setting};
+use crate::lab::kernel_files::settings::{Descending, Setting, descent_settings, step_setting};
 use crate::lab::kernel_files::spec::{KernelSpec, N};
 use crate::lab::kernel_files::table::{Entry, Kernel};
 use crate::lab::kernel_files::tensor::Tensor;
@@ -23,6 +23,7 @@ struct Descent<L> {
     g: Vec<f32>,
     states: Vec<Vec<f32>>,
     hyper: Hyper,
+    descending: Descending,
     rule: PhantomData<L>,
 }
 
@@ -72,10 +73,10 @@ impl<L: FirstOrder> Kernel for Descent<L> {
 
     fn read(inputs: &mut Inputs) -> Result<Self, KernelFileError> {
         let settings = &inputs.settings;
-        let (lr, weight_decay) = settings.descent()?;
+        let descending = settings.descent()?;
         let hyper = Hyper {
-            lr,
-            weight_decay,
+            lr: descending.lr,
+            weight_decay: descending.weight_decay,
             beta1: settings.number_or("beta1", 0.0),
             beta2: settings.number_or("beta2", 0.0),
             epsilon: settings.number_or("epsilon", 0.0),
@@ -86,6 +87,7 @@ impl<L: FirstOrder> Kernel for Descent<L> {
             g: inputs.take("g"),
             states: L::STATES.iter().map(|name| inputs.take(name)).collect(),
             hyper,
+            descending,
             rule: PhantomData,
         })
     }
@@ -93,7 +95,11 @@ impl<L: FirstOrder> Kernel for Descent<L> {
     fn oracle(&self) -> Result<Found, KernelFileError> {
         let (mut w, n) = (wide(&self.w), self.w.len());
         let mut states: Vec<_> = self.states.iter().map(|state| wide(state)).collect();
-        first_order::reference::<L>(&mut w, &wide(&self.g), &mut states, self.hyper);
+        let hyper = Hyper {
+            lr: self.descending.own_lr(),
+            ..self.hyper
+        };
+        first_order::reference::<L>(&mut w, &wide(&self.g), &mut states, hyper);
         let mut found = self.found().exact("w", [n], &w);
         for (name, state) in L::STATES.iter().zip(&states) {
             found = found.exact(name, [n], state);
@@ -108,10 +114,12 @@ impl<L: FirstOrder> Kernel for Descent<L> {
         let states = tensor.upload_all(&self.states)?;
         let sweep = Sweep::of::<F32>(context, L::NAME, 0);
         let evidence = tensor.slots(sweep);
+        let rates = tensor.rates(&self.descending)?;
         let buffers = Buffers {
             params: &params,
             grads: &grads,
             states: &states,
+            rates: rates.as_ref(),
             evidence: &evidence,
         };
         let forced = Strategy::Forced(sweep);

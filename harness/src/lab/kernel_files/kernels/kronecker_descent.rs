@@ -12,7 +12,7 @@ use super::graft_length::{length, measured, pair};
 use crate::lab::kernel_files::KernelFileError;
 use crate::lab::kernel_files::found::{Found, non_finite, norm, wide};
 use crate::lab::kernel_files::inputs::Inputs;
-use crate::lab::kernel_files::settings::{Setting, descent_settings, step_setting};
+use crate::lab::kernel_files::settings::{Descending, Setting, descent_settings, step_setting};
 use crate::lab::kernel_files::spec::{KernelSpec, N};
 use crate::lab::kernel_files::table::Kernel;
 use crate::lab::kernel_files::tensor::Tensor;
@@ -37,6 +37,7 @@ pub(in crate::lab::kernel_files) struct KroneckerDescent {
     nesterov: bool,
     preconditioned: bool,
     rates: DescentRates,
+    descending: Descending,
 }
 
 impl KroneckerDescent {
@@ -108,11 +109,11 @@ impl Kernel for KroneckerDescent {
 
     fn read(inputs: &mut Inputs) -> Result<Self, KernelFileError> {
         let settings = &inputs.settings;
-        let (lr, weight_decay) = settings.descent()?;
+        let descending = settings.descent()?;
         let graft = settings.choice("graft", &GRAFTS);
         let mut rates = DescentRates {
-            lr,
-            weight_decay,
+            lr: descending.lr,
+            weight_decay: descending.weight_decay,
             beta1: settings.number("beta1"),
             beta2: 0.0,
             epsilon: 0.0,
@@ -131,6 +132,7 @@ impl Kernel for KroneckerDescent {
             nesterov: settings.choice("nesterov", &SWITCH),
             preconditioned: settings.choice("preconditioned", &SWITCH),
             rates,
+            descending,
             w: inputs.take("w"),
             g: inputs.take("g"),
             direction: inputs.take("direction"),
@@ -169,9 +171,7 @@ impl Kernel for KroneckerDescent {
         } else {
             mu.clone()
         };
-        let DescentRates {
-            lr, weight_decay, ..
-        } = self.rates;
+        let (lr, weight_decay) = (self.descending.own_lr(), self.descending.weight_decay);
         let both = wide(&self.w).into_iter().zip(&mu);
         let w: Vec<_> = both
             .map(|(w, mu)| w - lr * (mu + weight_decay * w))
@@ -216,6 +216,7 @@ impl Kernel for KroneckerDescent {
         measure::<F32>(context, buffers, self.graft, self.rates, strategy)?;
         let lengths = pair(&tensor, &of_blocks, sweep)?;
         let preconditioned = context.upload(&[u32::from(self.preconditioned)]);
+        let own_rates = tensor.rates(&self.descending)?;
         let buffers = DescentBuffers {
             params: &params,
             grads: &grads,
@@ -225,6 +226,7 @@ impl Kernel for KroneckerDescent {
             norms: &lengths,
             tensor_of_block: &table,
             preconditioned: &preconditioned,
+            rates: own_rates.as_ref(),
             momentum: &momentum,
             graft_momentum: &graft_momentum,
         };

@@ -157,14 +157,16 @@ impl Kernel for SonewGraft {
             second: second.as_ref(),
         };
         let stepped = step.launch(&tensor, &params, &grads, Some(stage))?;
+        let step_rates = tensor.rates(&step.descending)?;
         apply_graft::<F32>(
             context,
             &params,
             &direction,
             &pair(&tensor, &norms, sweep)?,
             &table,
-            step.lr,
-            step.weight_decay,
+            step.descending.lr,
+            step.descending.weight_decay,
+            step_rates.as_ref(),
             Strategy::<Sweep>::Inferred,
         )?;
         let mut found = Found::new().values("w", [n], tensor.read(&params)?);

@@ -12,11 +12,11 @@ use sonew_kernels::sonew::{
 };
 
 use super::banded::Pivots;
-use super::statistics::{Statistics, decay_settings};
+use super::statistics::{Statistics, decay_settings, row_setting};
 use crate::lab::kernel_files::KernelFileError;
 use crate::lab::kernel_files::found::{Found, wide};
 use crate::lab::kernel_files::inputs::Inputs;
-use crate::lab::kernel_files::settings::{Setting, descent_settings, step_setting};
+use crate::lab::kernel_files::settings::{Descending, Setting, descent_settings, step_setting};
 use crate::lab::kernel_files::spec::{B, KernelSpec, N};
 use crate::lab::kernel_files::table::Kernel;
 use crate::lab::kernel_files::tensor::Tensor;
@@ -36,8 +36,7 @@ pub(super) enum Launches {
 pub(in crate::lab::kernel_files) struct SonewStep {
     pub(super) w: Vec<f32>,
     pub(super) statistics: Statistics,
-    pub(super) lr: f64,
-    pub(super) weight_decay: f64,
+    pub(super) descending: Descending,
     pub(super) epsilon: f64,
     /// Bias corrections of m and of H.
     pub(super) corrections: (f64, f64),
@@ -81,6 +80,7 @@ impl SonewStep {
                 "ε, added to the diagonal",
             ))
             .set(step_setting())
+            .set(row_setting())
             .set(Setting::choice(
                 "launches",
                 &LAUNCHES,
@@ -94,8 +94,8 @@ impl SonewStep {
     }
 
     pub(super) fn take(inputs: &mut Inputs) -> Result<Self, KernelFileError> {
-        let (lr, weight_decay) = inputs.settings.descent()?;
-        let statistics = Statistics::take(inputs);
+        let descending = inputs.settings.descent()?;
+        let statistics = Statistics::take(inputs)?;
         let t = inputs.settings.whole("step");
         let second = match statistics.decay {
             Decay::Average(beta2) => Hyper::correction(beta2, t),
@@ -103,8 +103,7 @@ impl SonewStep {
         };
         let settings = &inputs.settings;
         Ok(Self {
-            lr,
-            weight_decay,
+            descending,
             epsilon: settings.number("epsilon"),
             corrections: (Hyper::correction(statistics.beta1, t), second),
             pivots: Pivots::of(settings),
@@ -118,7 +117,8 @@ impl SonewStep {
     pub(super) fn exact(&self) -> Exact {
         let h = self.statistics.accumulated();
         let damped = h.damped(self.corrections.1, self.epsilon);
-        let factor = reference::factor(&damped, self.pivots.gamma, self.pivots.removal);
+        let Pivots { gamma, removal } = self.pivots;
+        let factor = reference::factor_rows(&damped, self.statistics.row, gamma, removal);
         let moment: Vec<_> = h.moment.iter().map(|m| self.corrections.0 * m).collect();
         let u = factor.precondition(&moment);
         Exact { h, factor, u }
@@ -126,9 +126,10 @@ impl SonewStep {
 
     /// The oracle's weights with u times `length`, and its states.
     pub(super) fn descended(&self, exact: &Exact, length: f64) -> Found {
+        let (lr, weight_decay) = (self.descending.own_lr(), self.descending.weight_decay);
         let moved = wide(&self.w).into_iter().zip(&exact.u);
         let w: Vec<_> = moved
-            .map(|(w, u)| w - self.lr * (length * u + self.weight_decay * w))
+            .map(|(w, u)| w - lr * (length * u + weight_decay * w))
             .collect();
         let found = Found::new().exact("w", [w.len()], &w);
         let found = self.statistics.with_exact(found, &exact.h);
@@ -185,9 +186,13 @@ impl SonewStep {
             non_finite: tensor.slots(blueprint.sweep),
             cut: tensor.slots(blueprint.sweep),
         };
+        let own_rates = tensor.rates(&self.descending)?;
+        let rows = tensor.rows(self.statistics.row)?;
         let buffers = StepBuffers {
             params,
             graft,
+            rates: own_rates.as_ref(),
+            rows: rows.as_ref(),
             grads,
             moment: &done.moment,
             diagonal: &done.diagonal,
@@ -196,8 +201,8 @@ impl SonewStep {
             cut: &done.cut,
         };
         let rates = StepRates {
-            lr: self.lr,
-            weight_decay: self.weight_decay,
+            lr: self.descending.lr,
+            weight_decay: self.descending.weight_decay,
             beta1: *beta1,
             decay: *decay,
             epsilon: self.epsilon,
@@ -227,11 +232,13 @@ impl SonewStep {
             non_finite: tensor.slots(sweep),
             cut: tensor.slots(blueprint.sweep),
         };
+        let rows = tensor.rows(of.row)?;
         let buffers = StatisticsBuffers {
             grads,
             moment: &done.moment,
             diagonal: &done.diagonal,
             edges: &done.edges,
+            rows: rows.as_ref(),
             evidence: &done.non_finite,
         };
         let forced = Strategy::Forced(sweep);
@@ -242,12 +249,14 @@ impl SonewStep {
             edges: &done.edges,
             evidence: &done.cut,
         };
+        let own_rates = tensor.rates(&self.descending)?;
         let descent = match graft {
             Some(graft) => Descent::Stage(graft),
             None => Descent::Apply {
                 params,
-                lr: self.lr,
-                weight_decay: self.weight_decay,
+                lr: self.descending.lr,
+                weight_decay: self.descending.weight_decay,
+                rates: own_rates.as_ref(),
             },
         };
         update::<F32>(

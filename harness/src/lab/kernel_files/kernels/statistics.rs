@@ -21,6 +21,8 @@ pub(in crate::lab::kernel_files) struct Statistics {
     pub edges: Vec<Vec<f32>>,
     pub beta1: f64,
     pub decay: Decay,
+    /// Values of a row, each row a chain of its own; 0 where all are one.
+    pub row: usize,
 }
 
 /// The two decays, and the sum instead of one.
@@ -30,6 +32,12 @@ pub(super) fn decay_settings() -> [Setting; 3] {
         Setting::decay("beta2", "0.999", "decay of H"),
         Setting::positive("lambda", "none", "instead of beta2: H ← H + P(g gᵀ)/λ").or_none(),
     ]
+}
+
+/// Which columns are coupled.
+pub(super) fn row_setting() -> Setting {
+    let meaning = "values of a row, each row a chain of its own; 0 where all are one";
+    Setting::whole("row", "0", 0..=1 << 31, meaning)
 }
 
 /// How old statistics and the new product are weighed: by λ if it is given, else by β₂.
@@ -42,15 +50,22 @@ fn decay(settings: &Settings) -> Decay {
 
 impl Statistics {
     /// Takes the gradient, the states and the decays.
-    pub fn take(inputs: &mut Inputs) -> Self {
-        Self {
+    pub fn take(inputs: &mut Inputs) -> Result<Self, KernelFileError> {
+        let g = inputs.take("g");
+        let (row, n) = (inputs.settings.whole("row"), g.len());
+        if row > 0 && !(n as u64).is_multiple_of(row) {
+            let expected = format!("expected a divisor of the {n} values, or 0");
+            return Err(inputs.settings.refuse(format!("row={row}"), expected));
+        }
+        Ok(Self {
+            row: row as usize,
             beta1: inputs.settings.number("beta1"),
             decay: decay(&inputs.settings),
-            g: inputs.take("g"),
+            g,
             moment: inputs.take("moment"),
             diagonal: inputs.take("diagonal"),
             edges: inputs.take_band("edges"),
-        }
+        })
     }
 
     /// The statistics after the gradient, in f64.
@@ -60,7 +75,7 @@ impl Statistics {
             diagonal: wide(&self.diagonal),
             edges: self.edges.iter().map(|edge| wide(edge)).collect(),
         };
-        h.accumulate(&wide(&self.g), self.beta1, self.decay);
+        h.accumulate_rows(self.row, &wide(&self.g), self.beta1, self.decay);
         h
     }
 
@@ -86,12 +101,13 @@ impl Kernel for Statistics {
             .gives("moment", &[N])
             .gives("diagonal", &[N])
             .gives("edges", &[B, N])
-            .counts("non_finite");
+            .counts("non_finite")
+            .set(row_setting());
         decay_settings().into_iter().fold(spec, KernelSpec::set)
     }
 
     fn read(inputs: &mut Inputs) -> Result<Self, KernelFileError> {
-        Ok(Self::take(inputs))
+        Self::take(inputs)
     }
 
     fn oracle(&self) -> Result<Found, KernelFileError> {
@@ -106,11 +122,13 @@ impl Kernel for Statistics {
         let edges = tensor.upload_all(&self.edges)?;
         let sweep = Sweep::of::<F32>(context, "statistics", edges.len());
         let evidence = tensor.slots(sweep);
+        let rows = tensor.rows(self.row)?;
         let buffers = StatisticsBuffers {
             grads: &grads,
             moment: &moment,
             diagonal: &diagonal,
             edges: &edges,
+            rows: rows.as_ref(),
             evidence: &evidence,
         };
         let forced = Strategy::Forced(sweep);
