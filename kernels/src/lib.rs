@@ -17,6 +17,7 @@ pub mod contract;
 pub mod error;
 pub mod evidence;
 pub mod first_order;
+pub mod gradients;
 pub mod graft;
 pub mod kronecker;
 pub mod launch;
