@@ -6,6 +6,7 @@ mod listed;
 mod naming;
 mod numerics;
 mod run;
+mod steps;
 mod workload;
 
 pub use inspect::{Forced, InspectArgs};

@@ -40,7 +40,7 @@ impl Split {
 /// What is known of steps before their losses are.
 #[derive(Default)]
 struct Untold {
-    /// Each step, and whether the optimizer took it.
+    /// Each step, and whether the optimizer took it, or gathered its gradient for a later one.
     steps: Vec<(usize, bool)>,
     /// Steps in a row without progress.
     idle: usize,
@@ -69,9 +69,7 @@ impl<'a> Run<'a> {
         let precision = plan.numerics.precision;
         let objective = workload.objective(&context, precision, plan.batch, plan.products)?;
         let layout = workload.layout();
-        let optimizer = plan
-            .optimizer
-            .build(plan.numerics, context.clone(), layout)?;
+        let optimizer = plan.recipe.build(plan.numerics, context.clone(), layout)?;
         let drawn;
         let first = match &start.given {
             Some(given) => given,
@@ -136,14 +134,14 @@ impl<'a> Run<'a> {
                     self.tell(&mut untold, folder, progress)?;
                     return Ok(true);
                 }
-                let taken_before = self.optimizer.steps();
+                let before = self.progress();
                 let number = step - begin;
                 let at_once = self.objective.tells_at_once();
                 let timed = at_once || number % TIMED_APART == (end - begin - 1).min(1);
                 let outcome = self.step(step, number, timed.then_some(&mut split));
                 if outcome.is_ok() {
                     done += 1;
-                    let taken = self.optimizer.steps() > taken_before;
+                    let taken = self.progress() > before;
                     untold.steps.push((step, taken));
                 }
                 let many = untold.steps.len() >= TOLD_TOGETHER;
@@ -159,7 +157,13 @@ impl<'a> Run<'a> {
             let [of_network, of_optimizer] = split.of_steps(steps);
             optimizer += of_optimizer;
             let started = Instant::now();
-            let loss = self.objective.evaluate(&self.context, &self.params)?;
+            let mut loss_of = |weights| self.objective.evaluate(&self.context, weights);
+            let averages = self.optimizer.averages()?;
+            let weights_loss = averages
+                .as_ref()
+                .map(|_| loss_of(&self.params))
+                .transpose()?;
+            let loss = loss_of(averages.as_ref().unwrap_or(&self.params))?;
             let evaluation = started.elapsed().as_secs_f64();
             evaluating += evaluation;
             let parts = self.optimizer.parts();
@@ -181,7 +185,8 @@ impl<'a> Run<'a> {
                 epoch,
                 steps: done,
                 loss,
-                lr: self.lr(begin),
+                weights_loss,
+                lr: self.lr(end - 1),
                 seconds: seconds + evaluation,
                 forward_backward_seconds: of_network,
                 optimizer_seconds: of_optimizer,
@@ -218,6 +223,11 @@ impl<'a> Run<'a> {
             }),
             _ => Ok(false),
         }
+    }
+
+    /// Steps of the optimizer, and gradients that are gathered for the next.
+    fn progress(&self) -> (u64, u64) {
+        (self.optimizer.steps(), self.optimizer.pending())
     }
 
     /// One step, the `number`-th of the order; timed where there is something to add the time to.
@@ -313,7 +323,7 @@ impl<'a> Run<'a> {
     /// The options that may help. An ε on every diagonal helps, where the optimizer has one and uses it. Weights that lose
     /// more than themselves in a step change sign, and grow once they lose more than twice that.
     fn advice(&self) -> &'static str {
-        let settings = self.plan.optimizer.settings();
+        let settings = self.plan.recipe.optimizer.settings();
         let has = |key| settings.iter().find(|setting| setting.key == key);
         let number = |key| has(key).and_then(|it| it.value.parse::<f64>().ok());
         let decays = self.plan.lr * number("weight-decay").unwrap_or(0.0);
@@ -353,6 +363,9 @@ fn describe(label: &str, record: &EpochRecord, examples: &str) -> String {
     };
     if let Some(lost) = record.pivots_out_of_range.filter(|&lost| lost > 0) {
         seen += &format!(", {lost} pivots out of range");
+    }
+    if let Some(loss) = record.weights_loss {
+        seen += &format!(", loss {loss:.3} of the weights that are averaged");
     }
     if record.skipped_steps > 0 {
         seen += &format!(

@@ -21,7 +21,7 @@ fn plan() -> Plan {
     let mut numerics = Numerics::from(PrecisionKind::F32);
     numerics.non_finite = NonFinite::Stop;
     Plan {
-        optimizer: OptimizerConfig::named("sgd").unwrap(),
+        recipe: OptimizerConfig::named("sgd").unwrap().into(),
         numerics,
         products: Multiplication::Auto,
         label: "sgd".into(),
