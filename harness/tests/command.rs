@@ -404,7 +404,7 @@ fn mistakes_are_named_with_what_was_expected() {
             "/nonexistent/images",
         ),
         (&["train", "--train-images", "60001"], "60000"),
-        (&["train", "--schedule", "cosine"], "warmup"),
+        (&["train", "--schedule", "sine"], "warmup"),
         (&["compare", "--optimizers", "adam:beta1"], "KEY=VALUE"),
     ] {
         let error = fails(args);
