@@ -101,6 +101,34 @@ fn training_lowers_the_loss_and_leaves_a_full_record() {
 }
 
 #[test]
+fn what_stands_around_a_step_is_recorded_with_the_optimizer() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let around = [
+        ["--clip-norm", "1"],
+        ["--clip-value", "0.5"],
+        ["--accumulate", "2"],
+        ["--average", "0.9"],
+        ["--schedule", "cosine,warmup=2"],
+        ["--optimizer", "adam"],
+        ["--epochs", "3"],
+    ]
+    .concat();
+    succeeds(&[&["train", "--out", text(&out)], &around[..], SMALL].concat());
+    let config = read_run(&out).unwrap().config;
+    assert_eq!(config["optimizer"]["rule"], "adam");
+    let gradients = serde_json::json!({"clip-norm": 1.0, "clip-value": 0.5, "accumulate": 2});
+    assert_eq!(config["gradients"], gradients);
+    assert_eq!(config["average"], 0.9);
+    assert_eq!(config["schedule"], "cosine,warmup=2");
+    let epochs = epochs(&out);
+    assert!(epochs.iter().all(|it| it.weights_loss.is_some()));
+    // Six of the nine steps before the last decay, along half a cosine.
+    let share = 0.5 * (1.0 + (std::f64::consts::PI * 6.0 / 7.0).cos());
+    assert!((epochs[2].lr - 1e-3 * share).abs() < 1e-12);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_losses_and_a_comparison_shows_every_optimizer() {
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str| {
@@ -376,7 +404,7 @@ fn mistakes_are_named_with_what_was_expected() {
             "/nonexistent/images",
         ),
         (&["train", "--train-images", "60001"], "60000"),
-        (&["train", "--schedule", "cosine"], "warmup"),
+        (&["train", "--schedule", "sine"], "warmup"),
         (&["compare", "--optimizers", "adam:beta1"], "KEY=VALUE"),
     ] {
         let error = fails(args);

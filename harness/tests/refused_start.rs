@@ -64,6 +64,15 @@ fn a_refused_start_leaves_no_folder_and_allocates_nothing() {
             &["parameter arena", "bytes"],
         ),
         (&["--schedule", "paper=1"], &["paper=1"]),
+        (&["--schedule", "cosine=1"], &["cosine=1"]),
+        (
+            &["--schedule", "cosine,warmup=4"],
+            &["a warm-up of 4 steps", "4;"],
+        ),
+        (&["--clip-norm", "0"], &["clip-norm", "> 0"]),
+        (&["--clip-value", "-1"], &["clip-value", "> 0"]),
+        (&["--accumulate", "0"], &["accumulate", "≥ 1"]),
+        (&["--average", "1"], &["average", "0 ≤ β < 1"]),
         (&["--products", "split"], &["no matrix units for bf16"]),
         (&["--products", "tf32"], &["no matrix units for tf32"]),
         (

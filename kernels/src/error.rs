@@ -118,6 +118,24 @@ pub(crate) fn require_non_negative(
     })
 }
 
+/// `found` as f32, if it is finite and > 0.
+pub(crate) fn require_positive(
+    operation: &'static str,
+    argument: &'static str,
+    found: f64,
+) -> Result<f32, Error> {
+    let narrow = found as f32;
+    if narrow > 0.0 && narrow.is_finite() {
+        return Ok(narrow);
+    }
+    Err(Error::Range {
+        operation,
+        argument,
+        found,
+        expected: "> 0 and finite in f32",
+    })
+}
+
 /// `found` as f32, if it can be the decay of a moving average: 0 ≤ β < 1.
 pub(crate) fn require_decay(
     operation: &'static str,

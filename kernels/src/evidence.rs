@@ -105,6 +105,9 @@ pub(crate) fn note(found: &mut Found, seen: bool, at: usize) {
     found.first = select(seen, min(found.first, at as u32), found.first);
 }
 
+/// The [`magnitude_bits`] of infinity: those of every number are less, and of every NaN more.
+pub(crate) const INFINITY: u32 = 0x7f80_0000;
+
 /// The bits of |x|, which order like |x| with infinity and NaN above all numbers. Bits, because a comparison with NaN may
 /// be optimised away under fast maths.
 #[cube]

@@ -22,6 +22,7 @@ pub mod contract;
 pub mod error;
 pub mod evidence;
 pub mod first_order;
+pub mod gradients;
 pub mod graft;
 pub mod host;
 pub mod kronecker;

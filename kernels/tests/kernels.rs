@@ -26,6 +26,8 @@ mod first_order;
 mod formats;
 #[path = "kernels/ghosts.rs"]
 mod ghosts;
+#[path = "kernels/gradients.rs"]
+mod gradients;
 #[path = "kernels/host_root.rs"]
 mod host_root;
 #[path = "kernels/identities.rs"]

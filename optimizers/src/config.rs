@@ -5,14 +5,14 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use sonew_kernels::arena::Layout;
 use sonew_kernels::context::Context;
-use sonew_kernels::precision::{self, Bf16Compact, Bf16States, F32, Precision, PrecisionVisitor};
+use sonew_kernels::precision::Precision;
 
 use crate::first_order::FirstOrder;
-use crate::numerics::{Guarded, Numerics};
+use crate::numerics::Numerics;
 use crate::settings::{self, Family, Setting};
 use crate::shampoo::Shampoo;
 use crate::sonew::Sonew;
-use crate::{Error, Optimizer};
+use crate::{Error, Optimizer, Recipe};
 
 /// Any optimizer of this crate, with its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,7 +103,7 @@ impl OptimizerConfig {
         of_family!(self, family => settings::validate(family))
     }
 
-    /// Allocates the states and makes the optimizer, for parameters and gradients of a precision.
+    /// Allocates the states and makes the optimizer, for parameters and gradients of a precision; a [`Recipe`] of it alone.
     ///
     /// # Errors
     /// As [`OptimizerConfig::validate`] and [`Numerics::validate`]; [`Error::Kernel`] if Shampoo's factors are too large or
@@ -114,77 +114,15 @@ impl OptimizerConfig {
         context: Rc<Context>,
         layout: &Layout,
     ) -> Result<Box<dyn Optimizer>, Error> {
-        self.built(numerics.into(), context, layout)
+        Recipe::from(*self).build(numerics, context, layout)
     }
 
-    // Not generic, so that every optimizer in every precision is compiled here, once.
-    fn built(
-        &self,
-        numerics: Numerics,
-        context: Rc<Context>,
-        layout: &Layout,
-    ) -> Result<Box<dyn Optimizer>, Error> {
-        self.validate()?;
-        numerics.validate()?;
-        let builder = Builder {
-            config: *self,
-            numerics,
-            context,
-            layout,
-        };
-        if numerics.compact() {
-            builder.build::<Bf16Compact, Bf16States>()
-        } else {
-            numerics.precision.accept(builder)
-        }
-    }
-
-    fn plain<P: Precision>(
+    /// Of settings that were checked, for arenas of `P`.
+    pub(crate) fn plain<P: Precision>(
         self,
         context: Rc<Context>,
         layout: &Layout,
     ) -> Result<Box<dyn Optimizer>, Error> {
         of_family!(self, family => family.start::<P>(context, layout))
-    }
-}
-
-struct Builder<'a> {
-    config: OptimizerConfig,
-    numerics: Numerics,
-    context: Rc<Context>,
-    layout: &'a Layout,
-}
-
-impl PrecisionVisitor for Builder<'_> {
-    type Output = Result<Box<dyn Optimizer>, Error>;
-
-    fn visit<P: Precision>(self) -> Self::Output {
-        self.build::<P, F32>()
-    }
-}
-
-impl Builder<'_> {
-    /// An optimizer for arenas of P, which takes its steps in W on f32 copies if the numerics ask for that.
-    fn build<P: Precision, W: Precision>(self) -> Result<Box<dyn Optimizer>, Error> {
-        let Self {
-            config,
-            numerics,
-            context,
-            layout,
-        } = self;
-        precision::require::<P>(&context)?;
-        // Copies of parameters and gradients are f32, whatever the precision.
-        let arena = 4 * layout.arena_len() as u64;
-        context.require_buffer("building an optimizer", "an arena of all tensors", arena)?;
-        if !numerics.guards() {
-            return config.plain::<P>(context, layout);
-        }
-        let inner = if numerics.widens() {
-            config.plain::<W>(context.clone(), layout)?
-        } else {
-            config.plain::<P>(context.clone(), layout)?
-        };
-        let guarded = Guarded::<P>::new(inner, numerics, context, layout);
-        Ok(Box::new(guarded))
     }
 }

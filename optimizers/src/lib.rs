@@ -33,11 +33,16 @@
 //! assert_eq!(config, Sonew::tridiagonal().beta2(0.99).into());
 //! # Ok::<(), Error>(())
 //! ```
+//!
+//! A [`Recipe`] is an optimizer and what stands around its step: the mean of several gradients, clipping, the average of the weights.
 
+mod averaged;
 mod config;
 mod error;
 mod first_order;
+mod gradients;
 mod numerics;
+mod recipe;
 mod report;
 mod settings;
 mod shampoo;
@@ -47,7 +52,9 @@ mod state;
 pub use config::OptimizerConfig;
 pub use error::Error;
 pub use first_order::{FirstOrder, FirstOrderKind};
+pub use gradients::Gradients;
 pub use numerics::{LossScale, NonFinite, Numerics, StateFormat, WeightRounding};
+pub use recipe::Recipe;
 pub use report::{RootsReport, StepReport};
 pub use settings::Setting;
 pub use shampoo::{FactorFormat, ProductsPlace, RidgeForm, RootChoice, Shampoo};
@@ -114,6 +121,25 @@ pub trait Optimizer {
         self.keep(&mut keeper)?;
         keeper.require_all_met()?;
         self.keep(&mut Keeper::loading(state))
+    }
+
+    /// Gradients that were gathered for a step that is yet to come. A call that adds to them moves neither weights nor states.
+    fn pending(&self) -> u64 {
+        0
+    }
+
+    /// Gradients whose mean a step takes: a call that has this many with those that are pending takes one.
+    fn gradients_per_step(&self) -> u64 {
+        1
+    }
+
+    /// The moving average of the weights in the format of the parameters, if one is kept and a step was taken: of the f32 weights where
+    /// steps are taken on such. In f32 the average itself, which the next step moves; otherwise a copy. Does not wait.
+    ///
+    /// # Errors
+    /// The failure of a launch that rounds it.
+    fn averages(&self) -> Result<Option<Arena>, Error> {
+        Ok(None)
     }
 
     /// What the loss is to be multiplied by before its gradient is taken; the next step divides by it.

@@ -8,7 +8,7 @@ use software::Software;
 use sonew_kernels::launch::{Sweep, Tuned, Tuning};
 use sonew_kernels::sonew::Blueprint;
 use sonew_optimizers::{
-    Arena, Context, Layout, NonFinite, Numerics, OptimizerConfig, PrecisionKind, Profile,
+    Arena, Context, Layout, NonFinite, Numerics, OptimizerConfig, PrecisionKind, Profile, Recipe,
     WeightRounding,
 };
 
@@ -69,12 +69,7 @@ fn the_number_of_launches_of_a_step_does_not_depend_on_the_number_of_tensors() {
 }
 
 /// What a step says whose blueprint of `kernel` has more units than any device takes.
-fn refusal(
-    software: &Software,
-    kernel: &str,
-    numerics: Numerics,
-    config: &OptimizerConfig,
-) -> String {
+fn refusal(software: &Software, kernel: &str, numerics: Numerics, recipe: &Recipe) -> String {
     let precision = numerics.precision;
     let mut tuned = Tuned::default();
     tuned.put(Tuning {
@@ -92,7 +87,7 @@ fn refusal(
     let client = software.context.client().clone();
     let context = Rc::new(Context::new(client, Profile::LLVMPIPE).with_tuned(tuned));
     let layout = Layout::with_shapes(vec![vec![3, 5], vec![7]]).unwrap();
-    let mut optimizer = config.build(numerics, context.clone(), &layout).unwrap();
+    let mut optimizer = recipe.build(numerics, context.clone(), &layout).unwrap();
     let zeros = |_| Arena::zeros(&context, &layout, precision.format());
     let [params, grads] = [0; 2].map(zeros);
     let error = optimizer.step(&params, &grads, 1e-3).unwrap_err();
@@ -107,7 +102,7 @@ fn a_tuned_blueprint_reaches_every_launch_of_a_step() {
         for (key, value) in settings {
             config.set(key, value).unwrap();
         }
-        config
+        Recipe::from(config)
     };
     let graft = config("tridiag-sonew", &[("graft", "adam")]);
     let (adam, shampoo) = (config("adam", &[]), config("shampoo", &[]));
@@ -125,15 +120,20 @@ fn a_tuned_blueprint_reaches_every_launch_of_a_step() {
         weights: WeightRounding::Stochastic,
         ..mixed
     };
-    for (kernel, numerics, config, operation) in [
+    let clipped = adam.clone().clip_norm(1.0);
+    let (gathered, averaged) = (adam.clone().accumulate(2), adam.clone().average(0.9));
+    for (kernel, numerics, recipe, operation) in [
         ("adam", f32, &adam, "adam"),
         ("sonew-graft", f32, &graft, "sonew graft"),
         ("kronecker-descent", f32, &shampoo, "kronecker measure"),
         ("inspect", skip, &adam, "gradient inspection"),
         ("convert", masters, &adam, "convert"),
         ("stochastic-rounding", drawn, &adam, "stochastic rounding"),
+        ("clip", f32, &clipped, "clipping"),
+        ("accumulate", f32, &gathered, "gradient accumulation"),
+        ("average-weights", f32, &averaged, "average of weights"),
     ] {
-        let refused = refusal(&software, kernel, numerics, config);
+        let refused = refusal(&software, kernel, numerics, recipe);
         assert!(
             refused.contains(operation) && refused.contains("units"),
             "{kernel}: {refused}"

@@ -8,6 +8,7 @@ mod naming;
 mod numerics;
 mod resume;
 mod run;
+mod steps;
 mod workload;
 
 pub use evaluate::EvaluateArgs;

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sonew_kernels::product::Multiplication;
-use sonew_optimizers::{Numerics, OptimizerConfig, PrecisionKind};
+use sonew_optimizers::{Numerics, OptimizerConfig, PrecisionKind, Recipe};
 
 use super::DeviceArgs;
 use super::kernel::key_value;
 use super::naming;
 use super::numerics::NumericsArgs;
+use super::steps::StepArgs;
 use super::workload::WorkloadArgs;
 use crate::train::plan::Plan;
 use crate::train::schedule::Schedule;
@@ -45,12 +46,16 @@ pub struct RunArgs {
     /// Base learning rate; each optimizer has a default (`sonew optimizers`).
     #[arg(long)]
     pub lr: Option<f64>,
-    /// paper (an epoch at 0, warm-up, linear decay over the run), paper=E (over E epochs), constant, or warmup=N (N steps).
+    /// paper (an epoch at 0, warm-up, linear decay over the run), paper=E (over E epochs), constant, warmup=N (N steps), or a decay to 0
+    /// step by step over the run, cosine or linear, with =E over E epochs, with ,warmup=N after N steps of warm-up.
     #[arg(long, default_value = "paper")]
     pub schedule: Schedule,
     /// A setting of the optimizer (`sonew optimizers`).
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
+    /// What stands around a step.
+    #[command(flatten)]
+    pub around: StepArgs,
     /// First weights from a safetensors file: w0, w1, … of shape `[out, in]`, b0, b1, … of shape `[out]`.
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
@@ -142,6 +147,7 @@ impl RunArgs {
                     found: format!("{lr:?}"),
                 });
             }
+            let recipe = self.around.recipe(optimizer)?;
             for numerics in self.numerics.each(self.seed) {
                 numerics.validate()?;
                 let mut label = naming::label(text);
@@ -157,7 +163,7 @@ impl RunArgs {
                     let taken = |it: &Plan| it.folder.eq_ignore_ascii_case(name);
                     plans.iter().any(taken)
                 });
-                plans.push(self.plan(optimizer, numerics, [label, folder], lr));
+                plans.push(self.plan(recipe.clone(), numerics, [label, folder], lr));
             }
         }
         match unused.first() {
@@ -170,13 +176,13 @@ impl RunArgs {
 
     fn plan(
         &self,
-        optimizer: OptimizerConfig,
+        recipe: Recipe,
         numerics: Numerics,
         [label, folder]: [String; 2],
         lr: f64,
     ) -> Plan {
         Plan {
-            optimizer,
+            recipe,
             numerics,
             products: self.products,
             label,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sonew_kernels::product::Multiplication;
-use sonew_optimizers::{Numerics, OptimizerConfig};
+use sonew_optimizers::{Numerics, Recipe};
 
 use super::checkpoint::Every;
 use super::schedule::Schedule;
@@ -13,8 +13,9 @@ use super::schedule::Schedule;
 /// A run, as asked for.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
-    /// The optimizer and its settings.
-    pub optimizer: OptimizerConfig,
+    /// The optimizer, its settings, and what stands around its step.
+    #[serde(flatten)]
+    pub recipe: Recipe,
     /// How parameters, states and activations are held and computed.
     #[serde(flatten)]
     pub numerics: Numerics,

@@ -47,7 +47,7 @@ pub struct Run<'a> {
     pub resumed: Vec<Resumption>,
     /// What came out so far.
     pub(super) summary: RunSummary,
-    /// Steps whose losses are not known yet, and whether the optimizer took them.
+    /// Steps whose losses are not known yet, and whether the optimizer took them, or gathered their gradient for a later one.
     untold: Vec<(usize, bool)>,
     /// When to write checkpoints, and where; none are written otherwise.
     pub checkpoints: Option<(Every, Shelf)>,
@@ -63,9 +63,7 @@ impl<'a> Run<'a> {
         let precision = plan.numerics.precision;
         let objective = workload.objective(&context, precision, plan.batch, plan.products)?;
         let layout = workload.layout();
-        let optimizer = plan
-            .optimizer
-            .build(plan.numerics, context.clone(), layout)?;
+        let optimizer = plan.recipe.build(plan.numerics, context.clone(), layout)?;
         let drawn;
         let first = match &start.given {
             Some(given) => given,
@@ -150,14 +148,14 @@ impl<'a> Run<'a> {
                 self.checkpoint(desk)?;
                 return Ok(true);
             }
-            let taken_before = self.optimizer.steps();
+            let before = self.progress();
             let number = step - begin;
             let at_once = self.objective.tells_at_once();
             let timed = at_once || number % TIMED_APART == (end - begin - 1).min(1);
             let outcome = self.step(step, number, timed);
             if outcome.is_ok() {
                 self.position.steps += 1;
-                let taken = self.optimizer.steps() > taken_before;
+                let taken = self.progress() > before;
                 self.untold.push((step, taken));
             }
             let many = self.untold.len() >= TOLD_TOGETHER;
@@ -185,7 +183,13 @@ impl<'a> Run<'a> {
         desk: &mut Desk<'_>,
     ) -> Result<(), TrainError> {
         let started = Instant::now();
-        let loss = self.objective.evaluate(&self.context, &self.params)?;
+        let mut loss_of = |weights| self.objective.evaluate(&self.context, weights);
+        let averages = self.optimizer.averages()?;
+        let weights_loss = averages
+            .as_ref()
+            .map(|_| loss_of(&self.params))
+            .transpose()?;
+        let loss = loss_of(averages.as_ref().unwrap_or(&self.params))?;
         let evaluation = started.elapsed().as_secs_f64();
         let done = self.position.steps;
         let parts = self.parts();
@@ -211,7 +215,8 @@ impl<'a> Run<'a> {
             epoch,
             steps: done,
             loss,
-            lr: self.lr(begin),
+            weights_loss,
+            lr: self.lr(done - 1),
             seconds: seconds + evaluation,
             forward_backward_seconds: of_network,
             optimizer_seconds: of_optimizer,
@@ -239,6 +244,11 @@ impl<'a> Run<'a> {
             self.workload.examples().many,
         ));
         Ok(())
+    }
+
+    /// Steps of the optimizer, and gradients that are gathered for the next.
+    fn progress(&self) -> (u64, u64) {
+        (self.optimizer.steps(), self.optimizer.pending())
     }
 
     /// Seconds of the optimizer's steps by part, those before the run was resumed included.
@@ -326,6 +336,9 @@ fn describe(label: &str, record: &EpochRecord, examples: &str) -> String {
     };
     if let Some(lost) = record.pivots_out_of_range.filter(|&lost| lost > 0) {
         seen += &format!(", {lost} pivots out of range");
+    }
+    if let Some(loss) = record.weights_loss {
+        seen += &format!(", loss {loss:.3} of the weights that are averaged");
     }
     if record.skipped_steps > 0 {
         seen += &format!(

@@ -1,14 +1,18 @@
 //! How the learning rate changes over a run.
 
+mod decay;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use decay::{Decay, Shape};
+
 /// Epochs of linear warm-up in [`Schedule::Paper`]; the first of them runs at 0.
 const WARM_UP_EPOCHS: usize = 5;
 
-/// A learning-rate schedule. Written `paper`, `paper=100`, `constant` or `warmup=200`.
+/// A learning-rate schedule. Written `paper`, `paper=100`, `constant`, `warmup=200`, or as a [`Decay`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Schedule {
@@ -24,6 +28,8 @@ pub enum Schedule {
     Constant,
     /// Grows linearly over the first N ≥ 1 steps, lr·min(1, t/N) at step t = 1, 2, …, then stays.
     Warmup(usize),
+    /// Decays to 0 step by step.
+    Decay(Decay),
 }
 
 /// Why a text or a length does not fit a schedule.
@@ -31,31 +37,43 @@ pub enum Schedule {
 pub enum ScheduleError {
     /// The text names no schedule.
     #[error(
-        "learning-rate schedule: expected paper, paper=EPOCHS, constant or warmup=STEPS, found \"{found}\""
+        "learning-rate schedule: expected paper, paper=EPOCHS, constant, warmup=STEPS, cosine or linear (also cosine=EPOCHS, cosine,warmup=STEPS and both), found \"{found}\""
     )]
     Unknown {
         /// The text.
         found: String,
     },
-    /// The number after `paper=` or `warmup=` is not a whole number of at least 1.
+    /// The number after `paper=`, `cosine=`, `linear=` or `warmup=` is not a whole number of at least 1.
     #[error(
         "learning-rate schedule: expected a whole number of at least 1 after {name}=, found \"{found}\""
     )]
     Number {
-        /// `paper` or `warmup`.
+        /// What stands before the equals sign.
         name: &'static str,
         /// The text after the equals sign.
         found: String,
     },
-    /// `paper=E` with fewer epochs than the run has: the rate would be 0 from there on.
+    /// Fewer epochs than the run has: the rate would be 0 from there on.
     #[error(
-        "learning-rate schedule: paper={total} ends before the run's {epochs} epochs; give paper={epochs}, a larger number, or just paper"
+        "learning-rate schedule: {name}={total} ends before the run's {epochs} epochs; give {name}={epochs}, a larger number, or just {name}"
     )]
     TooShort {
+        /// `paper`, `cosine` or `linear`.
+        name: &'static str,
         /// Epochs of the schedule.
         total: usize,
         /// Epochs of the run.
         epochs: usize,
+    },
+    /// A warm-up that leaves no step for the decay.
+    #[error(
+        "learning-rate schedule: a warm-up of {warmup} steps leaves none for the decay, as the schedule has {steps}; give a smaller warmup or more epochs"
+    )]
+    NoDecay {
+        /// Steps of the warm-up.
+        warmup: usize,
+        /// Steps of the schedule.
+        steps: usize,
     },
 }
 
@@ -66,7 +84,7 @@ impl Schedule {
     /// The learning rate of one step.
     ///
     /// `step` counts from 0 over the whole run, `steps_per_epoch` must not be 0, `epochs` is the length of the run and
-    /// `base` the peak rate. Past the end of the paper's schedule the rate is 0.
+    /// `base` the peak rate. Past the end of a schedule that decays the rate is 0.
     pub fn lr_at(self, step: usize, steps_per_epoch: usize, epochs: usize, base: f64) -> f64 {
         match self {
             Self::Paper { total } => {
@@ -75,20 +93,35 @@ impl Schedule {
             }
             Self::Constant => base,
             Self::Warmup(steps) => base * ((step + 1) as f64 / steps.max(1) as f64).min(1.0),
+            Self::Decay(decay) => {
+                base * decay.factor(step, decay.total.unwrap_or(epochs) * steps_per_epoch)
+            }
         }
     }
 
-    /// Checks that the schedule covers a run of `epochs` epochs.
+    /// Checks that the schedule covers a run of `epochs` epochs of so many steps.
     ///
     /// # Errors
-    /// [`ScheduleError::TooShort`].
-    pub fn covers(self, epochs: usize) -> Result<(), ScheduleError> {
-        match self {
-            Self::Paper { total: Some(total) } if total < epochs => {
-                Err(ScheduleError::TooShort { total, epochs })
-            }
-            _ => Ok(()),
+    /// [`ScheduleError::TooShort`], [`ScheduleError::NoDecay`].
+    pub fn covers(self, epochs: usize, steps_per_epoch: usize) -> Result<(), ScheduleError> {
+        let (name, total, warmup) = match self {
+            Self::Paper { total } => ("paper", total, 0),
+            Self::Decay(decay) => (decay.shape.name(), decay.total, decay.warmup),
+            Self::Constant | Self::Warmup(_) => return Ok(()),
+        };
+        let total = total.unwrap_or(epochs);
+        if total < epochs {
+            return Err(ScheduleError::TooShort {
+                name,
+                total,
+                epochs,
+            });
         }
+        let steps = total.saturating_mul(steps_per_epoch);
+        if warmup >= steps {
+            return Err(ScheduleError::NoDecay { warmup, steps });
+        }
+        Ok(())
     }
 }
 
@@ -111,6 +144,7 @@ impl fmt::Display for Schedule {
             Self::Paper { total: Some(total) } => write!(f, "paper={total}"),
             Self::Constant => f.write_str("constant"),
             Self::Warmup(steps) => write!(f, "warmup={steps}"),
+            Self::Decay(decay) => decay.fmt(f),
         }
     }
 }
@@ -119,6 +153,9 @@ impl FromStr for Schedule {
     type Err = ScheduleError;
 
     fn from_str(text: &str) -> Result<Self, ScheduleError> {
+        if let Some(decay) = Decay::read(text)? {
+            return Ok(Self::Decay(decay));
+        }
         match text.split_once('=') {
             None if text == "paper" => Ok(Self::PAPER),
             None if text == "constant" => Ok(Self::Constant),
@@ -209,14 +246,29 @@ mod tests {
     fn a_horizon_shorter_than_the_run_is_refused_and_gives_zero() {
         let short = Schedule::Paper { total: Some(10) };
         assert_eq!(
-            short.covers(11),
+            short.covers(11, 60),
             Err(ScheduleError::TooShort {
+                name: "paper",
                 total: 10,
                 epochs: 11
             })
         );
-        assert_eq!(short.covers(10), Ok(()));
+        assert_eq!(short.covers(10, 60), Ok(()));
         assert_eq!(short.lr_at(10 * 60, 60, 11, 1.0), 0.0);
+    }
+
+    #[test]
+    fn a_warm_up_that_leaves_no_step_for_the_decay_is_refused() {
+        let schedule: Schedule = "cosine,warmup=120".parse().unwrap();
+        assert_eq!(schedule.covers(3, 60), Ok(()));
+        let (warmup, steps) = (120, 120);
+        let refused = Err(ScheduleError::NoDecay { warmup, steps });
+        assert_eq!(schedule.covers(2, 60), refused);
+        let long: Schedule = "linear=2".parse().unwrap();
+        assert!(matches!(
+            long.covers(3, 60),
+            Err(ScheduleError::TooShort { name: "linear", .. })
+        ));
     }
 
     #[test]
@@ -231,7 +283,16 @@ mod tests {
 
     #[test]
     fn text_and_json_read_back_as_the_same_schedule() {
-        for text in ["paper", "paper=100", "constant", "warmup=200"] {
+        for text in [
+            "paper",
+            "paper=100",
+            "constant",
+            "warmup=200",
+            "cosine",
+            "linear=100",
+            "cosine,warmup=20",
+            "linear=7,warmup=20",
+        ] {
             let schedule: Schedule = text.parse().unwrap();
             assert_eq!(schedule.to_string(), text);
             let json = serde_json::to_string(&schedule).unwrap();
@@ -242,15 +303,27 @@ mod tests {
 
     #[test]
     fn wrong_text_is_answered_with_what_is_expected() {
-        assert!(matches!(
-            "cosine".parse::<Schedule>(),
-            Err(ScheduleError::Unknown { .. })
-        ));
-        assert!(matches!(
-            "constant=1".parse::<Schedule>(),
-            Err(ScheduleError::Unknown { .. })
-        ));
-        for text in ["warmup=0", "warmup=", "paper=-1", "paper=1.5"] {
+        for text in [
+            "sine",
+            "constant=1",
+            "cosine,warm=3",
+            "cosine,",
+            "paper,warmup=2",
+        ] {
+            let found = text.parse::<Schedule>();
+            assert!(
+                matches!(found, Err(ScheduleError::Unknown { .. })),
+                "{text}"
+            );
+        }
+        for text in [
+            "warmup=0",
+            "warmup=",
+            "paper=-1",
+            "paper=1.5",
+            "cosine=0",
+            "linear=2,warmup=0",
+        ] {
             assert!(
                 matches!(text.parse::<Schedule>(), Err(ScheduleError::Number { .. })),
                 "{text}"

@@ -33,7 +33,7 @@ impl Start {
             Some(path) => BatchOrder::load(path, examples, plan.batch, steps)?,
             None => drawn,
         };
-        plan.schedule.covers(plan.epochs)?;
+        plan.schedule.covers(plan.epochs, order.steps_per_epoch())?;
         let given = match &plan.init {
             Some(path) => Some(init::load(path, workload.tensors())?),
             None => None,
@@ -61,12 +61,12 @@ impl Start {
     /// Has a device refuse now what it would refuse of the plan's optimizer or products later.
     ///
     /// # Errors
-    /// As [`OptimizerConfig::build`](sonew_optimizers::OptimizerConfig::build), and where the device lacks the matrix units that are
+    /// As [`Recipe::build`](sonew_optimizers::Recipe::build), and where the device lacks the matrix units that are
     /// asked for.
     pub fn suits(&self, plan: &Plan, context: &Rc<Context>) -> Result<(), TrainError> {
         plan.products.parts(context, None)?;
         let layout = self.workload.layout();
-        let built = plan.optimizer.build(plan.numerics, context.clone(), layout);
+        let built = plan.recipe.build(plan.numerics, context.clone(), layout);
         Ok(built.map(drop)?)
     }
 }

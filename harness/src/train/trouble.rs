@@ -19,7 +19,7 @@ impl Run<'_> {
     /// The options that may help. An ε on every diagonal helps, where the optimizer has one and uses it. Weights that lose
     /// more than themselves in a step change sign, and grow once they lose more than twice that.
     pub(super) fn advice(&self) -> &'static str {
-        let settings = self.plan.optimizer.settings();
+        let settings = self.plan.recipe.optimizer.settings();
         let has = |key| settings.iter().find(|setting| setting.key == key);
         let number = |key| has(key).and_then(|it| it.value.parse::<f64>().ok());
         let decays = self.plan.lr * number("weight-decay").unwrap_or(0.0);

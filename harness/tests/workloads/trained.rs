@@ -7,7 +7,7 @@ use std::rc::Rc;
 use serde_json::{Map, json};
 use sonew_harness::process::interrupt::Interrupt;
 use sonew_harness::train::plan::Plan;
-use sonew_harness::train::record::{RunFolder, read_run};
+use sonew_harness::train::record::{EpochRecord, LogLine, RunFolder, read_log, read_run};
 use sonew_harness::train::schedule::Schedule;
 use sonew_harness::train::summary::RunSummary;
 use sonew_harness::train::{Ending, Run, Start, train};
@@ -21,7 +21,7 @@ fn plan() -> Plan {
     let mut numerics = Numerics::from(PrecisionKind::F32);
     numerics.non_finite = NonFinite::Stop;
     Plan {
-        optimizer: OptimizerConfig::named("sgd").unwrap(),
+        recipe: OptimizerConfig::named("sgd").unwrap().into(),
         numerics,
         products: Multiplication::Auto,
         label: "sgd".into(),
@@ -42,14 +42,13 @@ fn plan() -> Plan {
     }
 }
 
-fn run(points: Points, folder: &Path) -> (RunSummary, Ending) {
+fn run(points: Points, plan: &Plan, folder: &Path) -> (RunSummary, Ending) {
     let device = sonew_runtime::open(Selector::Software)
         .expect("this test needs a Vulkan driver: install mesa-vulkan-drivers");
-    let plan = plan();
-    let start = Start::of(&plan, Box::new(points)).unwrap();
-    start.fits(&plan, &device.info).unwrap();
+    let start = Start::of(plan, Box::new(points)).unwrap();
+    start.fits(plan, &device.info).unwrap();
     let context = Rc::new(Context::new(device.client.clone(), device.info.profile));
-    let run = Run::new(context, &start, &plan).unwrap();
+    let run = Run::new(context, &start, plan).unwrap();
     let mut folder = RunFolder::create(folder, false).unwrap();
     train(&device.info, run, &mut folder, &Interrupt::never(), true)
 }
@@ -67,7 +66,7 @@ fn a_workload_from_elsewhere_is_trained_and_recorded_in_its_own_words() {
             values().map(|x| (x - mean).powi(2)).sum::<f64>() / 32.0
         })
         .sum();
-    let (summary, ending) = run(points, &path);
+    let (summary, ending) = run(points, &plan(), &path);
     assert!(ending.error.is_none(), "{:?}", ending.error);
     let last = summary.final_loss().unwrap();
     // Steps on batches end near the middle, not in it.
@@ -86,10 +85,65 @@ fn a_gradient_that_is_not_finite_is_told_by_the_name_of_its_tensor() {
     let folder = tempfile::tempdir().unwrap();
     let mut points = Points::new(4);
     points.points[1][2] = f32::NAN;
-    let (_, ending) = run(points, &folder.path().join("run"));
+    let (_, ending) = run(points, &plan(), &folder.path().join("run"));
     let error = ending.error.unwrap().to_string();
     assert!(
         error.contains("a gradient of height is not finite"),
         "{error}"
     );
+}
+
+fn epochs(folder: &Path) -> Vec<EpochRecord> {
+    let lines = read_log(folder).unwrap().into_iter();
+    lines
+        .filter_map(|line| match line {
+            LogLine::Epoch(epoch) => Some(epoch),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_batch_whose_gradient_is_gathered_for_a_later_step_is_not_a_skipped_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let gathered = Plan {
+        recipe: plan().recipe.accumulate(3),
+        // Of four steps a batch each; none may be skipped.
+        epochs: 6,
+        ..plan()
+    };
+    let path = folder.path().join("gathered");
+    let (summary, ending) = run(Points::new(16), &gathered, &path);
+    assert!(ending.error.is_none(), "{:?}", ending.error);
+    assert!(summary.losses[5] < summary.losses[0]);
+    let config = read_run(&path).unwrap().config;
+    assert_eq!(config["gradients"]["accumulate"], 3);
+    assert!(epochs(&path).iter().all(|it| it.skipped_steps == 0));
+}
+
+#[test]
+fn the_average_of_the_weights_is_evaluated_where_one_is_kept_and_they_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let [plain, averaged] = ["plain", "averaged"].map(|name| folder.path().join(name));
+    run(Points::new(16), &plan(), &plain);
+    let keeps = Plan {
+        recipe: plan().recipe.average(0.9),
+        ..plan()
+    };
+    let (summary, ending) = run(Points::new(16), &keeps, &averaged);
+    assert!(ending.error.is_none(), "{:?}", ending.error);
+    let of_weights = epochs(&plain);
+    assert_eq!(read_run(&averaged).unwrap().config["average"], 0.9);
+    for ((epoch, alone), loss) in epochs(&averaged)
+        .iter()
+        .zip(&of_weights)
+        .zip(summary.losses)
+    {
+        assert_eq!(alone.weights_loss, None);
+        // JSON has all digits but the last.
+        assert!((epoch.weights_loss.unwrap() - alone.loss).abs() < 1e-12);
+        assert!((epoch.loss - loss).abs() < 1e-12);
+    }
+    // Behind the first step it is a copy, from then on behind on the way to the middle.
+    assert!(epochs(&averaged)[0].loss > of_weights[0].loss + 1e-3);
 }

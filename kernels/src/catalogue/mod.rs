@@ -5,6 +5,7 @@
 
 mod first_order;
 mod formats;
+mod gradients;
 mod kronecker;
 mod sonew;
 
@@ -49,6 +50,7 @@ impl Kernel {
         all.extend(sonew::KERNELS);
         all.extend(kronecker::KERNELS);
         all.extend(formats::KERNELS);
+        all.extend(gradients::KERNELS);
         all
     }
 
@@ -151,6 +153,7 @@ pub fn samples<P: Precision, V: SampleVisitor>(
     visitor: &mut V,
 ) -> Result<(), V::Error> {
     formats::samples::<P, V>(ground, visitor)?;
+    gradients::samples::<P, V>(ground, visitor)?;
     first_order::samples::<P, V>(ground, visitor)?;
     sonew::graft::<P, V>(ground, visitor)?;
     kronecker::samples::<P, V>(ground, visitor)?;

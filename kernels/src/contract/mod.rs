@@ -12,6 +12,7 @@
 mod bench;
 mod coverage;
 mod first_order;
+mod gradients;
 mod grafting;
 mod kronecker;
 mod network;
@@ -157,6 +158,7 @@ fn checks<P: Precision>() -> Vec<Check> {
     checks.extend(sonew::checks::<P>());
     checks.extend(grafting::checks::<P>());
     checks.extend(norms::checks::<P>());
+    checks.extend(gradients::checks::<P>());
     checks.extend(rounding::checks::<P>());
     checks.extend(kronecker::descents::<P>());
     checks.extend(units::checks::<P>());

@@ -103,3 +103,14 @@ pub fn descend_by_name(
     }
     named_rule(name, &mut Step(w, g, states, h)).is_some()
 }
+
+/// The moving average of weights, which begins as a copy.
+pub fn average_weights(averages: &mut [f64], weights: &[f64], decay: f64, first: bool) {
+    for (average, w) in averages.iter_mut().zip(weights) {
+        *average = if first {
+            *w
+        } else {
+            decay * *average + (1.0 - decay) * w
+        };
+    }
+}

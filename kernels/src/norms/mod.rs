@@ -1,7 +1,8 @@
 //! Norms of tensors, for every optimizer that compares lengths: ‖x‖ in a form that neither overflows nor underflows, folded per block
-//! and then per tensor in a fixed order.
+//! and then per tensor in a fixed order; and over all tensors, for clipping.
 
 mod fold;
+mod global;
 mod length;
 mod norm;
 mod reduction;
@@ -13,11 +14,13 @@ use crate::error::Error;
 use crate::launch::require_bytes;
 
 pub(crate) use fold::{cube_max, cube_sum};
+pub(crate) use global::FACTOR;
+pub use global::{GLOBAL, global_norm};
 pub(crate) use length::{
     BlockLength, PART, PARTS, measure_vector, of_block, shared_parts, show_parts,
 };
-pub use norm::norm_per_tensor;
 pub(crate) use norm::{AT_ONCE, VECTORS, WIDTH, per_block_grid};
+pub use norm::{norm_of_each, norm_per_tensor};
 pub use reduction::Reduction;
 
 /// A number for each tensor, found by the block.

@@ -11,8 +11,9 @@ use super::reduction::Reduction;
 use crate::arena::{self, Arena, BLOCK};
 use crate::context::{Context, Profile, Units};
 use crate::error::Error;
+use crate::gradients::of_format;
 use crate::launch::{Grid, array, require_bytes};
-use crate::precision::{Precision, Storage};
+use crate::precision::{HostFormat, Precision, Storage};
 
 /// How the blocks of an arena are shared out: on a software driver each to a unit, on a GPU several at a time to the units of a
 /// cube, neighbouring units neighbouring vectors.
@@ -101,9 +102,33 @@ pub fn norm_per_tensor<S: Precision>(
     partials: &Handle,
     out: &Handle,
 ) -> Result<(), Error> {
+    launch::<S::Params>(context, reduction, values, partials, out)
+}
+
+/// [`norm_per_tensor`] of an arena of any format.
+///
+/// # Errors
+/// As [`norm_per_tensor`].
+pub fn norm_of_each(
+    context: &Context,
+    reduction: &Reduction,
+    values: &Arena,
+    partials: &Handle,
+    out: &Handle,
+) -> Result<(), Error> {
+    of_format!(values.format(), S => launch::<S>(context, reduction, values, partials, out))
+}
+
+fn launch<S: HostFormat>(
+    context: &Context,
+    reduction: &Reduction,
+    values: &Arena,
+    partials: &Handle,
+    out: &Handle,
+) -> Result<(), Error> {
     let operation = "norm";
     let layout = reduction.layout();
-    arena::require::<S::Params>(operation, layout, [("values", values)])?;
+    arena::require::<S>(operation, layout, [("values", values)])?;
     let blocks = layout.blocks() - 2;
     require_bytes(operation, "partials", partials, 4 * blocks as u64)?;
     let team = context.profile().units == Units::Many;
@@ -115,11 +140,11 @@ pub fn norm_per_tensor<S: Precision>(
         |client, cubes, dim| {
             // SAFETY: the arena is of the layout, and the partials one for each block swept.
             unsafe {
-                norm_kernel::launch_unchecked::<S::Params, Gpu>(
+                norm_kernel::launch_unchecked::<S, Gpu>(
                     client,
                     cubes,
                     dim,
-                    WIDTH / S::Params::PER_WORD,
+                    WIDTH / S::PER_WORD,
                     values.vectors(WIDTH),
                     array(partials, blocks),
                     blocks as u32,

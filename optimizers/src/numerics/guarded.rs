@@ -11,6 +11,7 @@ use sonew_kernels::precision::{Format, Native, Precision, convert, inspect, roun
 
 use super::loss_scale::Scale;
 use super::{NonFinite, Numerics, WeightRounding};
+use crate::averaged::rounded;
 use crate::{Error, Keeper, Optimizer, StepReport};
 
 pub(crate) struct Guarded<P> {
@@ -129,6 +130,10 @@ impl<P: Precision> Optimizer for Guarded<P> {
         let Some(wide) = &mut self.wide else {
             return self.inner.step(params, grads, lr);
         };
+        if self.inner.pending() + 1 < self.inner.gradients_per_step() {
+            // It is gathered only; no weight moves.
+            return self.inner.step(&wide.params, &wide.grads, lr);
+        }
         let context = &self.context;
         let convert_by = Strategy::Forced(self.sweeps.convert);
         let master = self.numerics.weights == WeightRounding::Master;
@@ -189,6 +194,20 @@ impl<P: Precision> Optimizer for Guarded<P> {
             }
         }
         self.inner.keep(keeper)
+    }
+
+    fn pending(&self) -> u64 {
+        self.inner.pending()
+    }
+
+    fn gradients_per_step(&self) -> u64 {
+        self.inner.gradients_per_step()
+    }
+
+    fn averages(&self) -> Result<Option<Arena>, Error> {
+        let averages = self.inner.averages()?;
+        let narrow = averages.map(|it| rounded::<P>(&self.context, &it));
+        narrow.transpose()
     }
 
     fn loss_scale(&self) -> f64 {

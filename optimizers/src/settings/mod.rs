@@ -43,6 +43,11 @@ pub(crate) const NOT_NEGATIVE: Range = Range {
     holds: |x| x >= 0.0 && (x as f32).is_finite(),
 };
 
+pub(crate) const POSITIVE: Range = Range {
+    expected: "> 0 and finite in f32",
+    holds: |x| x as f32 > 0.0 && (x as f32).is_finite(),
+};
+
 pub(crate) const COUNT: Range = Range {
     expected: "a whole number ≥ 1",
     holds: |x| x >= 1.0,

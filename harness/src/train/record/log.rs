@@ -20,6 +20,9 @@ pub struct EpochRecord {
     /// Loss over the whole training set, in the unit of the workload. Not a number is written as null.
     #[serde(with = "not_a_number::one")]
     pub loss: f64,
+    /// Where `loss` is that of the weights' average, the loss of the weights themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_loss: Option<f64>,
     /// Learning rate of the epoch's last step.
     pub lr: f64,
     /// Wall time of the epoch, evaluation included.

@@ -3,6 +3,7 @@
 mod banded;
 mod first_order;
 mod formats;
+mod gradients;
 mod graft_length;
 mod inverse_root;
 mod kronecker;
@@ -42,5 +43,6 @@ pub(super) fn entries() -> Vec<Entry> {
         Entry::of::<formats::Inspect>(),
         Entry::of::<formats::ArenaMove>(),
     ]);
+    entries.extend(gradients::entries());
     entries
 }
