@@ -8,6 +8,7 @@ use sonew_kernels::context::Context;
 use sonew_kernels::precision::Precision;
 
 use crate::first_order::FirstOrder;
+use crate::groups::Own;
 use crate::numerics::Numerics;
 use crate::settings::{self, Family, Setting};
 use crate::shampoo::Shampoo;
@@ -122,7 +123,18 @@ impl OptimizerConfig {
         self,
         context: Rc<Context>,
         layout: &Layout,
+        own: Own,
     ) -> Result<Box<dyn Optimizer>, Error> {
-        of_family!(self, family => family.start::<P>(context, layout))
+        of_family!(self, family => family.start::<P>(context, layout, own))
+    }
+
+    /// The decoupled weight decay λ.
+    pub(crate) fn weight_decay(&self) -> f64 {
+        of_family!(self, family => Family::weight_decay(family))
+    }
+
+    /// Whether tensors are cut into chains.
+    pub(crate) fn has_chains(&self) -> bool {
+        matches!(self, Self::Sonew(_))
     }
 }

@@ -83,6 +83,14 @@ pub enum Error {
         /// The last residual.
         residual: f64,
     },
+    /// A group of tensors that is none.
+    #[error("the group of tensors `{group}`: {reason}")]
+    Group {
+        /// The group, as far as it is known.
+        group: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A precision and a setting that does not go with it.
     #[error("{found} does not go with {precision}; expected {expected}")]
     Numerics {

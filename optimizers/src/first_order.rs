@@ -10,6 +10,7 @@ use sonew_kernels::first_order::{self as kernels, Buffers, Hyper, descend};
 use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::{HostFormat, Precision, Storage};
 
+use crate::groups::{Own, OwnTables};
 use crate::settings::{DECAY, Family, NOT_NEGATIVE, key, settings};
 use crate::{Error, Keeper, Optimizer, StepReport};
 
@@ -100,14 +101,19 @@ macro_rules! rules {
                 self.rule.settings().contains(&key)
             }
 
+            fn weight_decay(&self) -> f64 {
+                self.weight_decay
+            }
+
             fn start<P: Precision>(
                 self,
                 context: Rc<Context>,
                 layout: &Layout,
+                own: Own,
             ) -> Result<Box<dyn Optimizer>, Error> {
                 Ok(match self.rule {
                     $(FirstOrderKind::$rule => Box::new(
-                        FirstOrderOptimizer::<kernels::$rule, P>::new(self, context, layout),
+                        FirstOrderOptimizer::<kernels::$rule, P>::new(self, context, layout, own)?,
                     ),)+
                 })
             }
@@ -147,6 +153,7 @@ struct FirstOrderOptimizer<L, P> {
     config: FirstOrder,
     context: Rc<Context>,
     layout: Layout,
+    own: OwnTables,
     states: Vec<Arena>,
     evidence: Slots,
     sweep: Sweep,
@@ -157,13 +164,19 @@ struct FirstOrderOptimizer<L, P> {
 }
 
 impl<L: kernels::FirstOrder, P: Precision> FirstOrderOptimizer<L, P> {
-    fn new(config: FirstOrder, context: Rc<Context>, layout: &Layout) -> Self {
+    fn new(
+        config: FirstOrder,
+        context: Rc<Context>,
+        layout: &Layout,
+        own: Own,
+    ) -> Result<Self, Error> {
         let start = config.first_state() as f32;
         let states = (0..L::STATES.len())
             .map(|_| Arena::filled(&context, layout, P::State::FORMAT, start))
             .collect();
         let sweep = Sweep::of::<P>(&context, L::NAME, 0);
-        Self {
+        Ok(Self {
+            own: own.tables(&context, layout)?,
             config,
             evidence: Slots::of(&context, layout, sweep),
             layout: layout.clone(),
@@ -173,7 +186,7 @@ impl<L: kernels::FirstOrder, P: Precision> FirstOrderOptimizer<L, P> {
             step: 0,
             loaded: None,
             rule: core::marker::PhantomData,
-        }
+        })
     }
 }
 
@@ -191,7 +204,7 @@ impl<L: kernels::FirstOrder, P: Precision> Optimizer for FirstOrderOptimizer<L, 
             params,
             grads,
             states: &self.states,
-            rates: None,
+            rates: self.own.rates.as_ref(),
             evidence: &self.evidence,
         };
         descend::<L, P>(&self.context, buffers, hyper, Strategy::Forced(self.sweep))?;
@@ -214,6 +227,7 @@ impl<L: kernels::FirstOrder, P: Precision> Optimizer for FirstOrderOptimizer<L, 
 
     fn keep(&mut self, keeper: &mut Keeper<'_>) -> Result<(), Error> {
         keeper.family::<_, P>(&self.config)?;
+        self.own.keep(keeper, &self.layout)?;
         keeper.record("steps", &mut self.step)?;
         for (name, state) in L::STATES.iter().zip(&mut self.states) {
             keeper.arena(&self.context, name, state)?;

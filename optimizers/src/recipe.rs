@@ -3,14 +3,15 @@
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use sonew_kernels::arena::Layout;
+use sonew_kernels::arena::{Layout, Part};
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::{self, Bf16Compact, Bf16States, F32, Precision, PrecisionVisitor};
 
 use crate::averaged::Averaged;
 use crate::gradients::{Gathered, Gradients};
+use crate::groups::{Assigned, AssignedPart, Group, OwnPart, Parts, Pattern};
 use crate::numerics::{Guarded, Numerics};
-use crate::settings::{COUNT, DECAY, POSITIVE, Range};
+use crate::settings::{COUNT, DECAY, NOT_NEGATIVE, POSITIVE, Range};
 use crate::{Error, FirstOrder, Optimizer, OptimizerConfig, Shampoo, Sonew};
 
 /// An optimizer with what becomes of gradients before its step and of weights behind it. Without any of that it is the optimizer alone.
@@ -26,6 +27,9 @@ use crate::{Error, FirstOrder, Optimizer, OptimizerConfig, Shampoo, Sonew};
 pub struct Recipe {
     /// The optimizer and its settings.
     pub optimizer: OptimizerConfig,
+    /// Tensors with settings of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
     /// What becomes of gradients.
     #[serde(default, skip_serializing_if = "Gradients::untouched")]
     pub gradients: Gradients,
@@ -41,6 +45,7 @@ macro_rules! recipe_of {
             fn from(optimizer: $optimizer) -> Self {
                 Self {
                     optimizer: optimizer.into(),
+                    groups: Vec::new(),
                     gradients: Gradients::default(),
                     average: None,
                 }
@@ -52,6 +57,39 @@ macro_rules! recipe_of {
 recipe_of!(OptimizerConfig, FirstOrder, Sonew, Shampoo);
 
 impl Recipe {
+    /// Gives tensors settings of their own. Of several groups that a tensor is in, the last that says something counts.
+    #[must_use]
+    pub fn group(mut self, group: Group) -> Self {
+        self.groups.push(group);
+        self
+    }
+
+    /// Asks for each tensor of a layout, by its name and its shape, whether it has settings of its own, and which.
+    #[must_use]
+    pub fn group_each(
+        mut self,
+        layout: &Layout,
+        settings: impl Fn(&str, &[usize]) -> Option<Group>,
+    ) -> Self {
+        for (name, shape) in layout.names().iter().zip(layout.shapes()) {
+            self.groups.extend(settings(name, shape).map(|group| Group {
+                tensors: Pattern::Exactly(name.clone()),
+                ..group
+            }));
+        }
+        self
+    }
+
+    /// The same tensors, laid out so that those of one optimizer lie together: what [`Recipe::build`] asks for where groups have
+    /// optimizers of their own, or are frozen. Otherwise the layout as it is. It depends on the groups alone.
+    ///
+    /// # Errors
+    /// [`Error::Group`] for a group that no tensor is in, or whose chains its optimizer does not have.
+    pub fn arrange(&self, layout: &Layout) -> Result<Layout, Error> {
+        let assigned = Assigned::new(&self.optimizer, &self.groups, layout)?;
+        Ok(layout.arranged(&assigned.part_of_tensor)?)
+    }
+
     /// Scales gradients down to a norm of at most c over all tensors.
     #[must_use]
     pub fn clip_norm(mut self, c: f64) -> Self {
@@ -94,6 +132,11 @@ impl Recipe {
         self.check("clip-value", clip_value, POSITIVE)?;
         self.check("accumulate", Some(accumulate as f64), COUNT)?;
         self.check("average", self.average, DECAY)?;
+        for group in &self.groups {
+            self.check("group lr", group.lr, NOT_NEGATIVE)?;
+            self.check("group weight-decay", group.weight_decay, NOT_NEGATIVE)?;
+            group.optimizer.map_or(Ok(()), |it| it.validate())?;
+        }
         self.optimizer.validate()
     }
 
@@ -144,20 +187,68 @@ impl Recipe {
         }
     }
 
+    /// One optimizer for all tensors, or one for each part of them.
+    fn optimizers<P: Precision>(
+        &self,
+        assigned: Assigned,
+        context: &Rc<Context>,
+        layout: &Layout,
+    ) -> Result<Box<dyn Optimizer>, Error> {
+        let Assigned { parts, words, .. } = assigned;
+        let tensors = layout.names().len();
+        let one = |it: &AssignedPart| it.optimizer.is_some() && it.tensors.len() == tensors;
+        let mut parts = parts.into_iter().peekable();
+        if self.groups.is_empty()
+            && let Some(part) = parts.next_if(one)
+        {
+            return self.optimizer.plain::<P>(context.clone(), layout, part.own);
+        }
+        let mut own: Vec<OwnPart> = Vec::new();
+        for AssignedPart {
+            optimizer,
+            tensors,
+            own: settings,
+        } in parts
+        {
+            let Some(optimizer) = optimizer else {
+                continue;
+            };
+            let part = Part::new(layout, tensors)?;
+            let rates = settings.rates.iter().flatten();
+            let most = rates.map(|it| it.lr).fold(1.0, f64::max);
+            let same =
+                |it: &&OwnPart| it.label.trim_end_matches(char::is_numeric) == optimizer.name();
+            let label = match own.iter().filter(same).count() {
+                0 => optimizer.name(),
+                more => format!("{}-{}", optimizer.name(), more + 1),
+            };
+            let optimizer = optimizer.plain::<P>(context.clone(), part.layout(), settings)?;
+            own.push(OwnPart {
+                part,
+                label,
+                optimizer,
+                most,
+            });
+        }
+        Ok(Box::new(Parts::new(layout, own, words)))
+    }
+
     /// The optimizer for arenas of `P`, with what stands around it.
     fn layers<P: Precision>(
         &self,
         context: &Rc<Context>,
         layout: &Layout,
     ) -> Result<Box<dyn Optimizer>, Error> {
-        let mut optimizer = self.optimizer.plain::<P>(context.clone(), layout)?;
+        let assigned = Assigned::new(&self.optimizer, &self.groups, layout)?;
+        let frozen = assigned.frozen();
+        let mut optimizer = self.optimizers::<P>(assigned, context, layout)?;
         if let Some(decay) = self.average {
             let averaged = Averaged::<P>::new(optimizer, decay, context.clone(), layout);
             optimizer = Box::new(averaged);
         }
         if !self.gradients.untouched() {
             let (settings, context) = (self.gradients, context.clone());
-            let gathered = Gathered::new::<P>(optimizer, settings, context, layout, &[]);
+            let gathered = Gathered::new::<P>(optimizer, settings, context, layout, &frozen);
             optimizer = Box::new(gathered);
         }
         Ok(optimizer)

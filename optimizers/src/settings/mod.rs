@@ -11,6 +11,7 @@ use sonew_kernels::arena::Layout;
 use sonew_kernels::context::Context;
 use sonew_kernels::precision::Precision;
 
+use crate::groups::Own;
 use crate::{Error, Optimizer};
 
 /// One setting of an optimizer, for listing.
@@ -103,11 +104,15 @@ pub(crate) trait Family: Settings {
 
     fn default_lr(&self) -> f64;
 
-    /// Allocates the states and makes the optimizer, of settings that were checked.
+    /// The decoupled weight decay λ.
+    fn weight_decay(&self) -> f64;
+
+    /// Allocates the states and makes the optimizer, of settings that were checked, for tensors with settings of their own.
     fn start<P: Precision>(
         self,
         context: Rc<Context>,
         layout: &Layout,
+        own: Own,
     ) -> Result<Box<dyn Optimizer>, Error>;
 
     /// Whether an optimizer of the family has a setting.

@@ -11,6 +11,7 @@ use crate::{Error, Keeper};
 impl<P: Precision> ShampooOptimizer<P> {
     pub(super) fn keep_states(&mut self, keeper: &mut Keeper<'_>) -> Result<(), Error> {
         keeper.family::<_, P>(&self.config)?;
+        self.own.keep(keeper, &self.layout)?;
         keeper.record("steps", &mut self.step)?;
         let mut loaded = self.loaded;
         keeper.report(|| self.seen(), &mut loaded)?;

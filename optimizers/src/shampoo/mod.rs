@@ -34,6 +34,7 @@ use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::norms::{Reduction, norm_per_tensor};
 use sonew_kernels::precision::{Precision, Storage};
 
+use crate::groups::{Own, OwnTables};
 use crate::settings::{COUNT, DECAY, Family, NOT_NEGATIVE, Range, settings, unreadable};
 use crate::{Error, Keeper, Optimizer, StepReport};
 use factors::Factors;
@@ -163,12 +164,19 @@ impl Family for Shampoo {
         Ok(())
     }
 
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay
+    }
+
     fn start<P: Precision>(
         self,
         context: Rc<Context>,
         layout: &Layout,
+        own: Own,
     ) -> Result<Box<dyn Optimizer>, Error> {
-        Ok(Box::new(ShampooOptimizer::<P>::new(self, context, layout)?))
+        Ok(Box::new(ShampooOptimizer::<P>::new(
+            self, context, layout, own,
+        )?))
     }
 }
 
@@ -177,6 +185,7 @@ struct ShampooOptimizer<P> {
     config: Shampoo,
     context: Rc<Context>,
     layout: Layout,
+    own: OwnTables,
     blocking: Blocking,
     factors: Factors,
     roots: Roots,
@@ -199,7 +208,12 @@ struct Spent {
 }
 
 impl<P: Precision> ShampooOptimizer<P> {
-    fn new(config: Shampoo, context: Rc<Context>, layout: &Layout) -> Result<Self, Error> {
+    fn new(
+        config: Shampoo,
+        context: Rc<Context>,
+        layout: &Layout,
+        own: Own,
+    ) -> Result<Self, Error> {
         let order = (config.exponent > 0).then_some(config.exponent);
         let blocking = Blocking::new(layout, config.limits(), order, config.vectors)?;
         let on_host = place::on_host(&config, context.profile());
@@ -233,6 +247,7 @@ impl<P: Precision> ShampooOptimizer<P> {
         };
         let roots = Roots::new(&context, &config, &blocking, &place, &start, identity)?;
         Ok(Self {
+            own: own.tables(&context, layout)?,
             reduction: Reduction::new(&context, layout),
             layout: layout.clone(),
             config,
@@ -319,7 +334,7 @@ impl<P: Precision> ShampooOptimizer<P> {
                 grad_norms,
                 norms: &states.tensor_norms,
                 tensor_of_block: &states.tensor_of_block,
-                rates: None,
+                rates: self.own.rates.as_ref(),
                 preconditioned: if started {
                     &states.preconditioned
                 } else {

@@ -24,6 +24,7 @@ use sonew_kernels::sonew::{
     StepBuffers, StepRates, Tolerance, UpdateBuffers, statistics, step, update,
 };
 
+use crate::groups::{Own, OwnTables};
 use crate::settings::{DECAY, Family, NOT_NEGATIVE, Range, settings};
 use crate::{Error, Keeper, Optimizer, StepReport};
 use scratch::Scratch;
@@ -129,12 +130,19 @@ impl Family for Sonew {
         }
     }
 
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay
+    }
+
     fn start<P: Precision>(
         self,
         context: Rc<Context>,
         layout: &Layout,
+        own: Own,
     ) -> Result<Box<dyn Optimizer>, Error> {
-        Ok(Box::new(SonewOptimizer::<P>::new(self, context, layout)?))
+        Ok(Box::new(SonewOptimizer::<P>::new(
+            self, context, layout, own,
+        )?))
     }
 }
 
@@ -143,6 +151,7 @@ struct SonewOptimizer<P> {
     config: Sonew,
     context: Rc<Context>,
     layout: Layout,
+    own: OwnTables,
     moment: Arena,
     diagonal: Arena,
     edges: Vec<Arena>,
@@ -160,7 +169,7 @@ struct SonewOptimizer<P> {
 }
 
 impl<P: Precision> SonewOptimizer<P> {
-    fn new(config: Sonew, context: Rc<Context>, layout: &Layout) -> Result<Self, Error> {
+    fn new(config: Sonew, context: Rc<Context>, layout: &Layout, own: Own) -> Result<Self, Error> {
         let sweep = Sweep::of::<P>(&context, "statistics", config.band);
         let relative = config.relative_epsilon > 0.0;
         let norms = relative || config.graft != Graft::None;
@@ -184,6 +193,7 @@ impl<P: Precision> SonewOptimizer<P> {
         let slots = |sweep: Sweep| Slots::of(&context, layout, sweep);
         let scratch = || Scratch::new::<P>(&context, layout, blueprint.sweep, config.graft);
         Ok(Self {
+            own: own.tables(&context, layout)?,
             moment: state()?,
             diagonal: state()?,
             edges: (0..config.band)
@@ -254,8 +264,8 @@ impl<P: Precision> SonewOptimizer<P> {
             StepBuffers {
                 params,
                 graft,
-                rates: None,
-                rows: None,
+                rates: self.own.rates.as_ref(),
+                rows: self.own.rows.as_ref(),
                 grads,
                 moment: &self.moment,
                 diagonal: &self.diagonal,
@@ -295,7 +305,7 @@ impl<P: Precision> SonewOptimizer<P> {
                 moment: &self.moment,
                 diagonal: &self.diagonal,
                 edges: &self.edges,
-                rows: None,
+                rows: self.own.rows.as_ref(),
                 evidence: &self.non_finite,
             },
             config.beta1,
@@ -309,7 +319,7 @@ impl<P: Precision> SonewOptimizer<P> {
                 params,
                 lr,
                 weight_decay: config.weight_decay,
-                rates: None,
+                rates: self.own.rates.as_ref(),
             },
         };
         self.update(descent, damping, t)
@@ -371,7 +381,8 @@ impl<P: Precision> Optimizer for SonewOptimizer<P> {
         }
         if let Some(scratch) = &self.scratch {
             let weight_decay = self.config.weight_decay;
-            scratch.descend::<P>(&self.context, params, lr, weight_decay)?;
+            let rates = self.own.rates.as_ref();
+            scratch.descend::<P>(&self.context, params, lr, weight_decay, rates)?;
         }
         self.step = t;
         self.loaded = None;
@@ -400,6 +411,7 @@ impl<P: Precision> Optimizer for SonewOptimizer<P> {
     fn keep(&mut self, keeper: &mut Keeper<'_>) -> Result<(), Error> {
         let context = self.context.clone();
         keeper.family::<_, P>(&self.config)?;
+        self.own.keep(keeper, &self.layout)?;
         keeper.record("steps", &mut self.step)?;
         keeper.arena(&context, "first_moment", &mut self.moment)?;
         keeper.arena(&context, "diagonal", &mut self.diagonal)?;

@@ -1,7 +1,7 @@
 //! What a step of SONew needs beside its states where it takes norms per tensor: a graft's, or ‖H‖₁ for a relative ε.
 
 use cubecl::server::Handle;
-use sonew_kernels::arena::{Arena, Layout};
+use sonew_kernels::arena::{Arena, Layout, TensorRates};
 use sonew_kernels::context::Context;
 use sonew_kernels::graft::Graft;
 use sonew_kernels::launch::{Strategy, Sweep};
@@ -98,6 +98,7 @@ impl Scratch {
         params: &Arena,
         lr: f64,
         weight_decay: f64,
+        rates: Option<&TensorRates>,
     ) -> Result<(), Error> {
         let Some(staged) = &self.staged else {
             return Ok(());
@@ -113,7 +114,7 @@ impl Scratch {
             &self.tensor_of_block,
             lr,
             weight_decay,
-            None,
+            rates,
             Strategy::Inferred,
         )?;
         Ok(())
