@@ -10,6 +10,7 @@
 //! [`HostFormat::ROUNDOFF`]: crate::precision::HostFormat::ROUNDOFF
 
 mod bench;
+mod coded;
 mod coverage;
 mod first_order;
 mod grafting;
@@ -162,6 +163,7 @@ fn checks<P: Precision>() -> Vec<Check> {
         checks.extend(kronecker::checks());
     }
     checks.extend(network::checks::<P>());
+    checks.extend(coded::checks::<P>());
     checks.extend(product::checks::<P>());
     checks
 }
