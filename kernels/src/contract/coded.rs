@@ -166,7 +166,7 @@ fn between_codes(
     tolerance: f64,
 ) -> Result<Vec<Outcome>, Error> {
     let [count, width, places, rows] = [9, 6, 4, 33];
-    let oracle = layers(&[places * width, 20, 10, 12]);
+    let oracle = layers(&[places * width, 20, 10, 14, 12]);
     // The tables have room for more rows than there are.
     let batch = rows + 3;
     let codes = numbers(6, (BEFORE + batch) * places, count);

@@ -41,7 +41,7 @@ impl DenseLayers {
     ///
     /// # Errors
     /// As [`DenseLayers::new`], without ends that are alike; [`Error::Shape`] for a table outside of the arena, or one whose rows do
-    /// not make up what the first layer takes in.
+    /// not make up what the first layer takes in, and for a last layer with tanh.
     pub fn between_codes(
         context: &Context,
         embedding: Embedding,
@@ -53,13 +53,14 @@ impl DenseLayers {
     ) -> Result<Self, Error> {
         let inside = embedding.end().is_some_and(|end| end <= arena);
         let inputs = layers.first().map_or(0, |layer| layer.inputs);
-        if !inside || !inputs.is_multiple_of(embedding.width) {
+        let logits = layers.last().is_some_and(|layer| layer.linear);
+        if !inside || !inputs.is_multiple_of(embedding.width) || !logits {
             return Err(Error::Shape {
                 operation: OPERATION,
                 argument: "embedding",
-                found: format!("{embedding:?}"),
+                found: format!("{embedding:?}, a last layer that is linear: {logits}"),
                 expected: format!(
-                    "a table in an arena of {arena} values, some rows of which make {inputs} inputs"
+                    "a table in an arena of {arena} values, some rows of which make {inputs} inputs, and logits"
                 ),
             });
         }
