@@ -4,6 +4,7 @@
 //! training loop asks for gradients and losses. `docs/workloads.md` tells how to add one.
 
 pub mod autoencoder;
+pub mod layers;
 mod objective;
 mod options;
 mod workload;
