@@ -7,6 +7,7 @@ pub mod autoencoder;
 pub mod layers;
 mod objective;
 mod options;
+pub mod text;
 mod workload;
 
 pub use objective::Objective;
@@ -14,4 +15,7 @@ pub use options::{Entry, Options};
 pub use workload::{Examples, Memory, Workload};
 
 /// Every workload; the first is the one that is trained where none is named.
-pub const ALL: &[Entry] = &[Entry::of::<autoencoder::AutoencoderOptions>("autoencoder")];
+pub const ALL: &[Entry] = &[
+    Entry::of::<autoencoder::AutoencoderOptions>("autoencoder"),
+    Entry::of::<text::TextOptions>("text"),
+];
