@@ -9,9 +9,9 @@
 
 mod contexts;
 mod device_route;
+mod embedded;
 mod host_route;
 mod options;
-mod text;
 
 use sonew_kernels::arena::Layout;
 use sonew_kernels::context::{Context, Profile};
@@ -27,8 +27,8 @@ use device_route::DeviceRoute;
 use host_route::HostRoute;
 
 pub use contexts::{Contexts, Gathered};
+pub use embedded::moby_dick;
 pub use options::TextOptions;
-pub use text::moby_dick;
 
 /// A text, and the layers of the network.
 pub struct Text {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::Text;
 use super::contexts::Contexts;
-use super::text::moby_dick;
+use super::embedded::moby_dick;
 use crate::train::TrainError;
 use crate::workloads::{Options, Workload};
 
