@@ -86,7 +86,7 @@ impl DenseLayers {
     ) -> Result<Self, Error> {
         let ends = layers.first().map(|it| it.inputs) == layers.last().map(|it| it.outputs);
         if !ends {
-            return Err(misfit(&layers, "layers whose ends are alike".into()));
+            return Err(misfit(&layers, batch, "layers whose ends are alike".into()));
         }
         Self::between(
             context,
@@ -119,7 +119,7 @@ impl DenseLayers {
         if layers.is_empty() || batch == 0 || !chained || !inside {
             let expected =
                 format!("rows, and layers in a chain, within an arena of {arena} values");
-            return Err(misfit(&layers, expected));
+            return Err(misfit(&layers, batch, expected));
         }
         let rounding = Rounding::of(precision);
         let parts = multiplication.parts(context, rounding.parts())?;
@@ -386,11 +386,11 @@ impl DenseLayers {
     }
 }
 
-fn misfit(layers: &[Layer], expected: String) -> Error {
+fn misfit(layers: &[Layer], batch: usize, expected: String) -> Error {
     Error::Shape {
         operation: OPERATION,
         argument: "layers",
-        found: format!("{layers:?}"),
+        found: format!("{batch} rows through {layers:?}"),
         expected,
     }
 }
