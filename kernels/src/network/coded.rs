@@ -4,7 +4,7 @@
 use cubecl::server::Handle;
 
 use super::codes::CodedRows;
-use super::dense::{Codes, DenseLayers, Layer, OPERATION};
+use super::dense::{DenseLayers, Layer, OPERATION};
 use super::embedding::Embedding;
 use super::room::stride;
 use crate::context::Context;
@@ -12,6 +12,13 @@ use crate::error::Error;
 use crate::launch::require_bytes;
 use crate::precision::PrecisionKind;
 use crate::product::Multiplication;
+
+/// What the first layer takes in and the last one's logits are compared with, where both are codes.
+pub(super) struct Codes {
+    pub embedding: Embedding,
+    /// The rows that were taken in last: the first of them, and how many.
+    pub taken: Option<(CodedRows, [usize; 2])>,
+}
 
 impl Codes {
     /// The rows that were taken in, and the first of them.

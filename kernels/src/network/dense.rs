@@ -9,7 +9,7 @@
 
 use cubecl::server::Handle;
 
-use super::codes::CodedRows;
+use super::coded::Codes;
 use super::embedding::Embedding;
 use super::gathering::{ImageOrder, PackedImages};
 use super::placing::place;
@@ -53,13 +53,6 @@ pub struct DenseLayers {
     slots: usize,
     batch: usize,
     pub(super) arena: usize,
-}
-
-/// What the first layer takes in and the last one's logits are compared with, where both are codes.
-pub(super) struct Codes {
-    pub embedding: Embedding,
-    /// The rows that were taken in last: those of a batch from one on, and how many.
-    pub taken: Option<(CodedRows, [usize; 2])>,
 }
 
 impl DenseLayers {
