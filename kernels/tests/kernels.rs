@@ -10,6 +10,8 @@ mod bench;
 mod blocking;
 #[path = "kernels/catalogue.rs"]
 mod catalogue;
+#[path = "kernels/coded.rs"]
+mod coded;
 #[path = "kernels/contract.rs"]
 mod contract;
 #[path = "kernels/device_root.rs"]

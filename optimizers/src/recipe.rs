@@ -216,12 +216,8 @@ impl Recipe {
             let part = Part::new(layout, tensors)?;
             let rates = settings.rates.iter().flatten();
             let most = rates.map(|it| it.lr).fold(1.0, f64::max);
-            let same =
-                |it: &&OwnPart| it.label.trim_end_matches(char::is_numeric) == optimizer.name();
-            let label = match own.iter().filter(same).count() {
-                0 => optimizer.name(),
-                more => format!("{}-{}", optimizer.name(), more + 1),
-            };
+            // The name alone does not tell two of one family apart.
+            let label = format!("{}-{}", own.len(), optimizer.name());
             let optimizer = optimizer.plain::<P>(context.clone(), part.layout(), settings)?;
             own.push(OwnPart {
                 part,

@@ -27,7 +27,7 @@ use sonew_runtime::Selector;
 
 use crate::lab::source::Target;
 
-/// SONew and its baselines on the MNIST autoencoder, on any GPU or none.
+/// SONew and its baselines on the MNIST autoencoder or a model of text, on any GPU or none.
 #[derive(Debug, Parser)]
 #[command(name = "sonew", version, about, max_term_width = 110)]
 pub struct Cli {

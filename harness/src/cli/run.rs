@@ -30,7 +30,7 @@ pub struct RunArgs {
     /// Stop after N steps.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
-    /// Images of a batch.
+    /// Examples of a batch.
     #[arg(long, default_value_t = 1000)]
     pub batch: usize,
     /// Seed of the first weights and of the batch order.

@@ -4,8 +4,10 @@
 //! training loop asks for gradients and losses. `docs/workloads.md` tells how to add one.
 
 pub mod autoencoder;
+pub mod layers;
 mod objective;
 mod options;
+pub mod text;
 mod workload;
 
 pub use objective::Objective;
@@ -13,4 +15,7 @@ pub use options::{Entry, Options};
 pub use workload::{Examples, Memory, Workload};
 
 /// Every workload; the first is the one that is trained where none is named.
-pub const ALL: &[Entry] = &[Entry::of::<autoencoder::AutoencoderOptions>("autoencoder")];
+pub const ALL: &[Entry] = &[
+    Entry::of::<autoencoder::AutoencoderOptions>("autoencoder"),
+    Entry::of::<text::TextOptions>("text"),
+];

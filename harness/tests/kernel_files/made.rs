@@ -36,6 +36,7 @@ fn length(spec: &KernelSpec, axis: &str) -> usize {
         "b" => 2,
         "m" => 6,
         "k" => 5,
+        "p" => 3,
         "n" if matrices || sides == Some(2) && spec.inputs.len() == 1 => 7,
         "n" => 300,
         other => panic!("no length for the axis {other}"),
@@ -51,6 +52,8 @@ fn value(name: &str, sides: usize, i: usize, seed: usize) -> f32 {
         ("edges" | "psi", _) => 0.25 * x,
         ("d", _) => 0.5 + x.abs(),
         ("accumulator" | "second_moment" | "second" | "targets", _) => x.abs(),
+        // Indices below the length of the axis k or n.
+        ("codes" | "classes", _) => ((i + i / 3) % 5) as f32,
         // Of all sizes, and of more digits than a half has.
         ("x", _) => 1.2345 * x * ((i % 40) as f32 - 20.0).exp2(),
         _ => x,

@@ -12,10 +12,16 @@ use sonew_runtime::Selector;
 use crate::points::Points;
 
 /// Options that make a workload small enough for a test; the others are small as they are.
-const SMALL: &[(&str, &str)] = &[(
-    "autoencoder",
-    "--train-images 12 --sizes 784,12,5,3,5,12,784",
-)];
+const SMALL: &[(&str, &str)] = &[
+    (
+        "autoencoder",
+        "--train-images 12 --sizes 784,12,5,3,5,12,784",
+    ),
+    (
+        "text",
+        "--text-characters 28 --text-context 4 --text-embedding 3 --text-hidden 9,7",
+    ),
+];
 const PRECISION: PrecisionKind = PrecisionKind::F32;
 
 /// Every workload of the list, and the one of these tests.

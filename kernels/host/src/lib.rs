@@ -4,5 +4,6 @@
 //! crate is built for a small and quick build, while here every loop is to become vector code. Nothing is generic, so that it
 //! is compiled here.
 
+pub mod coded_rows;
 pub mod eigen;
 pub mod elementwise;

@@ -10,6 +10,7 @@
 //! [`HostFormat::ROUNDOFF`]: crate::precision::HostFormat::ROUNDOFF
 
 mod bench;
+mod coded;
 mod coverage;
 mod first_order;
 mod gradients;
@@ -166,6 +167,7 @@ fn checks<P: Precision>() -> Vec<Check> {
         checks.extend(kronecker::checks());
     }
     checks.extend(network::checks::<P>());
+    checks.extend(coded::checks::<P>());
     checks.extend(product::checks::<P>());
     // What tensors have of their own.
     checks.extend(first_order::own_checks::<P>());

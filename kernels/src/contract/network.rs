@@ -2,7 +2,7 @@
 
 use super::Check;
 use super::bench::dyadic;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, largest};
 use crate::context::Context;
 use crate::error::Error;
 use crate::network::{DenseLayers, Layer, reference};
@@ -16,31 +16,87 @@ const SIZES: [(&str, [usize; 5], usize); 2] = [
 ];
 
 pub(super) fn checks<P: Precision>() -> Vec<Check> {
-    let kind = match P::NAME {
-        name if name == F32::NAME => PrecisionKind::F32,
-        name if name == Bf16::NAME => PrecisionKind::Bf16,
-        name if name == F16::NAME => PrecisionKind::F16,
-        _ => return Vec::new(),
+    let Some(kind) = kind_of::<P>() else {
+        return Vec::new();
     };
     let check = |(case, sizes, rows): (&'static str, [usize; 5], usize)| {
         Check::new("dense-layers", case, move |context, _| {
             require::<P>(context)?;
             let roundoff = <P::Params as HostFormat>::ROUNDOFF;
-            // Up to 36 terms a layer, four layers forward and up to four back. In 16 bits sums are f32, and each layer's values are
-            // rounded once or twice.
-            let roundings = if kind == PrecisionKind::F32 {
-                64.0
-            } else {
-                8.0
-            };
-            dense(context, kind, roundings * roundoff, &sizes, rows)
+            dense(context, kind, roundings(kind) * roundoff, &sizes, rows)
         })
     };
     SIZES.into_iter().map(check).collect()
 }
 
+/// The precision of layers whose values are of the format of P's parameters; others do not differ from these.
+pub(super) fn kind_of<P: Precision>() -> Option<PrecisionKind> {
+    match P::NAME {
+        name if name == F32::NAME => Some(PrecisionKind::F32),
+        name if name == Bf16::NAME => Some(PrecisionKind::Bf16),
+        name if name == F16::NAME => Some(PrecisionKind::F16),
+        _ => None,
+    }
+}
+
+/// Up to 36 terms a layer, four layers forward and up to four back. In 16 bits sums are f32, and each layer's values are rounded once
+/// or twice.
+pub(super) fn roundings(kind: PrecisionKind) -> f64 {
+    if kind == PrecisionKind::F32 {
+        64.0
+    } else {
+        8.0
+    }
+}
+
+/// Parameters, put one tensor after the other.
+#[derive(Default)]
+pub(super) struct Place {
+    pub params: Vec<f32>,
+}
+
+impl Place {
+    /// Where these begin.
+    pub fn put(&mut self, values: &[f64]) -> usize {
+        let start = self.params.len();
+        self.params.extend(values.iter().map(|&x| x as f32));
+        let end = self.params.len().next_multiple_of(64);
+        self.params.resize(end, 0.0);
+        start
+    }
+
+    pub fn layers(&mut self, oracle: &[reference::Layer]) -> Vec<Layer> {
+        let layer = |layer: &reference::Layer| Layer {
+            inputs: layer.inputs,
+            outputs: layer.bias.len(),
+            linear: layer.linear,
+            weight: self.put(&layer.weight),
+            bias: self.put(&layer.bias),
+        };
+        oracle.iter().map(layer).collect()
+    }
+}
+
+/// The gradient of a tensor, from where it begins on, beside `scale` times the oracle's.
+pub(super) fn compared(
+    name: &str,
+    written: &[f32],
+    expected: &[f64],
+    scale: f64,
+    tolerance: f64,
+) -> Outcome {
+    let expected: Vec<f64> = expected.iter().map(|x| scale * x).collect();
+    let most = largest(&expected);
+    let mut outcome = Outcome::named(format!("gradient of {name}"));
+    // Roundings are relative to what is summed.
+    outcome.add(&written[..expected.len()], &expected, |e| {
+        tolerance * (e.abs() + 4.0 * most)
+    });
+    outcome
+}
+
 /// Layers of these sizes, with logits of up to some tens.
-fn layers(sizes: &[usize]) -> Vec<reference::Layer> {
+pub(super) fn layers(sizes: &[usize]) -> Vec<reference::Layer> {
     let pairs = sizes.windows(2).enumerate();
     let layer = |(l, pair): (usize, &[usize])| {
         let scale = if l + 2 == sizes.len() { 4.0 } else { 0.25 };
@@ -66,21 +122,9 @@ fn dense(
     let oracle = layers(sizes);
     let images: Vec<f64> = (0..rows * sizes[0]).map(|i| dyadic(9, i).abs()).collect();
     let loss = reference::loss_and_gradients(&oracle, &images, &images, rows).0;
-    let mut params: Vec<f32> = Vec::new();
-    let mut put = |values: &[f64]| {
-        let start = params.len();
-        params.extend(values.iter().map(|&x| x as f32));
-        params.resize(params.len().next_multiple_of(64), 0.0);
-        start
-    };
-    let of_oracle = |layer: &reference::Layer| Layer {
-        inputs: layer.inputs,
-        outputs: layer.bias.len(),
-        linear: layer.linear,
-        weight: put(&layer.weight),
-        bias: put(&layer.bias),
-    };
-    let layers: Vec<Layer> = oracle.iter().map(of_oracle).collect();
+    let mut place = Place::default();
+    let layers = place.layers(&oracle);
+    let params = place.params;
     let arena = params.len();
     // The tables have room for more rows than there are.
     let batch = rows + 3;
@@ -116,14 +160,8 @@ fn dense(
     let written: Vec<f32> = context.download("contract", &gradient)?;
     for (l, (layer, (weight, bias))) in layers.iter().zip(&of_gradients).enumerate() {
         for (name, start, expected) in [("w", layer.weight, weight), ("b", layer.bias, bias)] {
-            let expected: Vec<f64> = expected.iter().map(|x| 2.0 * x).collect();
-            let largest = expected.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-            let mut outcome = Outcome::named(format!("gradient of {name}{l}"));
-            // Roundings are relative to what is summed.
-            outcome.add(&written[start..start + expected.len()], &expected, |e| {
-                tolerance * (e.abs() + 4.0 * largest)
-            });
-            outcomes.push(outcome);
+            let name = format!("{name}{l}");
+            outcomes.push(compared(&name, &written[start..], expected, 2.0, tolerance));
         }
     }
     Ok(outcomes)

@@ -1,6 +1,7 @@
 //! Dense layers on the device: forward, loss and backward of a batch, products whose tails do the rest.
 //!
-//! * forward: a = tanh(X Wᵀ + b), or X Wᵀ + b of a linear layer; the last layer's are logits, whose tail finds the loss and δ;
+//! * forward: a = tanh(X Wᵀ + b), or X Wᵀ + b of a linear layer; the last layer's are logits, whose tail finds the loss and δ, or
+//!   which a kernel of their own compares with classes;
 //! * backward: δ of the layer before = (δ W) (1 − a²);
 //! * gradients: dW = δᵀ X and db = δᵀ 1 of all layers, in one launch.
 //!
@@ -8,9 +9,12 @@
 
 use cubecl::server::Handle;
 
+use super::coded::Codes;
+use super::embedding::Embedding;
 use super::gathering::{ImageOrder, PackedImages};
 use super::placing::place;
 use super::room::{ALIGNMENT, Room, part, stride};
+use super::softmax::Logits;
 use super::tables::{Forward, Tables};
 use crate::context::Context;
 use crate::error::Error;
@@ -37,17 +41,18 @@ pub struct Layer {
 
 /// Dense layers, with room for the values of a batch. Values are f32, rounded to the format of the precision's parameters.
 pub struct DenseLayers {
-    layers: Vec<Layer>,
-    rounding: Rounding,
-    room: Room,
+    pub(super) layers: Vec<Layer>,
+    precision: PrecisionKind,
+    pub(super) room: Room,
     tables: Tables,
-    /// The loss of each tile of logits, of as many batches as there are slots.
+    pub(super) codes: Option<Codes>,
+    /// The loss of each tile of logits, or of each row of them, of as many batches as there are slots.
     losses: Handle,
     /// Values from one batch's losses to the next's.
     slot: usize,
     slots: usize,
     batch: usize,
-    arena: usize,
+    pub(super) arena: usize,
 }
 
 impl DenseLayers {
@@ -57,7 +62,8 @@ impl DenseLayers {
     }
 
     /// Makes room for batches of `batch` rows; each layer takes in what the one before puts out, and the last puts out as many as the
-    /// first takes in. `arena` is the number of values of the parameters' arena.
+    /// first takes in: its loss is the sigmoid cross-entropy of what was taken in, summed over a row. `arena` is the number of values
+    /// of the parameters' arena.
     ///
     /// # Errors
     /// [`Error::Shape`] for layers that do not fit each other or the arena, or no rows; [`Error::TooLarge`] for more values than a
@@ -71,38 +77,58 @@ impl DenseLayers {
         batch: usize,
         multiplication: Multiplication,
     ) -> Result<Self, Error> {
-        let chained = layers.windows(2).all(|it| it[0].outputs == it[1].inputs);
         let ends = layers.first().map(|it| it.inputs) == layers.last().map(|it| it.outputs);
+        if !ends {
+            return Err(misfit(&layers, batch, "layers whose ends are alike".into()));
+        }
+        Self::between(
+            context,
+            layers,
+            precision,
+            arena,
+            batch,
+            multiplication,
+            None,
+        )
+    }
+
+    /// As [`DenseLayers::new`], or between codes.
+    pub(super) fn between(
+        context: &Context,
+        layers: Vec<Layer>,
+        precision: PrecisionKind,
+        arena: usize,
+        batch: usize,
+        multiplication: Multiplication,
+        embedding: Option<Embedding>,
+    ) -> Result<Self, Error> {
+        let chained = layers.windows(2).all(|it| it[0].outputs == it[1].inputs);
         let inside = layers.iter().all(|it| {
             it.inputs > 0
                 && it.outputs > 0
                 && it.weight + it.inputs * it.outputs <= arena
                 && it.bias + it.outputs <= arena
         });
-        if layers.is_empty() || batch == 0 || !chained || !ends || !inside {
-            return Err(Error::Shape {
-                operation: OPERATION,
-                argument: "layers",
-                found: format!("{batch} rows through {layers:?}"),
-                expected: format!(
-                    "layers in a chain whose ends are alike, within an arena of {arena} values"
-                ),
-            });
+        if layers.is_empty() || batch == 0 || !chained || !inside {
+            let expected =
+                format!("rows, and layers in a chain, within an arena of {arena} values");
+            return Err(misfit(&layers, batch, expected));
         }
-        let rounding = match precision {
-            PrecisionKind::F32 => Rounding::None,
-            PrecisionKind::Bf16 | PrecisionKind::Bf16Mixed => Rounding::Bf16,
-            PrecisionKind::F16 | PrecisionKind::F16Mixed => Rounding::F16,
-        };
+        let rounding = Rounding::of(precision);
         let parts = multiplication.parts(context, rounding.parts())?;
-        let room = Room::new(context, &layers, batch)?;
+        let room = Room::new(context, &layers, batch, embedding.is_some())?;
         let tables = Tables::new(context, &layers, &room, batch, parts)?;
-        let slot = tables.losses().next_multiple_of(ALIGNMENT);
+        let losses = embedding.map_or(tables.losses(), |_| batch);
+        let slot = losses.next_multiple_of(ALIGNMENT);
         Ok(Self {
             layers,
-            rounding,
+            precision,
             room,
             tables,
+            codes: embedding.map(|embedding| Codes {
+                embedding,
+                taken: None,
+            }),
             losses: context.upload(&vec![0f32; slot]),
             slot,
             slots: 1,
@@ -131,7 +157,7 @@ impl DenseLayers {
         self.tables.blueprints()
     }
 
-    fn require_rows(&self, rows: usize) -> Result<(), Error> {
+    pub(super) fn require_rows(&self, rows: usize) -> Result<(), Error> {
         if (1..=self.batch).contains(&rows) {
             return Ok(());
         }
@@ -153,7 +179,8 @@ impl DenseLayers {
         let inputs = self.layers[0].inputs;
         let to = self.room.own_input(0);
         let shape = [rows, inputs];
-        place(context, self.rounding, images, &to, shape, stride(inputs))
+        let rounding = Rounding::of(self.precision);
+        place(context, rounding, images, &to, shape, stride(inputs))
     }
 
     /// Takes in the images `first` to `first + rows` of an order.
@@ -176,8 +203,8 @@ impl DenseLayers {
         images.gather(context, order, first, rows, &to, stride(inputs))
     }
 
-    /// Finds the loss of each tile of logits of the rows that were taken in, and leaves it in `slot`; with `scale`, also δ of the last
-    /// layer, `scale` times the gradient of the mean loss. `params` is an arena of f32.
+    /// Finds the loss of each tile of logits of the rows that were taken in, or of each of these rows, and leaves it in `slot`; with
+    /// `scale`, also δ of the last layer, `scale` times the gradient of the mean loss. `params` is an arena of f32.
     ///
     /// # Errors
     /// [`Error::Shape`] for more rows than a batch has, or none, or a slot that is not reserved; [`Error::Length`] for a buffer of
@@ -198,7 +225,8 @@ impl DenseLayers {
             .tables
             .forward(context, &self.layers, &self.room, rows)?;
         let last = self.layers.len() - 1;
-        let rounding = self.rounding;
+        let rounding = Rounding::of(self.precision);
+        let weight = scale.unwrap_or(1.0) / rows as f64;
         let targets = self.room.own_input(0);
         for (l, (layer, products)) in self.layers.iter().zip(&forward.layers).enumerate() {
             let input = self.room.own_input(l);
@@ -212,7 +240,7 @@ impl DenseLayers {
                 bias: Some(params),
                 ..work
             };
-            let work = if l < last {
+            let work = if l < last || self.codes.is_some() {
                 Work {
                     tail: Tail::Activation {
                         linear: layer.linear,
@@ -227,7 +255,7 @@ impl DenseLayers {
                         rounding,
                     },
                     scale: Scale {
-                        weight: scale.unwrap_or(1.0) / rows as f64,
+                        weight,
                         ..Scale::default()
                     },
                     beside: Some(&targets),
@@ -237,11 +265,22 @@ impl DenseLayers {
             };
             work.launch(context)?;
         }
-        Ok(())
+        let Some(codes) = &self.codes else {
+            return Ok(());
+        };
+        let (classes, first) = codes.require(rows)?;
+        let logits = Logits {
+            buffer: &self.room.own_delta(last),
+            rows,
+            columns: self.layers[last].outputs,
+            stride: stride(self.layers[last].outputs),
+        };
+        let weight = scale.map(|_| weight);
+        logits.softmax(context, self.precision, (classes, first), weight, &losses)
     }
 
     /// The gradient of the batch that [`DenseLayers::forward`] was given last, with a scale: every W and b of `gradient`, an arena of
-    /// f32, is written.
+    /// f32, is written, and the table if there is one.
     ///
     /// # Errors
     /// [`Error::Length`] for a buffer of another length; launch errors as [`Context::launch`].
@@ -254,10 +293,11 @@ impl DenseLayers {
         for (argument, buffer) in [("params", params), ("gradient", gradient)] {
             require_bytes(OPERATION, argument, buffer, 4 * self.arena as u64)?;
         }
+        let rounding = Rounding::of(self.precision);
         for (l, products) in self.tables.backward.iter().enumerate().rev() {
             let tail = Tail::Derivative {
                 linear: self.layers[l].linear,
-                rounding: self.rounding,
+                rounding,
             };
             let (from, to) = (self.room.own_delta(l + 1), self.room.own_delta(l));
             let activation = self.room.own_input(l + 1);
@@ -273,7 +313,27 @@ impl DenseLayers {
             extra: Some(gradient),
             ..Work::scaled(&self.tables.gradients, buffers, Scale::default())
         };
-        work.launch(context)
+        work.launch(context)?;
+        let to_input = self.tables.to_input.as_ref();
+        let back = to_input.zip(self.room.input_delta.as_ref());
+        let (Some((products, delta)), Some(codes)) = (back, &self.codes) else {
+            return Ok(());
+        };
+        let tail = Tail::Derivative {
+            linear: true,
+            rounding,
+        };
+        let from = self.room.own_delta(0);
+        let work = Work {
+            tail,
+            ..Work::scaled(products, [&from, params, delta], Scale::default())
+        };
+        work.launch(context)?;
+        let (taken, first) = codes.require(self.batch)?;
+        let stride = stride(self.layers[0].inputs);
+        let batch = [first, self.batch];
+        let embedding = codes.embedding;
+        embedding.gradient(context, taken, batch, delta, stride, gradient)
     }
 
     fn require_slots(&self, slots: usize) -> Result<(), Error> {
@@ -296,6 +356,10 @@ impl DenseLayers {
     pub fn mean_losses(&self, context: &Context, rows: &[usize]) -> Result<Vec<f64>, Error> {
         self.require_slots(rows.len())?;
         let tiles = |rows: usize| {
+            if self.codes.is_some() {
+                self.require_rows(rows)?;
+                return Ok(rows);
+            }
             let made = self.tables.made(rows);
             made.map(Forward::tiles).ok_or_else(|| Error::Shape {
                 operation: OPERATION,
@@ -312,5 +376,14 @@ impl DenseLayers {
             Ok(total / rows as f64)
         })
         .collect()
+    }
+}
+
+fn misfit(layers: &[Layer], batch: usize, expected: String) -> Error {
+    Error::Shape {
+        operation: OPERATION,
+        argument: "layers",
+        found: format!("{batch} rows through {layers:?}"),
+        expected,
     }
 }

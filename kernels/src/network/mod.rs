@@ -1,28 +1,37 @@
-//! The autoencoder's layers beyond their products: bias and tanh, their derivative, the loss and its derivative.
+//! Layers of networks beyond their products: bias and tanh, their derivative, losses and their derivatives.
 //!
 //! * activation: a = tanh(z + b), or z + b on linear layers;
 //! * backward: δ ← δ (1 − a²);
 //! * bias gradient: the column sums of δ;
 //! * loss: sigmoid cross-entropy on logits, summed over pixels and averaged over the batch,
-//!   ℓ = Σ max(z, 0) − z t + ln(1 + e^{−|z|}), δ = (σ(z) − t) / batch.
+//!   ℓ = Σ max(z, 0) − z t + ln(1 + e^{−|z|}), δ = (σ(z) − t) / batch;
+//! * between codes: rows of a table for what goes in, [`Embedding`], and softmax cross-entropy for what comes out, [`Logits`].
 //!
-//! On a device all of it happens in the tails of products, [`DenseLayers`]. [`elementwise`] holds the same for CPU adapters, where
-//! activations stay in host memory beside the host product: moving them to the software driver and back costs more than they do.
+//! On a device all but the last happens in the tails of products, [`DenseLayers`]. [`elementwise`] and [`coded_rows`] hold the same
+//! for CPU adapters, where activations stay in host memory beside the host product: moving them to the software driver and back
+//! costs more than they do.
 
 pub(crate) mod activation;
+mod coded;
+mod codes;
 mod dense;
+mod embedding;
 mod gathering;
 pub(crate) mod loss;
 mod placing;
 #[cfg(feature = "contract")]
 pub mod reference;
 mod room;
+mod softmax;
 mod tables;
 
+pub use codes::CodedRows;
 pub use dense::{DenseLayers, Layer};
+pub use embedding::Embedding;
 pub use gathering::{ImageOrder, PackedImages};
+pub use softmax::Logits;
 #[cfg(feature = "host")]
-pub use sonew_host::elementwise;
+pub use sonew_host::{coded_rows, elementwise};
 pub use tables::{Step, steps};
 
 use cubecl::server::Handle;

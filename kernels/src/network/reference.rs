@@ -44,6 +44,30 @@ pub fn loss_and_gradients(
     targets: &[f64],
     rows: usize,
 ) -> (f64, Vec<(Vec<f64>, Vec<f64>)>) {
+    let found = through(layers, x, rows, |logits| {
+        cross_entropy(logits, targets, rows)
+    });
+    (found.loss, found.layers)
+}
+
+/// The loss of a batch, and its gradients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The loss.
+    pub loss: f64,
+    /// dW and db of each layer.
+    pub layers: Vec<(Vec<f64>, Vec<f64>)>,
+    /// That of what the first layer takes in.
+    pub input: Vec<f64>,
+}
+
+/// Forward and back, with a loss of the logits and its gradient.
+fn through(
+    layers: &[Layer],
+    x: &[f64],
+    rows: usize,
+    loss: impl FnOnce(&[f64]) -> (f64, Vec<f64>),
+) -> Found {
     let mut activations = vec![x.to_vec()];
     for layer in layers {
         let input = &activations[activations.len() - 1];
@@ -60,7 +84,7 @@ pub fn loss_and_gradients(
         }
         activations.push(out);
     }
-    let (loss, mut delta) = cross_entropy(&activations[layers.len()], targets, rows);
+    let (loss, mut delta) = loss(&activations[layers.len()]);
     let mut gradients = Vec::new();
     for (l, layer) in layers.iter().enumerate().rev() {
         let outputs = layer.bias.len();
@@ -87,5 +111,65 @@ pub fn loss_and_gradients(
         gradients.push((dw, db));
     }
     gradients.reverse();
-    (loss, gradients)
+    Found {
+        loss,
+        layers: gradients,
+        input: delta,
+    }
+}
+
+/// The rows of a table, `[V, width]`, that codes stand for, one after the other.
+pub fn look_up(table: &[f64], width: usize, codes: &[u32]) -> Vec<f64> {
+    let row = |&code: &u32| &table[code as usize * width..][..width];
+    codes.iter().flat_map(row).copied().collect()
+}
+
+/// The gradient of a table of `values` values from that of what [`look_up`] found.
+pub fn table_gradient(values: usize, width: usize, codes: &[u32], deltas: &[f64]) -> Vec<f64> {
+    let mut gradient = vec![0.0; values];
+    for (place, &code) in codes.iter().enumerate() {
+        for column in 0..width {
+            gradient[code as usize * width + column] += deltas[place * width + column];
+        }
+    }
+    gradient
+}
+
+/// The softmax cross-entropy of each row of logits and its class, and the gradient of their sum.
+pub fn softmax_cross_entropy(logits: &[f64], classes: &[u32]) -> (Vec<f64>, Vec<f64>) {
+    let columns = logits.len() / classes.len();
+    let (mut losses, mut gradient) = (Vec::new(), Vec::new());
+    for (row, &class) in logits.chunks(columns).zip(classes) {
+        let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = row.iter().map(|z| (z - largest).exp()).sum();
+        losses.push(total.ln() + largest - row[class as usize]);
+        for (column, z) in row.iter().enumerate() {
+            let target = if column == class as usize { 1.0 } else { 0.0 };
+            gradient.push((z - largest).exp() / total - target);
+        }
+    }
+    (losses, gradient)
+}
+
+/// The mean loss of rows of codes and their classes, and its gradients; [`Found::input`] is that of the table, `[V, width]`.
+pub fn coded_loss_and_gradients(
+    table: &[f64],
+    width: usize,
+    layers: &[Layer],
+    codes: &[u32],
+    classes: &[u32],
+) -> Found {
+    let rows = classes.len();
+    let x = look_up(table, width, codes);
+    let found = through(layers, &x, rows, |logits| {
+        let (losses, mut gradient) = softmax_cross_entropy(logits, classes);
+        for g in &mut gradient {
+            *g /= rows as f64;
+        }
+        (losses.iter().sum::<f64>() / rows as f64, gradient)
+    });
+    Found {
+        input: table_gradient(table.len(), width, codes, &found.input),
+        ..found
+    }
 }

@@ -31,6 +31,8 @@ pub(super) struct Room {
     outputs: Vec<Place>,
     pub values: Handle,
     pub deltas: Handle,
+    /// The gradient of what the first layer takes in, if that is not given.
+    pub input_delta: Option<Handle>,
 }
 
 /// Values from one row to the next, of rows of `units` and a one.
@@ -64,11 +66,16 @@ impl Room {
         inputs.max(outputs)
     }
 
-    /// Makes room for batches of `batch` rows.
+    /// Makes room for batches of `batch` rows, and, if `back_to_input`, for the gradient of what the first layer takes in.
     ///
     /// # Errors
     /// [`Error::TooLarge`] for more values than a buffer of the device holds.
-    pub fn new(context: &Context, layers: &[Layer], batch: usize) -> Result<Self, Error> {
+    pub fn new(
+        context: &Context,
+        layers: &[Layer],
+        batch: usize,
+        back_to_input: bool,
+    ) -> Result<Self, Error> {
         let bytes = 4 * Self::largest(layers, batch) as u64;
         context.require_buffer(OPERATION, "the values of a batch", bytes)?;
         let (inputs, input_values) = places(batch, layers.iter().map(|layer| layer.inputs));
@@ -79,12 +86,14 @@ impl Room {
                 values[place.start + row * place.stride + layer.inputs] = 1.0;
             }
         }
+        let of_input = back_to_input.then(|| batch * inputs[0].stride);
         Ok(Self {
             batch,
             inputs,
             outputs,
             values: context.upload(&values),
             deltas: context.upload(&vec![0f32; output_values]),
+            input_delta: of_input.map(|values| context.upload(&vec![0f32; values])),
         })
     }
 

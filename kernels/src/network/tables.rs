@@ -60,6 +60,8 @@ pub(super) struct Tables {
     short: Option<Forward>,
     /// δ of each layer but the last.
     pub backward: Vec<Products>,
+    /// The gradient of what the first layer takes in, where there is room for it.
+    pub to_input: Option<Products>,
     pub gradients: Products,
     /// What matrix units multiply.
     parts: Option<Parts>,
@@ -78,6 +80,10 @@ impl Tables {
             let entry = backward(layers, room, l, batch);
             Products::of(context, &[entry], parts, strategy)
         });
+        let to_input = room.input_delta.as_ref().map(|_| {
+            let entry = to_input(layers, room, batch);
+            Products::of(context, &[entry], parts, strategy)
+        });
         let gradients: Vec<Entry> = (0..layers.len())
             .map(|l| gradient(layers, room, l, batch))
             .collect();
@@ -85,6 +91,7 @@ impl Tables {
             whole: forward(context, layers, room, batch, parts, |_| strategy)?,
             short: None,
             backward: backward.collect::<Result<_, _>>()?,
+            to_input: to_input.transpose()?,
             gradients: Products::of(context, &gradients, parts, strategy)?,
             parts,
         })
@@ -182,6 +189,21 @@ fn backward(layers: &[Layer], room: &Room, l: usize, rows: usize) -> Entry {
         beside: room.input(l),
         ..product.into()
     }
+}
+
+/// The gradient of what the first layer takes in.
+fn to_input(layers: &[Layer], room: &Room, rows: usize) -> Entry {
+    let layer = &layers[0];
+    let product = Product {
+        a: room.delta(0),
+        b: weight(layer),
+        // It has the rows of what the layer takes in.
+        c: room.input(0),
+        m: rows,
+        n: layer.inputs,
+        k: layer.outputs,
+    };
+    product.into()
 }
 
 /// dW and db of layer `l`.

@@ -6,7 +6,7 @@ use super::factors::Parts;
 use super::kernel::Plan;
 use crate::network::activation::rational_tanh;
 use crate::network::loss::{cross_entropy, error_of_logit};
-use crate::precision::{Native, Pairs, Storage};
+use crate::precision::{Native, Pairs, PrecisionKind, Storage};
 
 /// What is written to C for a sum s. ν rounds to the format of the network's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,6 +110,15 @@ pub(crate) enum Rounding {
 }
 
 impl Rounding {
+    /// To the format of a precision's parameters.
+    pub fn of(precision: PrecisionKind) -> Self {
+        match precision {
+            PrecisionKind::F32 => Self::None,
+            PrecisionKind::Bf16 | PrecisionKind::Bf16Mixed => Self::Bf16,
+            PrecisionKind::F16 | PrecisionKind::F16Mixed => Self::F16,
+        }
+    }
+
     /// What a rounded value is exactly.
     pub fn parts(self) -> Option<Parts> {
         match self {

@@ -37,6 +37,22 @@ pub enum KernelFileError {
         /// The shape expected.
         expected: String,
     },
+    /// A value of an array that is to count the rows of another one is no such number.
+    #[error(
+        "kernel {kernel}: array `{array}` has {found} at {place}, expected whole numbers from 0 to {most}"
+    )]
+    Index {
+        /// The kernel.
+        kernel: &'static str,
+        /// The array.
+        array: &'static str,
+        /// Where.
+        place: usize,
+        /// What stands there.
+        found: f32,
+        /// The largest that may.
+        most: usize,
+    },
     /// Arrays of the file would not be read with the options as they are.
     #[error(
         "kernel {kernel}: array {found} has no effect with these options, expected some of {expected}; leave it out, or set the option that reads it"

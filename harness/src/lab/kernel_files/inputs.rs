@@ -74,6 +74,28 @@ impl Inputs {
         vec![0.0; sides.iter().map(|&axis| self.size(axis)).product()]
     }
 
+    /// An array of indices below `below`, which files hold as f32.
+    pub fn take_indices(
+        &mut self,
+        name: &'static str,
+        below: usize,
+    ) -> Result<Vec<u32>, KernelFileError> {
+        let kernel = self.spec.name;
+        let values = self.take(name).into_iter().enumerate();
+        let index = |(place, found): (usize, f32)| {
+            // Beyond 2²⁴ not every number is an f32.
+            let fits = found >= 0.0 && found.fract() == 0.0 && found < below.min(1 << 24) as f32;
+            fits.then_some(found as u32).ok_or(KernelFileError::Index {
+                kernel,
+                array: name,
+                place,
+                found,
+                most: below.min(1 << 24) - 1,
+            })
+        };
+        values.map(index).collect()
+    }
+
     /// An array that the kernel can do without.
     pub fn take_if_given(&mut self, name: &'static str) -> Option<Vec<f32>> {
         self.arrays.remove(name)

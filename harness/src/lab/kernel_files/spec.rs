@@ -51,6 +51,8 @@ pub(super) const N: Axis = Axis::new("n");
 pub(super) const M: Axis = Axis::new("m");
 /// The inner side of a product.
 pub(super) const K: Axis = Axis::new("k");
+/// Places of a row of codes.
+pub(super) const P: Axis = Axis::new("p");
 /// Off-diagonals of a band.
 pub(super) const B: Axis = Axis {
     name: "b",

@@ -117,9 +117,9 @@ impl Workload for Autoencoder {
     }
 }
 
-impl From<NetworkError> for TrainError {
-    fn from(error: NetworkError) -> Self {
-        Self::Workload(Box::new(error))
+impl From<IdxError> for NetworkError {
+    fn from(error: IdxError) -> Self {
+        Self::Data(Box::new(error))
     }
 }
 

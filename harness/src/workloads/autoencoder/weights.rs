@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use crate::train::init::{self, First, InitError, Tensor};
+use crate::train::init::{self, InitError, Tensor};
+use crate::workloads::layers::tensors_of_layer;
+
+pub use crate::workloads::layers::tensors;
 
 /// The layer sizes of the benchmark's autoencoder.
 pub const AUTOENCODER_SIZES: [usize; 9] = [784, 1000, 500, 250, 30, 250, 500, 1000, 784];
@@ -67,7 +70,7 @@ impl Weights {
     /// [`InitError::Arrays`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), InitError> {
         let layers = self.layers.iter().enumerate();
-        let tensors = layers.flat_map(|(index, it)| of_layer(index, it.inputs, it.outputs));
+        let tensors = layers.flat_map(|(index, it)| tensors_of_layer(index, it.inputs, it.outputs));
         let tensors: Vec<Tensor> = tensors.collect();
         init::save(path, &tensors, &self.values())
     }
@@ -84,40 +87,4 @@ impl Weights {
     pub fn parameter_count(&self) -> usize {
         self.values().into_iter().map(<[f32]>::len).sum()
     }
-}
-
-/// The tensors of layers between neighbours of `sizes`: w0, b0, w1, b1, …
-///
-/// # Errors
-/// As [`Weights::glorot_uniform`].
-pub fn tensors(sizes: &[usize]) -> Result<Vec<Tensor>, InitError> {
-    let fits = |pair: &[usize]| {
-        let weights = pair[0].checked_mul(pair[1]);
-        weights.is_some_and(|weights| weights <= isize::MAX as usize / size_of::<f32>())
-    };
-    if sizes.len() < 2 || sizes.contains(&0) || !sizes.windows(2).all(fits) {
-        return Err(InitError::Sizes {
-            found: sizes.to_vec(),
-        });
-    }
-    let layers = sizes.windows(2).enumerate();
-    Ok(layers
-        .flat_map(|(index, pair)| of_layer(index, pair[0], pair[1]))
-        .collect())
-}
-
-/// The weight matrix and the bias of a layer.
-fn of_layer(index: usize, inputs: usize, outputs: usize) -> [Tensor; 2] {
-    [
-        Tensor {
-            name: format!("w{index}"),
-            shape: vec![outputs, inputs],
-            first: First::glorot(inputs, outputs),
-        },
-        Tensor {
-            name: format!("b{index}"),
-            shape: vec![outputs],
-            first: First::Zeros,
-        },
-    ]
 }

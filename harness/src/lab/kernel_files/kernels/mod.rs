@@ -1,6 +1,7 @@
 //! The declarations: one type a kernel, with its inputs as fields. To add one is a type and a line, here or in its file's `entries`.
 
 mod banded;
+mod coded;
 mod first_order;
 mod formats;
 mod gradients;
@@ -36,6 +37,8 @@ pub(super) fn entries() -> Vec<Entry> {
         Entry::of::<kronecker::KroneckerApply>(),
         Entry::of::<kronecker_descent::KroneckerDescent>(),
         Entry::of::<network::Dense>(),
+        Entry::of::<coded::Table>(),
+        Entry::of::<coded::Softmax>(),
         Entry::of::<product::Product>(),
         Entry::of::<matrix_units::MatrixUnits>(),
         Entry::of::<formats::Convert>(),

@@ -3,31 +3,19 @@
 use sonew_kernels::arena::{Arena, Layout};
 use sonew_kernels::context::Context;
 use sonew_kernels::network::{DenseLayers, ImageOrder, Layer as Dense, PackedImages};
-use sonew_kernels::precision::{Format, PrecisionKind};
+use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
 
 use super::image_set::check_images;
 use super::layout::NetworkLayout;
 use super::{Gradients, NetworkError};
-
-/// Batches whose losses the device keeps before they are fetched.
-const SLOTS: usize = 64;
+use crate::workloads::layers::DeviceLayers;
 
 /// Layers, and room for the values of one batch.
 pub(super) struct DeviceRoute {
-    precision: PrecisionKind,
-    /// Parameters in f32 and the gradient in the parameters' format, where that is another.
-    narrow: Option<[Arena; 2]>,
-    layout: Layout,
-    layers: DenseLayers,
+    layers: DeviceLayers,
     pixels: usize,
     batch: usize,
-    /// The gradient in f32, whose gaps stay zero.
-    gradient: Arena,
-    /// Batches whose losses are on the device.
-    unread: usize,
-    /// Losses that were fetched and not asked for yet.
-    losses: Vec<f64>,
 }
 
 impl DeviceRoute {
@@ -42,26 +30,16 @@ impl DeviceRoute {
         let arena = layout.arena_len();
         let dense: Vec<Dense> = layers.iter().map(Dense::from).collect();
         let pixels = layers.first().map_or(0, |layer| layer.inputs);
-        let mut layers = DenseLayers::new(context, dense, precision, arena, batch, products)?;
-        layers.reserve(context, SLOTS)?;
-        let zeros = |format: Format| Arena::zeros(context, &layout, format);
-        let narrow = (precision.parameter_bytes() < 4)
-            .then(|| [zeros(Format::F32), zeros(precision.format())]);
+        let layers = DenseLayers::new(context, dense, precision, arena, batch, products)?;
         Ok(Self {
-            precision,
-            narrow,
-            gradient: zeros(Format::F32),
-            layout,
-            layers,
+            layers: DeviceLayers::new(context, precision, layout, layers, batch)?,
             pixels,
             batch,
-            unread: 0,
-            losses: Vec::new(),
         })
     }
 
     pub fn layout(&self) -> &Layout {
-        &self.layout
+        self.layers.layout()
     }
 
     /// The loss of a full batch and its gradient, times `scale`.
@@ -73,15 +51,13 @@ impl DeviceRoute {
         scale: f64,
     ) -> Result<Gradients, NetworkError> {
         check_images(images, self.batch, self.pixels)?;
-        self.settle(context)?;
         let images = context.upload(images);
-        self.layers.place(context, &images, self.batch)?;
-        let grads = self.of_batch(context, params, scale, 0)?;
-        let losses = self.layers.mean_losses(context, &[self.batch])?;
-        Ok(Gradients {
-            loss: losses.iter().sum(),
-            grads,
-        })
+        let batch = self.batch;
+        let grads = self.layers.gradients(context, params, scale, |layers, _| {
+            layers.place(context, &images, batch)
+        })?;
+        let loss = self.layers.last_loss(context)?;
+        Ok(Gradients { loss, grads })
     }
 
     /// The gradient, times `scale`, of the batch that begins at image `first` of an order; its loss stays on the device.
@@ -93,59 +69,15 @@ impl DeviceRoute {
         first: usize,
         scale: f64,
     ) -> Result<Arena, NetworkError> {
-        if self.unread == SLOTS {
-            self.settle(context)?;
-        }
-        self.layers
-            .gather(context, images, order, first, self.batch)?;
-        let slot = self.unread;
-        self.unread += 1;
-        self.of_batch(context, params, scale, slot)
+        let batch = self.batch;
+        self.layers.gradients(context, params, scale, |layers, _| {
+            layers.gather(context, images, order, first, batch)
+        })
     }
 
     /// The losses of the batches since this was last asked; waits for them.
     pub fn losses(&mut self, context: &Context) -> Result<Vec<f64>, NetworkError> {
-        self.settle(context)?;
-        Ok(std::mem::take(&mut self.losses))
-    }
-
-    /// Fetches the losses that the device has, before their slots are used again.
-    fn settle(&mut self, context: &Context) -> Result<(), NetworkError> {
-        if self.unread > 0 {
-            let rows = vec![self.batch; self.unread];
-            let found = self.layers.mean_losses(context, &rows)?;
-            self.losses.extend(found);
-            self.unread = 0;
-        }
-        Ok(())
-    }
-
-    /// The gradient of the batch that was taken in.
-    fn of_batch(
-        &mut self,
-        context: &Context,
-        params: &Arena,
-        scale: f64,
-        slot: usize,
-    ) -> Result<Arena, NetworkError> {
-        let params = &self.wide_params(context, params)?;
-        let layers = &mut self.layers;
-        layers.forward(context, params.handle(), self.batch, Some(scale), slot)?;
-        layers.backward(context, params.handle(), self.gradient.handle())?;
-        let Some([_, narrow]) = &self.narrow else {
-            return Ok(self.gradient.clone());
-        };
-        self.precision.narrow(context, &self.gradient, narrow)?;
-        Ok(narrow.clone())
-    }
-
-    /// The parameters in f32.
-    fn wide_params(&self, context: &Context, params: &Arena) -> Result<Arena, NetworkError> {
-        let Some([wide, _]) = &self.narrow else {
-            return Ok(params.clone());
-        };
-        self.precision.widen(context, params, wide)?;
-        Ok(wide.clone())
+        self.layers.losses(context)
     }
 
     /// The mean loss over all images, in batches; the last may be short.
@@ -155,20 +87,11 @@ impl DeviceRoute {
         params: &Arena,
         (images, order): (&PackedImages, &ImageOrder),
     ) -> Result<f64, NetworkError> {
-        self.settle(context)?;
-        let params = &self.wide_params(context, params)?;
-        let (count, batch) = (images.count(), self.batch);
-        let layers = &mut self.layers;
-        layers.reserve(context, count.div_ceil(batch))?;
-        let starts = (0..count).step_by(batch);
-        let rows: Vec<usize> = starts.map(|first| batch.min(count - first)).collect();
-        for (slot, &rows) in rows.iter().enumerate() {
-            layers.gather(context, images, order, slot * batch, rows)?;
-            layers.forward(context, params.handle(), rows, None, slot)?;
-        }
-        let losses = layers.mean_losses(context, &rows)?;
-        let total: f64 = losses.iter().zip(&rows).map(|(l, &n)| l * n as f64).sum();
-        Ok(total / count as f64)
+        let take_in = |layers: &mut DenseLayers, _: &Arena, first: usize, rows: usize| {
+            layers.gather(context, images, order, first, rows)
+        };
+        self.layers
+            .mean_loss(context, params, images.count(), take_in)
     }
 }
 

@@ -1,29 +1,12 @@
-//! The layers of the network and where their tensors lie.
-
-use std::ops::Range;
+//! The layers of the autoencoder and where their tensors lie.
 
 use sonew_kernels::arena::Layout;
 use sonew_kernels::network::Layer as Dense;
 
 use super::NetworkError;
+use crate::workloads::layers::Layer;
 
-/// One layer's part of the arena.
-pub(super) struct Layer {
-    pub inputs: usize,
-    pub outputs: usize,
-    /// No tanh: the code, in the middle, and the logits.
-    pub linear: bool,
-    pub weight: Range<usize>,
-    pub bias: Range<usize>,
-}
-
-/// The shapes of the parameters: of each layer its weights, [out, in], and its biases.
-pub fn shapes(sizes: &[usize]) -> Vec<Vec<usize>> {
-    let layers = sizes.windows(2);
-    layers
-        .flat_map(|pair| [vec![pair[1], pair[0]], vec![pair[1]]])
-        .collect()
-}
+pub use crate::workloads::layers::shapes;
 
 /// Where the parameters of a network lie in its arena; takes no memory for them.
 ///
@@ -59,35 +42,9 @@ impl NetworkLayout {
         }
         let layout = Layout::with_shapes(shapes(sizes))?;
         let count = sizes.len() - 1;
-        let layers = sizes
-            .windows(2)
-            .enumerate()
-            .map(|(l, pair)| Layer {
-                inputs: pair[0],
-                outputs: pair[1],
-                linear: l + 1 == count || l + 1 == count / 2,
-                weight: layout.tensors()[2 * l].clone(),
-                bias: layout.tensors()[2 * l + 1].clone(),
-            })
-            .collect();
+        // The code, in the middle, and the logits.
+        let linear = |l: usize| l + 1 == count || l + 1 == count / 2;
+        let layers = Layer::between(sizes, &layout, 0, linear);
         Ok(Self { layout, layers })
-    }
-
-    /// Units of the widest hidden layer.
-    pub fn widest_hidden(&self) -> usize {
-        let hidden = &self.layers[1..];
-        hidden.iter().map(|layer| layer.inputs).max().unwrap_or(0)
-    }
-}
-
-impl From<&Layer> for Dense {
-    fn from(layer: &Layer) -> Self {
-        Self {
-            inputs: layer.inputs,
-            outputs: layer.outputs,
-            linear: layer.linear,
-            weight: layer.weight.start,
-            bias: layer.bias.start,
-        }
     }
 }

@@ -8,7 +8,6 @@
 //! back per step is the loss.
 
 mod device_route;
-mod error;
 mod host;
 mod host_route;
 mod image_set;
@@ -25,7 +24,7 @@ use device_route::DeviceRoute;
 use host_route::HostRoute;
 use layout::NetworkLayout;
 
-pub use error::NetworkError;
+pub use crate::workloads::layers::NetworkError;
 pub use image_set::{ImageSet, Order};
 pub use layout::{layers_in_arena, layout, shapes};
 

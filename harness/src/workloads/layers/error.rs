@@ -1,6 +1,8 @@
 //! Why the network cannot be made or run.
 
-use crate::workloads::autoencoder::images::IdxError;
+use std::error::Error as StdError;
+
+use crate::train::TrainError;
 
 /// Why the network cannot be made or run.
 #[derive(Debug, thiserror::Error)]
@@ -15,10 +17,16 @@ pub enum NetworkError {
         /// What was expected.
         expected: String,
     },
-    /// The images.
+    /// The data that it is trained on.
     #[error(transparent)]
-    Images(#[from] IdxError),
+    Data(Box<dyn StdError + Send + Sync>),
     /// A kernel, a product or a transfer.
     #[error(transparent)]
     Kernel(#[from] sonew_kernels::error::Error),
+}
+
+impl From<NetworkError> for TrainError {
+    fn from(error: NetworkError) -> Self {
+        Self::Workload(Box::new(error))
+    }
 }
