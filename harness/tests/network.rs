@@ -34,16 +34,8 @@ struct Found {
 impl Check {
     fn run(self, device: Device) -> Found {
         let context = Context::new(device.client, Profile::LLVMPIPE);
-        let products = Multiplication::Auto;
-        let mut network = Network::with_products(
-            &context,
-            PrecisionKind::F32,
-            &SIZES,
-            BATCH,
-            self.route,
-            products,
-        )
-        .unwrap();
+        let mut network =
+            Network::new(&context, PrecisionKind::F32, &SIZES, BATCH, self.route).unwrap();
         let layout = network.layout().clone();
         let tensors = self.weights.values();
         let params = Arena::of(&context, &layout, Format::F32, &tensors).unwrap();

@@ -24,7 +24,10 @@ impl Start {
     ///
     /// # Errors
     /// [`TrainError`] with what does not fit.
-    pub fn of(plan: &Plan, workload: Box<dyn Workload>) -> Result<Self, TrainError> {
+    pub fn of(plan: &Plan, mut workload: Box<dyn Workload>) -> Result<Self, TrainError> {
+        // The arrangement depends on the groups alone, which the runs of a comparison share.
+        let layout = plan.recipe.arrange(workload.layout())?;
+        workload.arrange(layout);
         let examples = workload.examples();
         // A file of batches is looked at only once the batch itself is known to be possible.
         let drawn = BatchOrder::shuffled(examples, plan.batch, plan.seed)?;

@@ -12,7 +12,7 @@ mod workload;
 
 pub use objective::Objective;
 pub use options::{Entry, Options};
-pub use workload::{Examples, Memory, Workload};
+pub use workload::{Examples, Memory, Workload, layout_of};
 
 /// Every workload; the first is the one that is trained where none is named.
 pub const ALL: &[Entry] = &[

@@ -2,6 +2,7 @@
 
 use sonew_kernels::arena::Layout;
 use sonew_kernels::context::{Context, Profile};
+use sonew_kernels::error::Error;
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
 
@@ -23,8 +24,11 @@ pub trait Workload {
     /// What is trained, in the order of the arena.
     fn tensors(&self) -> &[Tensor];
 
-    /// Where the tensors lie in the arena: of the shapes of [`Workload::tensors`], in their order.
+    /// Where the tensors lie in the arena: [`layout_of`] them, or as [`Workload::arrange`] was told.
     fn layout(&self) -> &Layout;
+
+    /// Takes another layout of the same tensors, before there is an objective: those that share an optimizer lie together.
+    fn arrange(&mut self, layout: Layout);
 
     /// What its objective needs on a device of this profile, for batches of so many examples.
     fn memory(&self, profile: Profile, batch: usize) -> Memory;
@@ -40,6 +44,14 @@ pub trait Workload {
         batch: usize,
         products: Multiplication,
     ) -> Result<Box<dyn Objective + 'a>, TrainError>;
+}
+
+/// The layout of tensors in their order, by their names and shapes.
+///
+/// # Errors
+/// As [`Layout::named`].
+pub fn layout_of(tensors: &[Tensor]) -> Result<Layout, Error> {
+    Layout::named(tensors.iter().map(|it| (it.name.clone(), it.shape.clone())))
 }
 
 /// The examples of a workload.

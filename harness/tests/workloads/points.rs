@@ -60,6 +60,10 @@ impl Workload for Points {
         &self.layout
     }
 
+    fn arrange(&mut self, layout: Layout) {
+        self.layout = layout;
+    }
+
     fn memory(&self, _: Profile, _: usize) -> Memory {
         Memory {
             buffer: 0,

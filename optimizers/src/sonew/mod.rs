@@ -175,6 +175,12 @@ impl<P: Precision> SonewOptimizer<P> {
         let norms = relative || config.graft != Graft::None;
         let factor = (config.band, config.removal);
         let (form, blueprint) = Form::choose::<P>(&context, layout, factor, config.graft, relative);
+        // What tables are bound counts where buffers do.
+        let form = Form {
+            rates: own.rates.is_some(),
+            rows: own.rows.is_some(),
+            ..form
+        };
         let fused = form.one_launch;
         let ghosts = Ghosts::new(layout, config.band, config.removal, blueprint);
         blueprint.require::<P>("building SONew", &context, layout, factor, form)?;

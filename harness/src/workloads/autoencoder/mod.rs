@@ -12,11 +12,11 @@ use sonew_kernels::network::{DenseLayers, Layer};
 use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
 
-use super::{Examples, Memory, Objective, Workload};
+use super::{Examples, Memory, Objective, Workload, layout_of};
 use crate::train::TrainError;
 use crate::train::init::Tensor;
 use images::{IdxError, Images};
-use network::{Network, NetworkError, Route, layers_in_arena, layout};
+use network::{Network, NetworkError, Route, layers_in_arena};
 use objective::Reconstruction;
 
 pub use options::AutoencoderOptions;
@@ -47,10 +47,11 @@ impl Autoencoder {
                 ),
             });
         }
+        let tensors = weights::tensors(&sizes)?;
         Ok(Self {
-            layout: layout(&sizes)?,
+            layout: layout_of(&tensors)?,
             layers: layers_in_arena(&sizes)?.0,
-            tensors: weights::tensors(&sizes)?,
+            tensors,
             images,
             sizes,
         })
@@ -76,6 +77,10 @@ impl Workload for Autoencoder {
 
     fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    fn arrange(&mut self, layout: Layout) {
+        self.layout = layout;
     }
 
     fn memory(&self, profile: Profile, batch: usize) -> Memory {
@@ -106,9 +111,10 @@ impl Workload for Autoencoder {
         batch: usize,
         products: Multiplication,
     ) -> Result<Box<dyn Objective + 'a>, TrainError> {
-        let sizes = &self.sizes;
+        let (sizes, layout) = (&self.sizes, &self.layout);
+        let route = Route::Auto;
         let network =
-            Network::with_products(context, precision, sizes, batch, Route::Auto, products)?;
+            Network::in_layout(context, precision, sizes, layout, batch, route, products)?;
         Ok(Box::new(Reconstruction {
             images: network.image_set(context, &self.images)?,
             network,

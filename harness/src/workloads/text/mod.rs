@@ -20,7 +20,7 @@ use sonew_kernels::precision::PrecisionKind;
 use sonew_kernels::product::Multiplication;
 
 use super::layers::{Layer, NetworkError, tensors};
-use super::{Examples, Memory, Objective, Workload};
+use super::{Examples, Memory, Objective, Workload, layout_of};
 use crate::train::TrainError;
 use crate::train::init::{First, Tensor};
 use device_route::DeviceRoute;
@@ -68,8 +68,7 @@ impl Text {
             first: First::Uniform(1.0),
         }];
         all.extend(tensors(&sizes)?);
-        let shapes: Vec<_> = all.iter().map(|tensor| tensor.shape.clone()).collect();
-        let layout = Layout::with_shapes(shapes)?;
+        let layout = layout_of(&all)?;
         Ok(Self {
             table: Embedding {
                 codes: classes,
@@ -117,6 +116,11 @@ impl Workload for Text {
 
     fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    fn arrange(&mut self, layout: Layout) {
+        self.table.start = layout.tensors()[0].start;
+        self.layout = layout;
     }
 
     fn memory(&self, profile: Profile, batch: usize) -> Memory {

@@ -166,16 +166,8 @@ mod tests {
             let weights = self.weights();
             let tensors = weights.values();
             [Route::Host, Route::Device].map(|route| {
-                let products = Multiplication::Auto;
-                let mut network = Network::with_products(
-                    &context,
-                    self.precision,
-                    &SIZES,
-                    BATCH,
-                    route,
-                    products,
-                )
-                .unwrap();
+                let mut network =
+                    Network::new(&context, self.precision, &SIZES, BATCH, route).unwrap();
                 let layout = network.layout().clone();
                 let format = self.precision.format();
                 let params = Arena::of(&context, &layout, format, &tensors).unwrap();

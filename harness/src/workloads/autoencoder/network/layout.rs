@@ -41,6 +41,19 @@ impl NetworkLayout {
             });
         }
         let layout = Layout::with_shapes(shapes(sizes))?;
+        Self::of(sizes, layout)
+    }
+
+    /// The layers of tensors that lie where a layout has them.
+    pub fn of(sizes: &[usize], layout: Layout) -> Result<Self, NetworkError> {
+        let own = shapes(sizes);
+        if layout.shapes() != own {
+            return Err(NetworkError::Shape {
+                argument: "layout",
+                found: format!("tensors of {:?}", layout.shapes()),
+                expected: format!("{own:?}"),
+            });
+        }
         let count = sizes.len() - 1;
         // The code, in the middle, and the logits.
         let linear = |l: usize| l + 1 == count || l + 1 == count / 2;

@@ -76,24 +76,21 @@ impl Network {
         batch: usize,
         route: Route,
     ) -> Result<Self, NetworkError> {
-        Self::with_products(
-            context,
-            precision,
-            sizes,
-            batch,
-            route,
-            Multiplication::Auto,
-        )
+        let layout = layout(sizes)?;
+        let products = Multiplication::Auto;
+        Self::in_layout(context, precision, sizes, &layout, batch, route, products)
     }
 
-    /// As [`Network::new`], with a way to multiply.
+    /// As [`Network::new`], with tensors where a layout has them, and with a way to multiply.
     ///
     /// # Errors
-    /// As [`Network::new`]; [`NetworkError::Kernel`] where the device lacks the matrix units that were asked for.
-    pub fn with_products(
+    /// As [`Network::new`]; [`NetworkError::Shape`] for a layout of other tensors, [`NetworkError::Kernel`] where the device lacks the matrix
+    /// units that were asked for.
+    pub fn in_layout(
         context: &Context,
         precision: PrecisionKind,
         sizes: &[usize],
+        layout: &Layout,
         batch: usize,
         route: Route,
         products: Multiplication,
@@ -105,7 +102,7 @@ impl Network {
                 expected: "at least 1".into(),
             });
         }
-        let layout = NetworkLayout::new(sizes)?;
+        let layout = NetworkLayout::of(sizes, layout.clone())?;
         let operation = "building the network";
         let arena = 4 * layout.layout.arena_len() as u64;
         context.require_buffer(operation, "an arena of all tensors", arena)?;
