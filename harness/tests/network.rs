@@ -7,7 +7,6 @@ use sonew_kernels::arena::Arena;
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::network::reference::{Layer, loss_and_gradients};
 use sonew_kernels::precision::{Format, PrecisionKind};
-use sonew_kernels::product::Multiplication;
 use sonew_runtime::{Device, Selector};
 
 const SIZES: [usize; 5] = [12, 9, 4, 7, 12];

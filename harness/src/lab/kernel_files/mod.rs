@@ -4,6 +4,7 @@
 //! A kernel is declared once, in [`kernels`]: its name, inputs, outputs and options, how it runs on a device, and what its
 //! oracle says.
 
+mod descending;
 mod error;
 mod found;
 mod inputs;

@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::KernelFileError;
+use super::descending::Descending;
 
 /// An option of a kernel.
 pub struct Setting {
@@ -198,23 +199,6 @@ pub(super) fn descent_settings() -> [Setting; 3] {
         Setting::non_negative("weight-decay", "0", "decoupled weight decay"),
         Setting::non_negative("tensor-lr", "none", factor).or_none(),
     ]
-}
-
-/// How a kernel descends.
-#[derive(Clone, Copy)]
-pub(super) struct Descending {
-    /// Of the launch.
-    pub lr: f64,
-    pub weight_decay: f64,
-    /// What the tensor multiplies lr by, if it has a rate of its own.
-    pub factor: Option<f64>,
-}
-
-impl Descending {
-    /// The learning rate of the tensor.
-    pub fn own_lr(&self) -> f64 {
-        self.lr * self.factor.unwrap_or(1.0)
-    }
 }
 
 /// The number of the step.

@@ -11,7 +11,7 @@ use sonew_kernels::precision::Format;
 use sonew_kernels::sonew::RowChains;
 
 use super::KernelFileError;
-use super::settings::Descending;
+use super::descending::Descending;
 
 /// The arena, and what goes there and comes back.
 pub(super) struct Tensor<'a> {

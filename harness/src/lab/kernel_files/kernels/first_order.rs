@@ -10,9 +10,10 @@ use sonew_kernels::launch::{Strategy, Sweep};
 use sonew_kernels::precision::F32;
 
 use crate::lab::kernel_files::KernelFileError;
+use crate::lab::kernel_files::descending::Descending;
 use crate::lab::kernel_files::found::{Found, non_finite, wide};
 use crate::lab::kernel_files::inputs::Inputs;
-use crate::lab::kernel_files::settings::{Descending, Setting, descent_settings, step_setting};
+use crate::lab::kernel_files::settings::{Setting, descent_settings, step_setting};
 use crate::lab::kernel_files::spec::{KernelSpec, N};
 use crate::lab::kernel_files::table::{Entry, Kernel};
 use crate::lab::kernel_files::tensor::Tensor;

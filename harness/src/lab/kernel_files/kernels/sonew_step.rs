@@ -14,9 +14,10 @@ use sonew_kernels::sonew::{
 use super::banded::Pivots;
 use super::statistics::{Statistics, decay_settings, row_setting};
 use crate::lab::kernel_files::KernelFileError;
+use crate::lab::kernel_files::descending::Descending;
 use crate::lab::kernel_files::found::{Found, wide};
 use crate::lab::kernel_files::inputs::Inputs;
-use crate::lab::kernel_files::settings::{Descending, Setting, descent_settings, step_setting};
+use crate::lab::kernel_files::settings::{Setting, descent_settings, step_setting};
 use crate::lab::kernel_files::spec::{B, KernelSpec, N};
 use crate::lab::kernel_files::table::Kernel;
 use crate::lab::kernel_files::tensor::Tensor;
