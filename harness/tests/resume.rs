@@ -4,6 +4,7 @@
 mod program;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -51,6 +52,16 @@ const KILLED: &[(&str, &str, &[&str])] = &[
     ("shampoo", "bf16", &["--set", "root-interval=7"]),
 ];
 
+/// What all of them have: tensors with settings and an optimizer of their own, and clipping.
+const AROUND: &[&str] = &[
+    "--group",
+    "b*:weight-decay=0.1,lr=0.5",
+    "--group",
+    "w0:optimizer=momentum,lr=0.1",
+    "--clip-norm",
+    "20",
+];
+
 struct Case {
     folder: tempfile::TempDir,
     options: Vec<String>,
@@ -58,8 +69,12 @@ struct Case {
 
 impl Case {
     fn new(options: &[&str]) -> Self {
+        let folder = match std::env::var("SONEW_SMALL_DISK") {
+            Ok(disk) => tempfile::tempdir_in(disk),
+            Err(_) => tempfile::tempdir(),
+        };
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: folder.unwrap(),
             options: options.iter().map(ToString::to_string).collect(),
         }
     }
@@ -169,11 +184,21 @@ fn kills_wanted() -> usize {
     }
 }
 
-/// Kills runs at any time, those that write a checkpoint after each step included, and goes on with them.
+/// Fills the disk to its last byte, and returns what holds it.
+fn fill(folder: &Path) -> PathBuf {
+    let path = folder.join("filler");
+    let mut file = fs::File::create(&path).unwrap();
+    while file.write_all(&[0; 1 << 12]).is_ok() {}
+    path
+}
+
+/// Kills runs at any time, those that write a checkpoint after each step included, and goes on with them. On a small disk
+/// (SONEW_SMALL_DISK, see scripts/kills.sh) every other one meets a full disk before.
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
     let wanted = kills_wanted();
-    let (mut kills, mut inside_a_write) = (0, 0);
+    let is_small = std::env::var("SONEW_SMALL_DISK").is_ok();
+    let (mut kills, mut inside_a_write, mut on_full_disk, mut stopped) = (0, 0, 0, 0);
     for (round, (optimizer, precision, others)) in KILLED.iter().cycle().enumerate() {
         if kills >= wanted {
             break;
@@ -182,7 +207,7 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
         let every = ["1steps", "5steps", "1epoch"][round / KILLED.len() % 3];
         let mut options = vec!["--optimizer", optimizer, "--precision", precision];
         options.extend(["--checkpoint-every", every]);
-        options.extend(LARGE.iter().chain(*others));
+        options.extend(LARGE.iter().chain(AROUND).chain(*others));
         let case = Case::new(&options);
         let started = Instant::now();
         case.run("whole");
@@ -193,13 +218,26 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
             // Unlike each other, the same in every run of the test.
             let part = (noise::noise(1000 * round + here) + 1.0) / 2.0;
             sleep(takes.mul_f64(0.1 + 0.8 * part));
-            let over = child.try_wait().unwrap().is_some();
-            if !over {
+            let filler = (is_small && here % 2 == 1).then(|| fill(case.folder.path()));
+            if filler.is_some() {
+                sleep(takes.mul_f64(0.05));
+            }
+            let ended = child.try_wait().unwrap();
+            let over = ended.is_some_and(|it| it.success());
+            if ended.is_none() {
                 child.kill().unwrap();
+                child.wait().unwrap();
                 here += 1;
                 inside_a_write += usize::from(unfinished(&case.path("killed")));
+                on_full_disk += usize::from(filler.is_some());
+            } else if !over {
+                assert!(filler.is_some(), "{label}: only a full disk stops a run");
+                stopped += 1;
+                here += 1;
             }
-            child.wait().unwrap();
+            if let Some(filler) = filler {
+                fs::remove_file(filler).unwrap();
+            }
             // One round does not take the kills of all others.
             if over || here >= wanted.div_ceil(3).min(6) {
                 break;
@@ -210,7 +248,9 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
         kills += here;
         println!("{label}: {here} kills, checkpoints every {every}");
     }
-    println!("{kills} kills, {inside_a_write} of them inside a write of a checkpoint");
+    println!(
+        "{kills} kills: {inside_a_write} inside a write of a checkpoint, {on_full_disk} on a full disk, and {stopped} runs that a full disk ended before"
+    );
 }
 
 /// Options of a run of a fraction of a second, on images of 4 × 4.
