@@ -493,3 +493,59 @@ fn a_checkpoint_that_cannot_be_written_leaves_those_before_and_the_run_goes_on()
     case.run("run");
     assert_same(&case.path("whole"), &run, "after room was made");
 }
+
+/// Checkpoints that an earlier version wrote in the middle of an accumulation, beside the log of the whole run. They are never written
+/// anew: what one version has written, every later one goes on from.
+#[test]
+fn a_checkpoint_of_an_earlier_version_goes_on() {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints");
+    for name in ["sonew-f32", "shampoo-f32", "adam-f16-mixed", "band-4-bf16"] {
+        let folder = tempfile::tempdir().unwrap();
+        let from = kept.join(name);
+        let run = folder.path().join("run");
+        fs::create_dir_all(run.join("checkpoints")).unwrap();
+        let copies = [
+            (kept.join("images"), folder.path().join("images")),
+            (from.join("run.json"), run.join("run.json")),
+            (from.join("log.jsonl"), run.join("log.jsonl")),
+            (
+                from.join("step-00000013.safetensors"),
+                run.join("checkpoints/step-00000013.safetensors"),
+            ),
+        ];
+        for (from, to) in copies {
+            fs::copy(from, to).unwrap();
+        }
+        let resumed = Command::new(env!("CARGO_BIN_EXE_sonew"))
+            .current_dir(folder.path())
+            .args(["train", "--resume", "run"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&resumed.stderr);
+        assert!(resumed.status.success(), "{name}: {said}");
+        assert_eq!(
+            read_run(&run).unwrap().config["resumed"][0]["step"],
+            13,
+            "{name}"
+        );
+        let losses = |folder: &Path| {
+            let lines = read_log(folder).unwrap().into_iter();
+            lines
+                .map(|line| match line {
+                    LogLine::Step(it) => it.loss,
+                    LogLine::Epoch(it) => it.loss,
+                    LogLine::Other(other) => panic!("{other}"),
+                })
+                .collect::<Vec<f64>>()
+        };
+        let (found, expected) = (losses(&run), losses(&from));
+        assert_eq!(found.len(), expected.len(), "{name}");
+        for (found, expected) in found.iter().zip(&expected) {
+            // Another machine may compute other last digits.
+            assert!(
+                (found - expected).abs() <= 1e-4 * expected,
+                "{name}: {found} {expected}"
+            );
+        }
+    }
+}
