@@ -13,11 +13,12 @@ endif
 # Snapshots are a contract: a test run does not rewrite them unless told to.
 export INSTA_UPDATE ?= no
 
-.PHONY: help setup setup-tests nvrtc demo test test-vulkan check bench gpu-report clean
+.PHONY: help setup setup-tests nvrtc demo test test-vulkan kills check bench gpu-report clean
 help:
 	@echo 'make demo         build, then train the autoencoder with Adam and SONew (twelve to eighteen minutes on two cores)'
 	@echo 'make test         all tests'
 	@echo 'make test-vulkan  the tests of kernels and optimizers, with kernels compiled to SPIR-V instead of WGSL'
+	@echo 'make kills        kill runs 50 times, also on a full disk, and compare what goes on with whole runs (as root)'
 	@echo 'make check        formatting, clippy, documentation'
 	@echo 'make bench        criterion benches'
 	@echo 'make gpu-report   check and measure every GPU of this machine, and write a report to report/'
@@ -47,9 +48,13 @@ test: setup-tests nvrtc
 	cargo test --workspace --locked --no-fail-fast -- --test-threads=1
 
 # The same build; the texts of other backends are not tested twice.
-VULKAN_TESTS = kernels network launches matrix numerics shampoo
+VULKAN_TESTS = kernels network groups launches matrix numerics recipe shampoo traces
 test-vulkan: setup-tests
 	SONEW_TEST_DEVICE=vulkan:cpu cargo test --workspace --locked $(addprefix --test ,$(VULKAN_TESTS)) -- --test-threads=1
+
+# The full form of the test `resume`.
+kills: setup-tests
+	@bash scripts/kills.sh
 
 check:
 	cargo fmt --all --check

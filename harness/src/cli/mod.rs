@@ -69,8 +69,8 @@ pub enum Command {
         /// The optimizer.
         #[arg(long, default_value = "tridiag-sonew", help = listed::optimizers())]
         optimizer: String,
-        /// Write the last weights to this safetensors file, which --init and `sonew evaluate` read, and replace what it holds. A run that
-        /// is interrupted writes those after its last step; one that diverges or fails writes none.
+        /// Write the last weights (their averages with --average) to this safetensors file, which --init and `sonew evaluate` read, and
+        /// replace what it holds. A run that is interrupted writes those after its last step; one that diverges or fails writes none.
         #[arg(long, value_name = "FILE", display_order = 50)]
         save: Option<PathBuf>,
         /// The run.
