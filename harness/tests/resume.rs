@@ -419,6 +419,8 @@ fn a_checkpoint_of_one_language_goes_on_in_another_within_the_contract() {
             "2",
             "--checkpoint-every",
             "1",
+            "--device",
+            "vulkan:cpu",
         ]);
         case.run("run");
         let run = case.path("run");

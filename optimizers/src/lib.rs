@@ -34,7 +34,26 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! A [`Recipe`] is an optimizer and what stands around its step: the mean of several gradients, clipping, the average of the weights.
+//! A [`Recipe`] is an optimizer and what stands around its step: the mean of several gradients, clipping, the average of the weights, and
+//! [`Group`]s of tensors with settings of their own.
+//!
+//! What a run needs to go on where it was are its weights and the optimizer's [`State`]:
+//!
+//! ```no_run
+//! # use std::rc::Rc;
+//! # use sonew_optimizers::{Context, FirstOrder, Group, Layout, Optimizer, PrecisionKind, Recipe, Sonew, State};
+//! # fn f(context: Rc<Context>) -> Result<(), Box<dyn std::error::Error>> {
+//! let recipe = Recipe::from(Sonew::tridiagonal())
+//!     .group(Group::named("b*").weight_decay(0.0).lr(0.5))
+//!     .group(Group::named("embedding").optimizer(FirstOrder::adam()));
+//! let tensors = [("embedding", vec![80, 24]), ("w0", vec![64, 24]), ("b0", vec![64])];
+//! let layout = recipe.arrange(&Layout::named(tensors)?)?;
+//! let mut optimizer = recipe.build(PrecisionKind::F32, context.clone(), &layout)?;
+//! let bytes = optimizer.state()?.to_bytes()?;
+//! let mut resumed = recipe.build(PrecisionKind::F32, context, &layout)?;
+//! resumed.load_state(&State::of_bytes(&bytes)?)?;
+//! # Ok(()) }
+//! ```
 
 mod averaged;
 mod config;
