@@ -1,109 +1,18 @@
 //! Tensors with settings of their own.
 
+mod run;
+#[path = "../software/mod.rs"]
 mod software;
 
-use std::rc::Rc;
-
+use run::{Run, only, tensors, value};
 use software::Software;
-use sonew_kernels::noise;
 use sonew_optimizers::{
-    Arena, Chains, Context, Error, FirstOrder, Graft, Group, Layout, Numerics, Optimizer,
-    PrecisionKind, Recipe, Shampoo, Sonew, State, WeightRounding,
+    Arena, Chains, Error, FirstOrder, Graft, Group, Layout, Numerics, PrecisionKind, Recipe,
+    Shampoo, Sonew, State, WeightRounding,
 };
 
 const STEPS: usize = 6;
 const LR: f64 = 0.01;
-
-/// Tensors of every kind: matrices, a vector, a scalar, one row, one without values.
-fn tensors() -> Vec<(String, Vec<usize>)> {
-    [
-        ("embedding", &[40, 9][..]),
-        ("w0", &[15, 20]),
-        ("b0", &[15]),
-        ("scale", &[]),
-        ("none", &[0, 3]),
-        ("w1", &[1, 30]),
-        ("b1", &[1]),
-    ]
-    .map(|(name, shape)| (name.to_owned(), shape.to_vec()))
-    .to_vec()
-}
-
-fn value(seed: usize, tensor: &str, i: usize) -> f32 {
-    let seed = tensor
-        .bytes()
-        .fold(seed, |all, byte| 31 * all + usize::from(byte));
-    noise::noise(1_000 * (seed % 1_000) + i) as f32
-}
-
-struct Run {
-    context: Rc<Context>,
-    layout: Layout,
-    precision: PrecisionKind,
-    params: Arena,
-    optimizer: Box<dyn Optimizer>,
-}
-
-impl Run {
-    /// Of the tensors that are asked for.
-    fn of(
-        context: &Rc<Context>,
-        tensors: Vec<(String, Vec<usize>)>,
-        recipe: &Recipe,
-        numerics: impl Into<Numerics>,
-    ) -> Self {
-        let numerics = numerics.into();
-        let layout = recipe.arrange(&Layout::named(tensors).unwrap()).unwrap();
-        let precision = numerics.precision;
-        Self {
-            params: filled(context, &layout, precision, 0),
-            optimizer: recipe.build(numerics, context.clone(), &layout).unwrap(),
-            context: context.clone(),
-            precision,
-            layout,
-        }
-    }
-
-    fn grads(&self, step: usize) -> Arena {
-        filled(&self.context, &self.layout, self.precision, step + 1)
-    }
-
-    fn step(&mut self, step: usize) {
-        let grads = self.grads(step);
-        self.optimizer.step(&self.params, &grads, LR).unwrap();
-    }
-
-    fn steps(mut self) -> Self {
-        (0..STEPS).for_each(|step| self.step(step));
-        self
-    }
-
-    /// The bits of a tensor.
-    fn bits(&self, name: &str) -> Vec<u32> {
-        let at = self
-            .layout
-            .names()
-            .iter()
-            .position(|it| it == name)
-            .unwrap();
-        let tensors = self.params.tensors(&self.context).unwrap();
-        tensors[at].iter().map(|it| it.to_bits()).collect()
-    }
-}
-
-fn filled(context: &Context, layout: &Layout, precision: PrecisionKind, seed: usize) -> Arena {
-    let each = layout.names().iter().zip(layout.tensors());
-    let values: Vec<Vec<f32>> = each
-        .map(|(name, range)| (0..range.len()).map(|i| value(seed, name, i)).collect())
-        .collect();
-    Arena::of(context, layout, precision.format(), &values).unwrap()
-}
-
-fn only(names: &[&str]) -> Vec<(String, Vec<usize>)> {
-    let own = tensors().into_iter();
-    own.filter(|(name, _)| names.contains(&name.as_str()))
-        .collect()
-}
 
 #[test]
 fn tensors_of_another_optimizer_move_by_the_bits_that_it_moves_them_by_alone() {
