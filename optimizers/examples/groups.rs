@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .group(Group::named("embedding").optimizer(FirstOrder::adam()))
         .group(Group::named("*.bias").weight_decay(0.0).lr(0.5))
         .group(Group::shaped(&[Some(16), None]).chains(Chains::Rows))
-        // As text, the way that `sonew train --group` takes it.
+        // As text, as the option `--group` of `sonew train` takes it.
         .group("scale:frozen".parse()?);
     let by_closure = base.group_each(&layout, |name, shape| {
         let group = Group::named(name);
