@@ -114,7 +114,9 @@ fn every_command_is_one_that_the_program_takes() {
             // Places for what a reader has to fill in.
             let words = words
                 .split_whitespace()
-                .filter(|word| !word.starts_with('[') && *word != "…");
+                .filter(|word| !word.starts_with('[') && *word != "…")
+                // A shell takes the quotes away.
+                .map(|word| word.trim_matches('\''));
             let line: Vec<&str> = ["sonew"].into_iter().chain(words).collect();
             if let Err(error) = Cli::try_parse_from(&line) {
                 let asked = [
