@@ -287,7 +287,8 @@ impl Builder<'_> {
         } else {
             recipe.layers::<P>(&context, layout)?
         };
-        let guarded = Guarded::<P>::new(inner, numerics, context, layout);
+        let frozen = Assigned::new(&recipe.optimizer, &recipe.groups, layout)?.frozen();
+        let guarded = Guarded::<P>::new(inner, numerics, context, layout, frozen);
         Ok(Box::new(guarded))
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Guarded<P> {
     wide: Option<Wide>,
     sweeps: Sweeps,
     evidence: Slots,
+    /// Tensors whose gradients do not count.
+    frozen: Vec<usize>,
     /// Calls so far, skipped steps included.
     calls: u64,
     skipped: u64,
@@ -55,6 +57,7 @@ impl<P: Precision> Guarded<P> {
         numerics: Numerics,
         context: Rc<Context>,
         layout: &Layout,
+        frozen: Vec<usize>,
     ) -> Self {
         let arena = || Arena::zeros(&context, layout, Format::F32);
         let sweeps = Sweeps {
@@ -73,6 +76,7 @@ impl<P: Precision> Guarded<P> {
             }),
             sweeps,
             evidence: Slots::of(&context, layout, sweeps.inspect),
+            frozen,
             layout: layout.clone(),
             context,
             calls: 0,
@@ -93,6 +97,9 @@ impl<P: Precision> Guarded<P> {
             return Ok(true);
         }
         self.seen = Evidence::read(context, "gradient inspection", &self.evidence)?;
+        if self.seen.count > 0 && !self.frozen.is_empty() {
+            self.seen = self.seen_of_moving(grads)?;
+        }
         let finite = self.seen.count == 0;
         let too_large = self.scale.as_ref().is_some_and(Scale::can_shrink);
         if let Some(scale) = &mut self.scale {
@@ -116,6 +123,25 @@ impl<P: Precision> Guarded<P> {
             index,
             count: self.seen.count,
         })
+    }
+}
+
+impl<P: Precision> Guarded<P> {
+    /// What of a gradient that was found not to be finite is in tensors that are not frozen. It is read for that, which is rare.
+    fn seen_of_moving(&self, grads: &Arena) -> Result<Evidence, Error> {
+        let moving = |tensor: &usize| !self.frozen.contains(tensor);
+        let tensors = self.layout.tensors();
+        let moving = (0..tensors.len()).filter(moving);
+        let moving: Vec<_> = moving.map(|tensor| tensors[tensor].clone()).collect();
+        let look = |values: &[f32]| {
+            let bad = moving.into_iter().flatten();
+            let bad: Vec<usize> = bad.filter(|&at| !values[at].is_finite()).collect();
+            Evidence {
+                count: bad.len() as u64,
+                first: bad.into_iter().min(),
+            }
+        };
+        Ok(grads.view(&self.context, "gradient inspection", look)?)
     }
 }
 

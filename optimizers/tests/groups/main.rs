@@ -7,8 +7,8 @@ mod software;
 use run::{Run, only, tensors, value};
 use software::Software;
 use sonew_optimizers::{
-    Arena, Chains, Error, FirstOrder, Graft, Group, Layout, Numerics, PrecisionKind, Recipe,
-    Shampoo, Sonew, State, WeightRounding,
+    Arena, Chains, Error, FirstOrder, Graft, Group, Layout, NonFinite, Numerics, PrecisionKind,
+    Recipe, Shampoo, Sonew, State, WeightRounding,
 };
 
 const STEPS: usize = 6;
@@ -130,6 +130,41 @@ fn frozen_tensors_stay_whatever_their_gradient_is_and_have_no_state() {
         let of_frozen = |name: &&String| name.starts_with('w') && !name.ends_with("average");
         let mut names = state.arrays().keys().filter(of_frozen);
         assert!(names.all(|name| name.ends_with("master")));
+    }
+}
+
+#[test]
+fn what_is_not_finite_in_a_frozen_tensor_skips_and_stops_nothing() {
+    let software = Software::open();
+    let context = &software.context;
+    let recipe = Recipe::from(FirstOrder::adam()).group(Group::named("w0").frozen());
+    for precision in [PrecisionKind::F32, PrecisionKind::F16Mixed] {
+        for non_finite in [NonFinite::Skip, NonFinite::Stop] {
+            let numerics = Numerics {
+                non_finite,
+                ..precision.into()
+            };
+            let mut run = Run::of(context, tensors(), &recipe, numerics);
+            let mut step = |bad: usize| {
+                let mut grads = run.grads(0).tensors(context).unwrap();
+                grads[bad][3] = f32::NAN;
+                let format = run.precision.format();
+                let grads = Arena::of(context, &run.layout, format, &grads).unwrap();
+                let stepped = run.optimizer.step(&run.params, &grads, LR);
+                let report = run.optimizer.report().unwrap();
+                (
+                    stepped.is_ok(),
+                    run.optimizer.steps(),
+                    report.first_non_finite,
+                )
+            };
+            assert_eq!(step(1), (true, 1, None), "{numerics:?}");
+            // Of a loss scale that can be halved a step is skipped whatever the policy.
+            let (stepped, steps, first) = step(2);
+            let scaled = precision == PrecisionKind::F16Mixed;
+            assert_eq!(stepped, scaled || non_finite == NonFinite::Skip);
+            assert_eq!((steps, first), (1, Some((2, 3))), "{numerics:?}");
+        }
     }
 }
 
