@@ -50,10 +50,12 @@ impl Autoencoder {
                 ),
             });
         }
+        // First: it names the option whose sizes no network has.
+        let (layers, _) = layers_in_arena(&sizes)?;
         let tensors = weights::tensors(&sizes)?;
         Ok(Self {
             layout: layout_of(&tensors)?,
-            layers: layers_in_arena(&sizes)?.0,
+            layers,
             tensors,
             images,
             sizes,
