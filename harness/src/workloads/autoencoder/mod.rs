@@ -38,7 +38,7 @@ impl Autoencoder {
     ///
     /// # Errors
     /// [`TrainError::Shape`] where the first or the last layer has another size than an image; as
-    /// [`layout`] and [`tensors`](weights::tensors).
+    /// [`layout_of`] and [`tensors`](weights::tensors).
     pub fn new(images: Images, sizes: Vec<usize>) -> Result<Self, TrainError> {
         let pixels = images.pixels_per_image();
         if sizes.first() != Some(&pixels) || sizes.last() != Some(&pixels) {
