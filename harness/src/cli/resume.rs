@@ -36,8 +36,13 @@ pub fn resumed(
         path: folder.into(),
         reason,
     };
+    if run.config.is_array() {
+        let reason = "it is a comparison, and only a run of `sonew train` is resumed";
+        return Err(refused(reason.into()));
+    }
+    let unknown = "its run.json does not say by which command it was begun";
     let words = run.config.get("command").and_then(Value::as_array);
-    let words = words.ok_or_else(|| refused("its run.json has no command".into()))?;
+    let words = words.ok_or_else(|| refused(unknown.into()))?;
     let words = words.iter().filter_map(Value::as_str).map(String::from);
     let mut all: Vec<String> = words.collect();
     match all.first().map(String::as_str) {
@@ -47,9 +52,13 @@ pub fn resumed(
                 format!("it was begun by `sonew {other}`, and only `sonew train` is resumed");
             return Err(refused(reason));
         }
-        None => return Err(refused("its run.json has no command".into())),
+        None => return Err(refused(unknown.into())),
     }
-    all.extend(asked_on_top(own));
+    let own = asked_on_top(own);
+    if own.iter().any(|it| it == "--lr" || it.starts_with("--lr=")) {
+        drop_inline_lr(&mut all);
+    }
+    all.extend(own);
     let later_counts = |it: clap::Command| it.args_override_self(true);
     let command = Cli::command().mut_subcommands(later_counts);
     let words = std::iter::once("sonew".to_owned()).chain(all.iter().cloned());
@@ -57,6 +66,18 @@ pub fn resumed(
     let read = read.and_then(|matches| Cli::from_arg_matches(&matches));
     let unknown = |error: clap::Error| refused(format!("its options cannot be read: {error}"));
     Ok((read.map_err(unknown)?.command, all))
+}
+
+/// Removes the learning rate that stands with the optimizer, before which `--lr` would not count.
+fn drop_inline_lr(words: &mut [String]) {
+    let mut of_optimizer = false;
+    for word in words {
+        if of_optimizer || word.starts_with("--optimizer=") {
+            let parts = word.split(':').filter(|part| !part.starts_with("lr="));
+            *word = parts.collect::<Vec<_>>().join(":");
+        }
+        of_optimizer = word == "--optimizer";
+    }
 }
 
 /// The words but for the subcommand and `--resume` with its folder.

@@ -5,3 +5,6 @@ pub mod interrupt;
 pub mod kept_kernels;
 pub mod runtime_folder;
 pub mod streams;
+mod words;
+
+pub use words::words_of_this_process;

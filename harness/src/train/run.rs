@@ -1,5 +1,6 @@
 //! The steps and epochs of one run.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use super::start::Start;
 use super::summary::RunSummary;
 use super::{Resumption, TrainError, init};
 use crate::process::interrupt::Interrupt;
+use crate::process::words_of_this_process;
 use crate::workloads::{Objective, Workload};
 
 /// Steps after which losses are fetched where that takes a wait.
@@ -49,6 +51,10 @@ pub struct Run<'a> {
     pub(super) summary: RunSummary,
     /// Steps whose losses are not known yet, and whether the optimizer took them, or gathered their gradient for a later one.
     untold: Vec<(usize, bool)>,
+    /// What tells the data from others, once it was asked for.
+    pub(super) data: OnceCell<String>,
+    /// Whether the last loss that was measured was not a finite number.
+    pub(super) is_lost: bool,
     /// When to write checkpoints, and where; none are written otherwise.
     pub checkpoints: Option<(Every, Shelf)>,
 }
@@ -82,10 +88,12 @@ impl<'a> Run<'a> {
             params,
             context,
             position: Position::default(),
-            command: std::env::args().skip(1).collect(),
+            command: words_of_this_process(),
             resumed: Vec::new(),
             summary: RunSummary::of_nothing(plan),
             untold: Vec::new(),
+            data: OnceCell::new(),
+            is_lost: false,
             checkpoints: None,
         })
     }
@@ -190,6 +198,7 @@ impl<'a> Run<'a> {
             .map(|_| loss_of(&self.params))
             .transpose()?;
         let loss = loss_of(averages.as_ref().unwrap_or(&self.params))?;
+        self.is_lost = !weights_loss.unwrap_or(loss).is_finite();
         let evaluation = started.elapsed().as_secs_f64();
         let done = self.position.steps;
         let parts = self.parts();
@@ -303,6 +312,7 @@ impl<'a> Run<'a> {
             if self.plan.log_steps {
                 desk.folder.log(&StepRecord { step, loss })?;
             }
+            self.is_lost = !loss.is_finite();
             // Where steps are skipped, the weights are still good, and the next batch may be.
             let progressed = loss.is_finite() && taken;
             let idle = &mut self.position.idle;

@@ -32,6 +32,14 @@ impl Start {
         // A file of batches is looked at only once the batch itself is known to be possible.
         let drawn = BatchOrder::shuffled(examples, plan.batch, plan.seed)?;
         let steps = plan.total_steps(drawn.steps_per_epoch());
+        let accumulate = plan.recipe.gradients.accumulate;
+        if accumulate > steps as u64 {
+            return Err(TrainError::Shape {
+                argument: "--accumulate",
+                found: accumulate.to_string(),
+                expected: format!("at most the {steps} batches of the run, or no step is taken"),
+            });
+        }
         let order = match &plan.order {
             Some(path) => BatchOrder::load(path, examples, plan.batch, steps)?,
             None => drawn,

@@ -21,6 +21,12 @@ pub trait Workload {
     /// The examples that are trained on.
     fn examples(&self) -> Examples;
 
+    /// What tells the data from others: a digest of them, if they are not the same at all times. A run is not resumed with others.
+    fn digest(&self) -> String {
+        let Examples { count, many, .. } = self.examples();
+        format!("{count} {many}")
+    }
+
     /// What is trained, in the order of the arena.
     fn tensors(&self) -> &[Tensor];
 

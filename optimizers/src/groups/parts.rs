@@ -55,7 +55,8 @@ impl Parts {
     fn per_parameter(&self, of: impl Fn(&dyn Optimizer) -> f64) -> f64 {
         let parts = self.parts.iter();
         let all = parts.map(|it| of(&*it.optimizer) * it.part.layout().parameters() as f64);
-        all.sum::<f64>() / self.layout.parameters() as f64
+        // A sum of nothing is −0.
+        all.fold(0.0, |sum, it| sum + it) / self.layout.parameters() as f64
     }
 }
 

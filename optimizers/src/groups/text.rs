@@ -21,7 +21,15 @@ impl FromStr for Group {
         let pattern = pattern.trim().parse::<Pattern>().map_err(refused)?;
         let mut group = Self::of(pattern);
         for setting in settings.split(',').map(str::trim) {
-            let (key, value) = setting.split_once('=').unwrap_or((setting, "true"));
+            let (key, value) = match setting.split_once('=') {
+                Some(both) => both,
+                None if setting == "frozen" => (setting, "true"),
+                None => {
+                    return Err(refused(format!(
+                        "expected KEY=VALUE or frozen, found `{setting}`"
+                    )));
+                }
+            };
             match (key, &mut group.optimizer) {
                 ("lr", _) => group.lr = Some(number(key, value).map_err(refused)?),
                 ("weight-decay", _) => {

@@ -9,6 +9,7 @@ use sonew_harness::arrays;
 use sonew_harness::cli::{CheckpointArgs, Command, RunArgs, resumed};
 use sonew_harness::process::interrupt::Interrupt;
 use sonew_harness::process::streams::note;
+use sonew_harness::process::words_of_this_process;
 use sonew_harness::train::checkpoint::{CheckpointError, Every, Shelf, require_same};
 use sonew_harness::train::plan::Plan;
 use sonew_harness::train::record::{Contents, RecordError, RunStatus, check_folder, read_run};
@@ -79,8 +80,7 @@ fn go_on(folder: &Path) -> Outcome {
         }
         read => read?,
     };
-    let own: Vec<String> = std::env::args().skip(1).collect();
-    let (command, words) = resumed(folder, &run_file, &own)?;
+    let (command, words) = resumed(folder, &run_file, &words_of_this_process())?;
     let Command::Train {
         optimizer,
         save,
@@ -91,7 +91,8 @@ fn go_on(folder: &Path) -> Outcome {
         return Err(not_resumable(folder, "it was not begun by `sonew train`").into());
     };
     let every = checkpoints.checkpoint_every;
-    let (plan, start) = planned(&run, optimizer, save, every)?;
+    let planned = planned(&run, optimizer, save, every);
+    let (plan, start) = planned.map_err(|error| elsewhere(folder, error))?;
     check_saved(plan.save.as_deref(), Some(folder))?;
     require_same(folder, &run_file.config, &plan, start.examples())?;
     let begun = Begun {
@@ -105,6 +106,21 @@ fn go_on(folder: &Path) -> Outcome {
         start,
     };
     on_device(&job.run.device.clone(), job)
+}
+
+/// Says of a file that is not there that the command which names it may have been given in another folder.
+fn elsewhere(folder: &Path, error: Box<dyn Error>) -> Box<dyn Error> {
+    let first: &(dyn Error + 'static) = &*error;
+    let mut chain = std::iter::successors(Some(first), |it| Error::source(*it));
+    let is_missing = |it: &(dyn Error + 'static)| {
+        let io = it.downcast_ref::<std::io::Error>();
+        io.is_some_and(|it| it.kind() == ErrorKind::NotFound)
+    };
+    if !chain.any(is_missing) {
+        return error;
+    }
+    let hint = "relative paths of its command are those of the working folder; resume it where it was begun, or give the file anew";
+    not_resumable(folder, &format!("{error}; {hint}")).into()
 }
 
 /// Refuses a file of last weights that cannot be written, or is one of the run's record. The run's folder, `out`, may not be

@@ -19,7 +19,7 @@ impl Every {
     /// Whether one is due after so many steps, `steps_per_epoch` an epoch.
     pub fn is_due(self, steps: usize, steps_per_epoch: usize) -> bool {
         match self {
-            Self::Epochs(epochs) => steps.is_multiple_of(epochs * steps_per_epoch),
+            Self::Epochs(epochs) => steps.is_multiple_of(epochs.saturating_mul(steps_per_epoch)),
             Self::Steps(every) => steps.is_multiple_of(every),
         }
     }
@@ -96,5 +96,8 @@ mod tests {
         };
         assert_eq!(due(Every::Epochs(2)), [6, 12]);
         assert_eq!(due(Every::Steps(5)), [5, 10]);
+        for never in [Every::Epochs(usize::MAX), Every::Steps(usize::MAX)] {
+            assert!(due(never).is_empty());
+        }
     }
 }

@@ -45,6 +45,8 @@ pub struct RunProgress {
     pub log: u64,
     /// The digest of the batches so far.
     pub order: String,
+    /// What tells the data from others.
+    pub data: String,
 }
 
 impl Checkpoint {

@@ -7,7 +7,7 @@ use sonew_runtime::DeviceInfo;
 
 use super::{Checkpoint, CheckpointError, RunProgress, Shelf, newest};
 use crate::process::streams::note;
-use crate::train::record::RunFolder;
+use crate::train::record::{RunFile, RunFolder, RunStatus};
 use crate::train::run::{Desk, Run};
 use crate::train::{Resumption, TrainError};
 
@@ -35,7 +35,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Writes a checkpoint, if the run was told to. One that cannot be written is no reason to stop: those before stay.
+    /// Writes a checkpoint, if the run was told to. One that cannot be written is no reason to stop: those before stay, as they do
+    /// where the weights have come to nothing.
     ///
     /// # Errors
     /// The failure of a launch, which reading the state brings to light.
@@ -47,17 +48,29 @@ impl Run<'_> {
         let written = self
             .taken(desk)
             .and_then(|bytes| Ok(shelf.put(steps, &bytes)?));
-        match written {
-            Err(TrainError::Record(error)) => note(&format!(
-                "no checkpoint after {steps} steps: {error}; the run goes on, and can be resumed from the one before"
-            )),
-            written => written?,
-        }
+        let error: &dyn std::error::Error = match &written {
+            Err(TrainError::Record(error)) => error,
+            Err(TrainError::Checkpoint(
+                error @ (CheckpointError::NotFinite { .. } | CheckpointError::NoLoss),
+            )) => error,
+            _ => return written,
+        };
+        note(&format!(
+            "no checkpoint after {steps} steps: {error}; the run goes on, and can be resumed from the one before"
+        ));
         Ok(())
+    }
+
+    /// What tells the data from others.
+    fn data(&self) -> &str {
+        self.data.get_or_init(|| self.workload.digest())
     }
 
     /// The checkpoint of now, as bytes. What was logged is safe before it is.
     fn taken(&mut self, desk: &mut Desk<'_>) -> Result<Vec<u8>, TrainError> {
+        if self.is_lost {
+            return Err(CheckpointError::NoLoss.into());
+        }
         let mut position = self.position.clone();
         position.parts = self.parts().into_iter().collect();
         let progress = RunProgress {
@@ -65,10 +78,17 @@ impl Run<'_> {
             summary: desk.summary.clone(),
             log: desk.folder.log_is_safe()?,
             order: self.order.digest(self.position.steps),
+            data: self.data().into(),
         };
         let tensors = self.workload.tensors();
         let format = self.params.format();
         let values = self.params.tensors(&self.context)?;
+        for (tensor, values) in tensors.iter().zip(&values) {
+            if let Some(index) = values.iter().position(|it| !it.is_finite()) {
+                let tensor = tensor.name.clone();
+                return Err(CheckpointError::NotFinite { tensor, index }.into());
+            }
+        }
         let weights = tensors.iter().zip(values).map(|(tensor, values)| {
             let whole = StateArray::new(tensor.shape.clone(), format, values);
             whole.ok_or_else(|| CheckpointError::Weights {
@@ -92,17 +112,24 @@ impl Run<'_> {
     /// read, or for other batches, [`TrainError::Optimizer`] for the state of another optimizer.
     pub fn resume(&mut self, path: &Path, device: &DeviceInfo) -> Result<RunFolder, TrainError> {
         let (mut folder, before) = RunFolder::resume(path)?;
+        let there = folder.log_length()?;
         let checkpoint = newest(path, self.workload.tensors(), self.params.format())?;
         let log = checkpoint.as_ref().map_or(0, |it| it.progress.log);
         match checkpoint {
-            Some(checkpoint) => self.go_on(checkpoint)?,
-            None => note("the run has no checkpoint yet and begins again"),
+            Some(_) if there < log => {
+                let path = path.into();
+                return Err(CheckpointError::Log { path, there, log }.into());
+            }
+            Some(checkpoint) => self.go_on(path, checkpoint)?,
+            None => {
+                loses_nothing(path, &before, there)?;
+                note("the run has no checkpoint yet and begins again");
+            }
         }
-        if !folder.cut_log(log)? {
-            return Err(CheckpointError::Log { path: path.into() }.into());
-        }
+        // What is refused was refused by now, and had changed nothing.
         let step = self.position.steps;
         Shelf::of_run(path).clear_after(step)?;
+        folder.cut_log(log)?;
         // Of an older version there may be others; they are for readers only.
         let earlier = before.config.get("resumed").cloned().unwrap_or_default();
         self.resumed = serde_json::from_value(earlier).unwrap_or_default();
@@ -116,12 +143,33 @@ impl Run<'_> {
     }
 
     /// Goes on from a checkpoint.
-    fn go_on(&mut self, checkpoint: Checkpoint) -> Result<(), TrainError> {
+    fn go_on(&mut self, path: &Path, checkpoint: Checkpoint) -> Result<(), TrainError> {
         let progress = checkpoint.progress;
-        if progress.order != self.order.digest(progress.position.steps) {
+        let steps = progress.position.steps;
+        let asked = self.plan.total_steps(self.order.steps_per_epoch());
+        if steps > asked {
+            let path = path.into();
+            return Err(CheckpointError::Fewer { path, steps, asked }.into());
+        }
+        if progress.data != self.data() {
+            let many = self.workload.examples().many;
+            return Err(CheckpointError::Data { many }.into());
+        }
+        if progress.order != self.order.digest(steps) {
             return Err(CheckpointError::Order.into());
         }
-        self.optimizer.load_state(&checkpoint.state)?;
+        match self.optimizer.load_state(&checkpoint.state) {
+            Err(sonew_optimizers::Error::State(reason)) => {
+                let (path, reason) = (path.into(), reason.to_string());
+                let other = CheckpointError::OtherState {
+                    path,
+                    steps,
+                    reason,
+                };
+                return Err(other.into());
+            }
+            loaded => loaded?,
+        }
         let weights: Vec<&[f32]> = checkpoint.weights.iter().map(StateArray::values).collect();
         let (layout, format) = (self.params.layout(), self.params.format());
         self.params = Arena::of(&self.context, layout, format, &weights)?;
@@ -129,4 +177,22 @@ impl Run<'_> {
         self.summary = progress.summary;
         Ok(())
     }
+}
+
+/// Requires that a run without a checkpoint may begin again: where it was never asked for one, or has finished, all that it had found
+/// would go.
+fn loses_nothing(path: &Path, before: &RunFile, log: u64) -> Result<(), CheckpointError> {
+    let asked = before.config.get("checkpoint_every").is_some();
+    let reason = match before.status {
+        _ if log == 0 => return Ok(()),
+        RunStatus::Finished => "it has finished",
+        _ if asked => return Ok(()),
+        _ => "it was begun without --checkpoint-every",
+    };
+    Err(CheckpointError::NotResumable {
+        path: path.into(),
+        reason: format!(
+            "{reason}, and has no checkpoint to go on from; to begin again from the first step and replace it, repeat its command with --out and --overwrite"
+        ),
+    })
 }

@@ -82,10 +82,15 @@ pub fn newest(
     format: Format,
 ) -> Result<Option<Checkpoint>, CheckpointError> {
     let mut first_reason = None;
-    for (_, path) in Shelf::of_run(folder).all()? {
+    for (expected, path) in Shelf::of_run(folder).all()? {
         let bytes = fs::read(&path).map_err(io_error("reading", &path));
         let read = bytes.map_err(CheckpointError::from);
-        match read.and_then(|bytes| Checkpoint::of_bytes(&bytes, tensors, format)) {
+        let read = read.and_then(|bytes| Checkpoint::of_bytes(&bytes, tensors, format));
+        let read = read.and_then(|checkpoint| match checkpoint.progress.position.steps {
+            found if found == expected => Ok(checkpoint),
+            found => Err(CheckpointError::Renamed { found, expected }),
+        });
+        match read {
             Ok(checkpoint) => return Ok(Some(checkpoint)),
             Err(error) => {
                 note(&format!("{}: {error}", path.display()));

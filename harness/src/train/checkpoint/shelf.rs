@@ -28,6 +28,19 @@ impl Shelf {
         }
     }
 
+    /// Whether something that is no folder has its name.
+    pub fn is_in_the_way(&self) -> bool {
+        fs::metadata(&self.folder).is_ok_and(|it| !it.is_dir())
+    }
+
+    /// Whether there is none.
+    ///
+    /// # Errors
+    /// As [`Shelf::all`].
+    pub fn is_empty(&self) -> Result<bool, RecordError> {
+        Ok(!self.is_in_the_way() && self.all()?.is_empty())
+    }
+
     /// The steps after which there are checkpoints, the newest first, and their files.
     ///
     /// # Errors

@@ -92,6 +92,11 @@ fn earlier(
             lock(&file.map_err(io_error("opening", &log))?, path)?;
         }
     }
+    let shelf = Shelf::of_run(path);
+    let others = earlier != Some(Contents::Run) && !shelf.is_empty()?;
+    if others || shelf.is_in_the_way() {
+        return Err(foreign("checkpoints"));
+    }
     let written: &[&str] = earlier.map_or(&[], Contents::products);
     let in_the_way = |name: &&&str| {
         !written.contains(*name) && fs::metadata(path.join(name)).is_ok_and(|it| it.is_file())
@@ -128,10 +133,14 @@ impl Claim {
         Ok(Self { log, earlier, made })
     }
 
-    /// Takes the folder of a run that is to go on. What it has written stays.
+    /// Takes the folder of a run that is to go on. What it has written stays, and a log that is not there is not made.
     pub fn resumed(path: &Path) -> Result<Self, RecordError> {
+        let file = path.join(LOG_FILE);
+        let log = OpenOptions::new().append(true).open(&file);
+        let log = log.map_err(io_error("opening", &file))?;
+        lock(&log, path)?;
         Ok(Self {
-            log: open_log(path, false)?,
+            log,
             earlier: Some(Contents::Run),
             made: Vec::new(),
         })
@@ -156,7 +165,9 @@ impl Claim {
                 fs::remove_file(&file).map_err(io_error("removing", &file))?;
             }
         }
-        Shelf::of_run(path).clear()?;
+        if self.earlier.is_some() {
+            Shelf::of_run(path).clear()?;
+        }
         let emptied = self.log.set_len(0);
         emptied.map_err(io_error("emptying", &path.join(LOG_FILE)))
     }

@@ -20,6 +20,8 @@ pub struct RunFolder {
     path: PathBuf,
     claim: Claim,
     run: Arc<Mutex<RunFile>>,
+    /// Whether `run.json` says by now what this program does: before, that of a run that is to go on stays as it is.
+    begun: bool,
 }
 
 impl RunFolder {
@@ -71,22 +73,25 @@ impl RunFolder {
         Self::begin(path, claim)
     }
 
-    /// Takes the folder of a run that is to go on, and returns what its `run.json` said.
+    /// Takes the folder of a run that is to go on, and returns what its `run.json` says. Nothing is changed before
+    /// [`RunFolder::write_config`]: a run that cannot go on keeps its record.
     ///
     /// # Errors
     /// [`RecordError::Busy`] if the run still goes on, [`RecordError::Io`] and [`RecordError::Unreadable`] if its `run.json` cannot be
     /// read or its log not be written to.
     pub fn resume(path: impl AsRef<Path>) -> Result<(Self, RunFile), RecordError> {
         let path = path.as_ref().to_path_buf();
-        let before = read_run(&path)?;
         let claim = Claim::resumed(&path)?;
-        let run = RunFile {
-            status: RunStatus::Running,
-            ..before.clone()
+        // Another program may have ended the run until the folder was taken.
+        let before = read_run(&path)?;
+        let run = Arc::new(Mutex::new(before.clone()));
+        let folder = Self {
+            path,
+            claim,
+            run,
+            begun: false,
         };
-        run.write(&path)?;
-        let run = Arc::new(Mutex::new(run));
-        Ok((Self { path, claim, run }, before))
+        Ok((folder, before))
     }
 
     /// Has the log be found after the machine has died, and returns its bytes.
@@ -99,16 +104,22 @@ impl RunFolder {
         length.map_err(io_error("syncing", &self.path.join(LOG_FILE)))
     }
 
-    /// Takes back the lines of the log behind so many bytes. Says whether it has as many.
+    /// Bytes of the log.
     ///
     /// # Errors
     /// [`RecordError::Io`].
-    pub fn cut_log(&mut self, bytes: u64) -> Result<bool, RecordError> {
-        let log = &self.claim.log;
-        let cut = log.metadata().and_then(|it| {
-            let whole = it.len() >= bytes;
-            log.set_len(bytes.min(it.len())).map(|()| whole)
-        });
+    pub fn log_length(&self) -> Result<u64, RecordError> {
+        let log = self.claim.log.metadata();
+        let length = log.map(|it| it.len());
+        length.map_err(io_error("looking at", &self.path.join(LOG_FILE)))
+    }
+
+    /// Takes back the lines of the log behind so many bytes.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`].
+    pub fn cut_log(&mut self, bytes: u64) -> Result<(), RecordError> {
+        let cut = self.claim.log.set_len(bytes);
         cut.map_err(io_error("cutting", &self.path.join(LOG_FILE)))
     }
 
@@ -125,7 +136,12 @@ impl RunFolder {
         }
         claim.clear(&path)?;
         let run = Arc::new(Mutex::new(run));
-        Ok(Self { path, claim, run })
+        Ok(Self {
+            path,
+            claim,
+            run,
+            begun: true,
+        })
     }
 
     /// The folder.
@@ -139,7 +155,9 @@ impl RunFolder {
     /// [`RecordError::Json`] or [`RecordError::Io`].
     pub fn write_config(&mut self, config: &impl Serialize) -> Result<(), RecordError> {
         let config = to_json(&self.path, config)?;
+        self.begun = true;
         let mut run = held(&self.run);
+        run.status = RunStatus::Running;
         run.config = config;
         run.write(&self.path)
     }
@@ -200,6 +218,9 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
+        if !self.begun {
+            return;
+        }
         let reason = if std::thread::panicking() {
             "the program panicked"
         } else {

@@ -6,6 +6,9 @@ mod objective;
 mod options;
 pub mod weights;
 
+use std::hash::Hasher;
+
+use cubecl::hash::StableHasher;
 use sonew_kernels::arena::Layout;
 use sonew_kernels::context::{Context, Profile};
 use sonew_kernels::network::{DenseLayers, Layer};
@@ -47,10 +50,12 @@ impl Autoencoder {
                 ),
             });
         }
+        // First: it names the option whose sizes no network has.
+        let (layers, _) = layers_in_arena(&sizes)?;
         let tensors = weights::tensors(&sizes)?;
         Ok(Self {
             layout: layout_of(&tensors)?,
-            layers: layers_in_arena(&sizes)?.0,
+            layers,
             tensors,
             images,
             sizes,
@@ -69,6 +74,12 @@ impl Workload for Autoencoder {
 
     fn examples(&self) -> Examples {
         self.images.examples()
+    }
+
+    fn digest(&self) -> String {
+        let mut hasher = StableHasher::new();
+        hasher.write(&self.images.pixels);
+        format!("{:032x}", hasher.finalize())
     }
 
     fn tensors(&self) -> &[Tensor] {
