@@ -7,4 +7,4 @@ disk=$(mktemp -d)
 mount -t tmpfs -o size=256m tmpfs "$disk"
 trap 'umount "$disk" && rmdir "$disk"' EXIT
 SONEW_KILLS=${1:-50} SONEW_SMALL_DISK=$disk \
-    cargo test --workspace --locked --test resume -- --nocapture a_run_that_is_killed
+    cargo test --workspace --locked --test resume -- --nocapture kills::

@@ -203,3 +203,23 @@ fn what_has_come_to_nothing_does_not_replace_a_good_checkpoint() {
     succeeds(&["train", "--resume", path, "--lr", "1e-3"]);
     assert_eq!(read_run(&run).unwrap().status, RunStatus::Finished);
 }
+
+#[test]
+fn of_groups_the_factors_may_change_and_nothing_else_and_nothing_around_the_step_may_go() {
+    let place = tempfile::tempdir().unwrap();
+    let around = ["--group", "b*:lr=0.5,weight-decay=0.1", "--accumulate", "2"];
+    let run = train(place.path(), "run", &[EACH_EPOCH, &around].concat());
+    for (others, expected) in [
+        (&["--group", "b*:weight-decay=0.2"][..], "groups is"),
+        (&["--group", "w0:frozen"], "groups is"),
+        (&["--accumulate", "1"], "gradients is null now"),
+        (&["--average", "0.9"], "average is 0.9 now"),
+        (&["--clip-norm", "1"], "gradients.clip-norm is 1.0 now"),
+    ] {
+        refused(&run, others, &[expected]);
+    }
+    let path = run.to_str().unwrap();
+    let more = ["--epochs", "3", "--group", "b*:lr=0.25", "--quiet"];
+    succeeds(&[&["train", "--resume", path][..], &more].concat());
+    assert_eq!(read_run(&run).unwrap().config["groups"][1]["lr"], 0.25);
+}

@@ -118,7 +118,7 @@ pub enum CheckpointError {
     },
     /// An option has another value than the run began with.
     #[error(
-        "resuming {}: {key} is {found} now, and the run began with {expected}; only the learning rate, its schedule, the epochs, the device and what is printed may change",
+        "resuming {}: {key} is {found} now, and the run began with {expected}; only the learning rate and its factors, its schedule, the epochs, the device and what is printed may change",
         path.display()
     )]
     Changed {

@@ -42,7 +42,15 @@ pub fn require_same(
     };
     plan.retain(|key, _| !MAY_CHANGE.contains(&key.as_str()));
     plan.insert(examples.many.into(), examples.count.into());
-    match difference("", config.as_object(), &plan) {
+    let mut then = config.as_object().cloned().unwrap_or_default();
+    for map in [&mut then, &mut plan] {
+        forget_rates_of_groups(map);
+    }
+    // What is not asked for is not written, and may have been then.
+    for key in ["groups", "gradients", "average"] {
+        plan.entry(key).or_insert(Value::Null);
+    }
+    match difference("", Some(&then), &plan) {
         None => Ok(()),
         Some((key, expected, found)) => Err(CheckpointError::Changed {
             path: folder.into(),
@@ -50,6 +58,21 @@ pub fn require_same(
             found,
             expected,
         }),
+    }
+}
+
+/// Leaves out the factors of the learning rate, and groups that say nothing else.
+fn forget_rates_of_groups(map: &mut Map<String, Value>) {
+    let Some(Value::Array(groups)) = map.get_mut("groups") else {
+        return;
+    };
+    for group in groups.iter_mut().filter_map(Value::as_object_mut) {
+        group.remove("lr");
+    }
+    let says_more = |group: &Value| group.as_object().is_some_and(|it| it.len() > 1);
+    groups.retain(says_more);
+    if groups.is_empty() {
+        map.remove("groups");
     }
 }
 
