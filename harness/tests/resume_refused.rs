@@ -223,3 +223,22 @@ fn of_groups_the_factors_may_change_and_nothing_else_and_nothing_around_the_step
     succeeds(&[&["train", "--resume", path][..], &more].concat());
     assert_eq!(read_run(&run).unwrap().config["groups"][1]["lr"], 0.25);
 }
+
+#[test]
+fn a_run_that_another_program_still_writes_is_waited_for() {
+    let place = tempfile::tempdir().unwrap();
+    let run = train(place.path(), "run", EACH_EPOCH);
+    let log = fs::OpenOptions::new()
+        .append(true)
+        .open(run.join("log.jsonl"))
+        .unwrap();
+    log.lock().unwrap();
+    refused(
+        &run,
+        &["--epochs", "3"],
+        &["another program still writes this run", "wait"],
+    );
+    drop(log);
+    let path = run.to_str().unwrap();
+    succeeds(&["train", "--resume", path, "--epochs", "3", "--quiet"]);
+}

@@ -186,6 +186,10 @@ impl Job for Training {
         let shelf = Shelf::of_run(folder.path());
         run.checkpoints = self.plan.checkpoint_every.map(|every| (every, shelf));
         introduce(&self.run, info);
+        let [taken, all] = run.steps();
+        if taken > 0 && !self.run.quiet {
+            note(&format!("going on after {taken} of {all} steps"));
+        }
         let (summary, ending) = train(info, run, &mut folder, &interrupt, self.run.quiet);
         let result = summary.final_loss().map(|loss| {
             format!(

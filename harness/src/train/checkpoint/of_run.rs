@@ -7,7 +7,7 @@ use sonew_runtime::DeviceInfo;
 
 use super::{Checkpoint, CheckpointError, RunProgress, Shelf, newest};
 use crate::process::streams::note;
-use crate::train::record::{RunFile, RunFolder, RunStatus};
+use crate::train::record::{RecordError, RunFile, RunFolder, RunStatus};
 use crate::train::run::{Desk, Run};
 use crate::train::{Resumption, TrainError};
 
@@ -104,6 +104,12 @@ impl Run<'_> {
         Ok(checkpoint.into_bytes(tensors)?)
     }
 
+    /// Steps taken, and those of the whole run.
+    pub fn steps(&self) -> [usize; 2] {
+        let total = self.plan.total_steps(self.order.steps_per_epoch());
+        [self.position.steps, total]
+    }
+
     /// Takes the folder of a run that was begun before, and goes on from its newest checkpoint: of the log what was written by then
     /// stays. A run that has no checkpoint yet begins again.
     ///
@@ -111,7 +117,14 @@ impl Run<'_> {
     /// [`TrainError::Record`] if the folder cannot be taken, [`TrainError::Checkpoint`] if there are checkpoints and none can be
     /// read, or for other batches, [`TrainError::Optimizer`] for the state of another optimizer.
     pub fn resume(&mut self, path: &Path, device: &DeviceInfo) -> Result<RunFolder, TrainError> {
-        let (mut folder, before) = RunFolder::resume(path)?;
+        let taken = RunFolder::resume(path).map_err(|error| match error {
+            RecordError::Busy { path } => CheckpointError::NotResumable {
+                path,
+                reason: "another program still writes this run; wait until it has ended".into(),
+            },
+            error => error.into(),
+        });
+        let (mut folder, before) = taken?;
         let there = folder.log_length()?;
         let checkpoint = newest(path, self.workload.tensors(), self.params.format())?;
         let log = checkpoint.as_ref().map_or(0, |it| it.progress.log);

@@ -95,10 +95,11 @@ fn difference(
     })
 }
 
-/// The newest checkpoint of a run that can be read, if it has any; says which cannot.
+/// The newest checkpoint of a run that is whole, if it has any; says which are not.
 ///
 /// # Errors
-/// [`CheckpointError::Unreadable`] if there are some and none can.
+/// [`CheckpointError::Unreadable`] if there are some and none is, [`CheckpointError::Record`] if one cannot be read at all: it may be
+/// whole, and would be removed by a run that goes on from an earlier one.
 pub fn newest(
     folder: &Path,
     tensors: &[Tensor],
@@ -106,9 +107,8 @@ pub fn newest(
 ) -> Result<Option<Checkpoint>, CheckpointError> {
     let mut first_reason = None;
     for (expected, path) in Shelf::of_run(folder).all()? {
-        let bytes = fs::read(&path).map_err(io_error("reading", &path));
-        let read = bytes.map_err(CheckpointError::from);
-        let read = read.and_then(|bytes| Checkpoint::of_bytes(&bytes, tensors, format));
+        let bytes = fs::read(&path).map_err(io_error("reading", &path))?;
+        let read = Checkpoint::of_bytes(&bytes, tensors, format);
         let read = read.and_then(|checkpoint| match checkpoint.progress.position.steps {
             found if found == expected => Ok(checkpoint),
             found => Err(CheckpointError::Renamed { found, expected }),
