@@ -6,8 +6,8 @@ use std::rc::Rc;
 use sonew_kernels::noise;
 use sonew_kernels::precision::HostFormat;
 use sonew_optimizers::{
-    Arena, Context, Error, FirstOrder, Layout, NonFinite, Numerics, Optimizer, OptimizerConfig,
-    Precision, PrecisionKind, PrecisionVisitor, Shampoo, Sonew,
+    Arena, Chains, Context, Error, FirstOrder, Group, Layout, NonFinite, Numerics, Optimizer,
+    OptimizerConfig, Precision, PrecisionKind, PrecisionVisitor, Recipe, Shampoo, Sonew,
 };
 
 mod software;
@@ -115,6 +115,33 @@ fn config(name: &str, settings: &[(&str, &str)]) -> OptimizerConfig {
     config
 }
 
+/// What stands around a step, of which each and all together have the same properties, and a learning rate for the quadratic.
+fn recipes() -> Vec<(Recipe, f64)> {
+    let sonew = || Recipe::from(Sonew::tridiagonal().epsilon(0.1));
+    let halves = || Group::shaped(&[None]).lr(0.5);
+    let rows = || Group::shaped(&[None, Some(19)]).chains(Chains::Rows);
+    let adam = || Group::shaped(&[None, Some(20)]).optimizer(FirstOrder::adam());
+    vec![
+        (sonew().clip_norm(20.0), 0.05),
+        (sonew().clip_value(0.5), 0.05),
+        (sonew().accumulate(2), 0.1),
+        (sonew().average(0.5), 0.05),
+        (sonew().group(halves()).group(rows()), 0.05),
+        (sonew().group(adam()), 0.05),
+        (
+            sonew()
+                .group(halves())
+                .group(rows())
+                .group(adam())
+                .clip_norm(20.0)
+                .clip_value(0.9)
+                .accumulate(2)
+                .average(0.5),
+            0.1,
+        ),
+    ]
+}
+
 /// The software driver is one device: one test at a time.
 const TENSORS: [usize; 4] = [300, 1, 7, 513];
 
@@ -129,7 +156,7 @@ fn noise(i: usize) -> f32 {
 /// Runs `steps` on ½ Σ c_i w_i² from a fixed start and returns the trajectory's last weights, or zero gradients.
 struct Quadratic {
     precision: PrecisionKind,
-    config: OptimizerConfig,
+    recipe: Recipe,
     lr: f64,
     steps: usize,
     zero_gradient: bool,
@@ -154,14 +181,14 @@ impl Trajectory {
 
 impl Quadratic {
     fn run(self, context: &Rc<Context>) -> Trajectory {
-        let layout = layout();
+        let layout = self.recipe.arrange(&layout()).unwrap();
         // The gradients here are of size 1: no loss scale, which they would have to be multiplied by.
         let numerics = Numerics {
             loss_scale: None,
             non_finite: NonFinite::Proceed,
             ..self.precision.into()
         };
-        let optimizer = self.config.build(numerics, context.clone(), &layout);
+        let optimizer = self.recipe.build(numerics, context.clone(), &layout);
         self.precision.accept(Descend {
             quadratic: self,
             context: context.clone(),
@@ -219,7 +246,8 @@ impl PrecisionVisitor for Descend {
             w = all.unwrap();
         }
         let report = optimizer.report().unwrap();
-        assert_eq!(report.step, quadratic.steps as u64);
+        let each = quadratic.recipe.gradients.accumulate;
+        assert_eq!(report.step, quadratic.steps as u64 / each);
         Trajectory {
             start,
             end: w,
@@ -232,7 +260,7 @@ impl PrecisionVisitor for Descend {
 
 fn run(
     precision: PrecisionKind,
-    config: OptimizerConfig,
+    recipe: impl Into<Recipe>,
     lr: f64,
     steps: usize,
     zero_gradient: bool,
@@ -240,7 +268,7 @@ fn run(
     let software = Software::open();
     let quadratic = Quadratic {
         precision,
-        config,
+        recipe: recipe.into(),
         lr,
         steps,
         zero_gradient,
@@ -259,6 +287,28 @@ fn every_optimizer_moves_a_quadratic_down_in_every_precision() {
                 "{name} {settings:?}, {precision}: {before} became {after}"
             );
             assert_eq!(run.non_finite, 0, "{name} {settings:?}");
+        }
+    }
+}
+
+#[test]
+fn what_stands_around_a_step_keeps_its_properties_in_every_precision() {
+    for precision in PrecisionKind::ALL {
+        for (recipe, lr) in recipes() {
+            let down = run(precision, recipe.clone(), lr, 40, false);
+            let (before, after) = (down.value(&down.start), down.value(&down.end));
+            assert!(
+                after < 0.5 * before,
+                "{recipe:?}, {precision}: {before} became {after}"
+            );
+            let again = run(precision, recipe.clone(), lr, 40, false);
+            let bits = |w: &[f32]| w.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert!(
+                bits(&down.end) == bits(&again.end),
+                "{recipe:?}, {precision}"
+            );
+            let still = run(precision, recipe.clone(), lr, 4, true);
+            assert!(still.start == still.end, "{recipe:?}, {precision}");
         }
     }
 }
