@@ -232,10 +232,10 @@ impl Recipe {
     /// The optimizer for arenas of `P`, with what stands around it.
     fn layers<P: Precision>(
         &self,
+        assigned: Assigned,
         context: &Rc<Context>,
         layout: &Layout,
     ) -> Result<Box<dyn Optimizer>, Error> {
-        let assigned = Assigned::new(&self.optimizer, &self.groups, layout)?;
         let frozen = assigned.frozen();
         let mut optimizer = self.optimizers::<P>(assigned, context, layout)?;
         if let Some(decay) = self.average {
@@ -279,15 +279,16 @@ impl Builder<'_> {
         // Copies of parameters and gradients are f32, whatever the precision.
         let arena = 4 * layout.arena_len() as u64;
         context.require_buffer("building an optimizer", "an arena of all tensors", arena)?;
+        let assigned = Assigned::new(&recipe.optimizer, &recipe.groups, layout)?;
         if !numerics.guards() {
-            return recipe.layers::<P>(&context, layout);
+            return recipe.layers::<P>(assigned, &context, layout);
         }
+        let frozen = assigned.frozen();
         let inner = if numerics.widens() {
-            recipe.layers::<W>(&context, layout)?
+            recipe.layers::<W>(assigned, &context, layout)?
         } else {
-            recipe.layers::<P>(&context, layout)?
+            recipe.layers::<P>(assigned, &context, layout)?
         };
-        let frozen = Assigned::new(&recipe.optimizer, &recipe.groups, layout)?.frozen();
         let guarded = Guarded::<P>::new(inner, numerics, context, layout, frozen);
         Ok(Box::new(guarded))
     }

@@ -186,15 +186,7 @@ fn all_tensors_frozen_is_a_step_that_moves_nothing() {
 fn rows_as_chains_move_as_tensors_of_one_row_each() {
     let software = Software::open();
     let context = &software.context;
-    for sonew in [
-        Sonew::tridiagonal(),
-        Sonew::band(4),
-        Sonew::band(4).graft(Graft::Adam),
-    ] {
-        // A graft takes one length for a tensor, whatever its chains.
-        if sonew.graft != Graft::None {
-            continue;
-        }
+    for sonew in [Sonew::tridiagonal(), Sonew::band(4)] {
         for precision in [PrecisionKind::F32, PrecisionKind::F16] {
             let recipe = Recipe::from(sonew).group(Group::named("w0").chains(Chains::Rows));
             let run = Run::of(context, tensors(), &recipe, precision).steps();
