@@ -16,8 +16,8 @@ pub struct CheckpointArgs {
     /// last two are kept.
     #[arg(long, value_name = "N[epochs|steps]")]
     pub checkpoint_every: Option<Every>,
-    /// Go on with the run in DIR from its newest checkpoint, with the options it began with. Options given beside it come
-    /// on top: the learning rate, its schedule, the epochs, the device and what is printed may change.
+    /// Go on with the run in DIR from its newest checkpoint, with the options it began with but for --quiet, --json and --verbose.
+    /// Options given beside it come on top: the learning rate, its schedule, the epochs, the device and what is printed may change.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "overwrite"])]
     pub resume: Option<PathBuf>,
 }
@@ -54,6 +54,8 @@ pub fn resumed(
         }
         None => return Err(refused(unknown.into())),
     }
+    // Who looks on now says what is to be printed.
+    all.retain(|word| !["--quiet", "--json", "--verbose"].contains(&word.as_str()));
     let own = asked_on_top(own);
     if own.iter().any(|it| it == "--lr" || it.starts_with("--lr=")) {
         drop_inline_lr(&mut all);
@@ -123,14 +125,25 @@ mod tests {
         ]);
         let own = ["train", "--resume", "runs/a", "--lr=1e-4", "--quiet"].map(String::from);
         let (command, words) = resumed(folder, &begun, &own).unwrap();
-        let Command::Train { optimizer, run, .. } = command else {
+        let Command::Train {
+            optimizer,
+            run: asked,
+            ..
+        } = command
+        else {
             panic!("{command:?}");
         };
         assert_eq!(
-            (optimizer.as_str(), run.lr, run.quiet),
+            (optimizer.as_str(), asked.lr, asked.quiet),
             ("adam", Some(1e-4), true)
         );
         assert_eq!(words[words.len() - 2..], ["--lr=1e-4", "--quiet"]);
+        let printing = ["train", "--json", "--quiet", "--verbose", "--lr", "1e-3"];
+        let (command, _) = resumed(folder, &run(&printing), &own[..3]).unwrap();
+        let Command::Train { run: asked, .. } = command else {
+            panic!("{command:?}");
+        };
+        assert!(!asked.quiet && !asked.json && !asked.verbose && asked.lr == Some(1e-3));
         let own = ["train", "--resume=runs/a"].map(String::from);
         let (_, again) = resumed(folder, &begun, &own).unwrap();
         assert_eq!(again.len(), 7);

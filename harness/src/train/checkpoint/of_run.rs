@@ -55,8 +55,12 @@ impl Run<'_> {
             )) => error,
             _ => return written,
         };
+        let rest = match shelf.all()?.first() {
+            Some((before, _)) => format!("can be resumed from the one after {before}"),
+            None => "has none to be resumed from yet".into(),
+        };
         note(&format!(
-            "no checkpoint after {steps} steps: {error}; the run goes on, and can be resumed from the one before"
+            "no checkpoint after {steps} steps: {error}; the run goes on, and {rest}"
         ));
         Ok(())
     }
@@ -114,8 +118,8 @@ impl Run<'_> {
     /// stays. A run that has no checkpoint yet begins again.
     ///
     /// # Errors
-    /// [`TrainError::Record`] if the folder cannot be taken, [`TrainError::Checkpoint`] if there are checkpoints and none can be
-    /// read, or for other batches, [`TrainError::Optimizer`] for the state of another optimizer.
+    /// [`TrainError::Record`] if the folder cannot be taken, [`TrainError::Checkpoint`] if there are checkpoints and none is whole, or
+    /// for other data, other batches and the state of another optimizer. Nothing has changed then.
     pub fn resume(&mut self, path: &Path, device: &DeviceInfo) -> Result<RunFolder, TrainError> {
         let taken = RunFolder::resume(path).map_err(|error| match error {
             RecordError::Busy { path } => CheckpointError::NotResumable {
